@@ -1,0 +1,67 @@
+"""The contract of an attention mechanism.
+
+A mechanism is a value made of pure functions over arrays laid out `[batch, length, heads, head_dim]`.
+Everything that a Transformer, a decoder or a cost model needs to know about attention is here;
+a mechanism knows neither models nor tasks.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Cache = Any
+"""A mechanism's own pytree: what decoding must remember of the tokens it has seen."""
+
+
+class Cost(NamedTuple):
+    """What one causal pass over a whole sequence takes, per example.
+
+    Attributes:
+        macs: multiply-adds, from the mechanism's equations; one exponential, division or comparison
+            per score is not counted.
+        bytes: bytes of q, k, v, the output and the intermediate scores or states, each counted once,
+            in float32.
+    """
+
+    macs: int
+    bytes: int
+
+
+class Mechanism(NamedTuple):
+    """Causal attention as pure functions.
+
+    Attributes:
+        name: the mechanism's name, with its options, for tables and messages.
+        attend: `(q, k, v) -> out`. All four are `[batch, length, heads, head_dim]` of one dtype, for
+            any `length >= 1`. `out[:, t]` depends on `q[:, t]` and on `k` and `v` at positions `<= t`.
+        init_cache: `(batch, length, heads, head_dim, dtype) -> cache`, empty, for at most `length`
+            tokens.
+        step: `(cache, q, k, v) -> (cache, out)` for one token; q, k, v and out are
+            `[batch, heads, head_dim]`.
+        prefill: `(cache, q, k, v) -> (cache, out)` for a stretch of tokens, laid out as for `attend`,
+            that continues what the cache holds. It leaves the cache that stepping would.
+        cost: `(length, heads, head_dim) -> Cost` of `attend`.
+        state_size: `(length, heads, head_dim) -> int`: how many numbers fix all that is generated
+            after `length` tokens (the information bottleneck of the paper, section 4).
+        at_length: `(max_length) -> Mechanism`: the mechanism with every option that depends on the
+            longest sequence resolved, so that shorter batches and the decoder agree on it.
+    """
+
+    name: str
+    attend: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    init_cache: Callable[..., Cache]
+    step: Callable[[Cache, jax.Array, jax.Array, jax.Array], tuple[Cache, jax.Array]]
+    prefill: Callable[[Cache, jax.Array, jax.Array, jax.Array], tuple[Cache, jax.Array]]
+    cost: Callable[[int, int, int], Cost]
+    state_size: Callable[[int, int, int], int]
+    at_length: Callable[[int], 'Mechanism']
+
+
+def check_qkv(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
+    """Raises ValueError unless q, k, v are of one shape `[batch, length, heads, head_dim]`."""
+    if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape or q.shape[1] < 1:
+        raise ValueError(
+            'q, k and v must have one shape [batch, length >= 1, heads, head_dim]; '
+            f'got q {q.shape}, k {k.shape}, v {v.shape}'
+        )

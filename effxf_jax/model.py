@@ -1,0 +1,219 @@
+"""The decoder-only Transformer, the same for every attention mechanism.
+
+The block of Feng et al. (2023), whose code the paper is taken to reuse: sinusoidal positions added to token
+embeddings and layer-normed, pre-LN blocks with a tanh-GELU feed-forward layer of width 4 dim, a final
+LayerNorm and an untied output head with bias; every linear layer starts as torch's default does.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effxf_jax import attention
+from effxf_jax.attention import Mechanism
+
+DTYPES = ('float32', 'bfloat16')
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of a Transformer.
+
+    Attributes:
+        vocab_size: tokens in the vocabulary.
+        max_length: the longest sequence, in tokens.
+        dim: width D of the residual stream; even, and divisible by num_heads.
+        num_heads: attention heads.
+        num_layers: blocks.
+        mechanism: the layers' attention, a name of `attention.MECHANISMS` or several joined by `+`,
+            which the layers take in turn, over and over: `'linear+linear+standard'`.
+        dropout: rate on embeddings and on residual branches while training.
+        dtype: dtype of activations; parameters, softmax and sums are float32.
+        block_size, summary_size, feature_map, chunk_size: options of the mechanisms; see there.
+
+    Raises:
+        ValueError: naming every value that is out of range.
+    """
+
+    vocab_size: int
+    max_length: int
+    dim: int = 64
+    num_heads: int = 4
+    num_layers: int = 3
+    mechanism: str = 'standard'
+    dropout: float = 0.1
+    dtype: str = 'float32'
+    block_size: int | None = None
+    summary_size: int = 1
+    feature_map: str = 'elu_plus_one'
+    chunk_size: int = 64
+
+    def __post_init__(self):
+        problems = [
+            f'{name} must be at least 1; got {getattr(self, name)}'
+            for name in ('vocab_size', 'max_length', 'dim', 'num_heads', 'num_layers')
+            if getattr(self, name) < 1
+        ]
+        if self.num_heads >= 1 and self.dim % self.num_heads:
+            problems.append(
+                f'dim must be divisible by num_heads; got dim {self.dim}, num_heads {self.num_heads}'
+            )
+        if self.dim % 2:
+            problems.append(f'dim must be even, for sines and cosines; got {self.dim}')
+        if not 0 <= self.dropout < 1:
+            problems.append(f'dropout must be in [0, 1); got {self.dropout}')
+        if self.dtype not in DTYPES:
+            problems.append(f'dtype must be one of {", ".join(DTYPES)}; got {self.dtype!r}')
+        try:
+            self.mechanisms()
+        except ValueError as error:
+            problems.append(str(error))
+        if problems:
+            raise ValueError('; '.join(problems))
+
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """One mechanism per layer, resolved at max_length."""
+        options = {name: getattr(self, name) for name in attention.options()}
+        pattern = [m.at_length(self.max_length) for m in attention.make(self.mechanism, **options)]
+        return tuple(pattern[layer % len(pattern)] for layer in range(self.num_layers))
+
+
+class Transformer(nn.Module):
+    """`Transformer(config).apply({'params': params}, tokens) -> logits`.
+
+    `init_cache`, `step` and `prefill` (through `apply(..., method=...)`) run the same layers with caches,
+    a token or a stretch at a time.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        config = self.config
+        self.embedding = nn.Embed(config.vocab_size, config.dim, embedding_init=nn.initializers.normal(1.0))
+        self.embedding_norm = layer_norm(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = [Block(config) for _ in range(config.num_layers)]
+        self.final_norm = layer_norm(config)
+        self.head = dense(config, config.vocab_size)
+
+    def __call__(self, tokens: jax.Array, deterministic: bool = True) -> jax.Array:
+        """The logits of each next token.
+
+        Args:
+            tokens: int `[batch, length]`, length at most max_length.
+            deterministic: False applies dropout, and needs an rng named 'dropout'.
+
+        Returns:
+            float32 `[batch, length, vocab_size]`.
+
+        Raises:
+            ValueError: a sequence longer than max_length.
+        """
+        length = tokens.shape[1]
+        if length > self.config.max_length:
+            raise ValueError(f'sequences of at most {self.config.max_length} tokens; got {length}')
+        mixers = [lambda q, k, v, m=m: (None, m.attend(q, k, v)) for m in self.config.mechanisms()]
+        return self._run(tokens, jnp.arange(length), mixers, deterministic)[1]
+
+    def init_cache(self, batch: int):
+        """Empty caches, one per layer, for `batch` sequences of at most max_length tokens."""
+        config = self.config
+        return [
+            mechanism.init_cache(
+                batch,
+                config.max_length,
+                config.num_heads,
+                config.dim // config.num_heads,
+                jnp.dtype(config.dtype),
+            )
+            for mechanism in config.mechanisms()
+        ]
+
+    def prefill(self, caches, tokens: jax.Array, start: jax.Array):
+        """Runs a stretch int `[batch, length]` at positions start, start + 1, ...: caches, logits."""
+        mixers = [
+            functools.partial(m.prefill, cache)
+            for m, cache in zip(self.config.mechanisms(), caches, strict=True)
+        ]
+        return self._run(tokens, start + jnp.arange(tokens.shape[1]), mixers, deterministic=True)
+
+    def step(self, caches, tokens: jax.Array, position: jax.Array):
+        """Runs one token, int `[batch]`, at a position: caches and logits `[batch, vocab_size]`."""
+
+        def one_token(mechanism, cache):
+            def mix(q, k, v):
+                cache_after, out = mechanism.step(cache, q[:, 0], k[:, 0], v[:, 0])
+                return cache_after, out[:, None]
+
+            return mix
+
+        mixers = [one_token(m, c) for m, c in zip(self.config.mechanisms(), caches, strict=True)]
+        caches, logits = self._run(tokens[:, None], position[None], mixers, deterministic=True)
+        return caches, logits[:, 0]
+
+    def _run(self, tokens, positions, mixers: Sequence[Callable], deterministic: bool):
+        table = jnp.asarray(sinusoids(self.config.max_length, self.config.dim))
+        x = self.embedding(tokens) + table[positions]
+        x = self.dropout(self.embedding_norm(x), deterministic=deterministic)
+        caches = []
+        for block, mix in zip(self.blocks, mixers, strict=True):
+            cache, x = block(x, mix, deterministic)
+            caches.append(cache)
+        return caches, self.head(self.final_norm(x)).astype(jnp.float32)
+
+
+class Block(nn.Module):
+    """Pre-LN attention and feed-forward layers, each a residual branch."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x, mix: Callable, deterministic: bool):
+        """Runs the block; `mix` is attention, `(q, k, v) -> (cache, out)`."""
+        config = self.config
+        dropout = nn.Dropout(config.dropout, deterministic=deterministic)
+        batch, length, dim = x.shape
+
+        qkv = dense(config, 3 * dim, name='qkv')(layer_norm(config, name='attention_norm')(x))
+        q, k, v = jnp.moveaxis(qkv.reshape(batch, length, 3, config.num_heads, -1), 2, 0)
+        cache, out = mix(q, k, v)
+        out = dense(config, dim, name='attention_out')(out.reshape(batch, length, dim))
+        x = x + dropout(out)
+
+        hidden = dense(config, 4 * dim, name='expand')(layer_norm(config, name='feed_forward_norm')(x))
+        out = dense(config, dim, name='contract')(nn.gelu(hidden, approximate=True))
+        return cache, x + dropout(out)
+
+
+def dense(config: ModelConfig, features: int, name: str | None = None) -> nn.Dense:
+    """A linear layer that starts as torch's does: uniform within 1 / sqrt(inputs), bias included."""
+    return _Dense(features, dtype=jnp.dtype(config.dtype), name=name)
+
+
+class _Dense(nn.Module):
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        bound = x.shape[-1] ** -0.5
+        within = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+        kernel = self.param('kernel', within, (x.shape[-1], self.features), jnp.float32)
+        bias = self.param('bias', within, (self.features,), jnp.float32)
+        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+
+
+def layer_norm(config: ModelConfig, name: str | None = None) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=1e-5, dtype=jnp.dtype(config.dtype), name=name)
+
+
+@functools.cache
+def sinusoids(max_length: int, dim: int) -> np.ndarray:
+    """Positions as sines and cosines in turn, float32 `[max_length, dim]` (Vaswani et al. 2017, 3.5)."""
+    angle = np.arange(max_length)[:, None] * np.exp(np.arange(0, dim, 2) * (-np.log(10000.0) / dim))
+    return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(max_length, dim).astype(np.float32)

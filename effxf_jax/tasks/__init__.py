@@ -1,0 +1,34 @@
+"""Dynamic-programming problems written out as chains of thought; `task.Task` is the contract."""
+
+import dataclasses
+
+from effxf_jax.tasks.arithmetic import Arithmetic
+from effxf_jax.tasks.task import EOS, PAD, Examples, Grade, Task, Vocabulary
+
+TASKS = {'arithmetic': Arithmetic}
+"""Tasks by name. A new task is one file and one row here."""
+
+__all__ = ['EOS', 'PAD', 'TASKS', 'Examples', 'Grade', 'Task', 'Vocabulary', 'make', 'options']
+
+
+def options(name: str) -> tuple[str, ...]:
+    """The names of a task's options.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    if name not in TASKS:
+        raise ValueError(f'unknown task {name!r}; a task is one of {sorted(TASKS)}')
+    return tuple(field.name for field in dataclasses.fields(TASKS[name]))
+
+
+def make(name: str, **values) -> Task:
+    """A task by name, such as `make('arithmetic', n=6, modulus=11)`.
+
+    Raises:
+        ValueError: an unknown task or option, or values that the task refuses.
+    """
+    unknown = sorted(set(values) - set(options(name)))
+    if unknown:
+        raise ValueError(f'task {name!r} has no option {unknown}; it has {list(options(name))}')
+    return TASKS[name](**values)
