@@ -86,7 +86,7 @@ class Arithmetic(Task):
         if self.order not in ORDERS:
             problems.append(f'order must be one of {", ".join(ORDERS)}; got {self.order!r}')
         if problems:
-            raise ValueError('; '.join(problems))
+            raise ValueError('\n'.join(problems))
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -96,6 +96,10 @@ class Arithmetic(Task):
     def max_length(self) -> int:
         # A line of k operators has at most 4k - 1 tokens, for the last operation never has brackets.
         return 2 * self.n**2 + 2 * self.n + 2
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return ('=',)
 
     def locality(self) -> int | None:
         return None
