@@ -161,9 +161,7 @@ def train_batches(
         raise ValueError(f'batch_size must be divisible by {hosts} hosts; got {batch_size}')
 
     def read(step):
-        return source.read(
-            batch_indices(int(step), batch_size, seed, source.num_examples, host, hosts)
-        )
+        return source.read(batch_indices(int(step), batch_size, seed, source.num_examples, host, hosts))
 
     def batch(step):
         tokens, given = tf.numpy_function(read, [step], [tf.int32, tf.bool])

@@ -87,7 +87,9 @@ def describe(task: Task, generations: Generations, row: int) -> str:
     first_wrong = generations.grade.first_wrong[row]
     right = first_wrong < 0
     lines, start = [], 0
-    ends = np.flatnonzero(np.isin(tokens, [task.vocabulary.ids()[t] for t in task.step_ends]) | (tokens == EOS))
+    ends = np.flatnonzero(
+        np.isin(tokens, [task.vocabulary.ids()[t] for t in task.step_ends]) | (tokens == EOS)
+    )
     for number, end in enumerate([*ends, len(tokens) - 1]):
         text = ' '.join(task.vocabulary.tokens[t] for t in tokens[start : end + 1] if t != PAD)
         if not text:
@@ -104,5 +106,7 @@ def describe(task: Task, generations: Generations, row: int) -> str:
         start = end + 1
     if not right and start <= first_wrong:
         lines.append('  ✗ (cut off)')
-    verdict = 'right' if right else 'wrong step, right answer' if generations.grade.answer_correct[row] else 'wrong'
+    verdict = (
+        'right' if right else 'wrong step, right answer' if generations.grade.answer_correct[row] else 'wrong'
+    )
     return '\n'.join([f'example {row}: {verdict}', *lines])

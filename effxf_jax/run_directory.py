@@ -1,10 +1,10 @@
 """The files of a run, each written so that a process killed at any moment leaves them sound.
 
-    config.json      the whole configuration
-    metrics.jsonl    one object a step; TensorBoard's events lie beside it
-    checkpoints/     see checkpoints.py
-    samples.txt      a few graded generations
-    result.json      written last: its presence means done
+config.json      the whole configuration
+metrics.jsonl    one object a step; TensorBoard's events lie beside it
+checkpoints/     see checkpoints.py
+samples.txt      a few graded generations
+result.json      written last: its presence means done
 """
 
 import json
@@ -86,9 +86,7 @@ class MetricsLog:
             self._file.close()
             self._tensorboard.close()
 
-    def write(
-        self, step: int, metrics: Metrics, measured: Evaluation | None, to_tensorboard: bool
-    ) -> None:
+    def write(self, step: int, metrics: Metrics, measured: Evaluation | None, to_tensorboard: bool) -> None:
         """Adds a step's line, and its point in TensorBoard if asked to or if the step was evaluated."""
         if not self._writes:
             return

@@ -15,7 +15,7 @@ class Interrupted(BaseException):
 
     def __init__(self, signal_number: int):
         self.signal_number = signal_number
-        super().__init__(f'stopped by {signal.Signals(signal_number).name}')
+        super().__init__(f'Stopped by {signal.Signals(signal_number).name}')
 
 
 class Termination:

@@ -1,6 +1,6 @@
 """Arithmetic modulo 11 as a chain of thought.
 
-    python -m experiments.main --config=experiments/arith.py
+python -m experiments.main --config=experiments/arith.py
 """
 
 from ml_collections import ConfigDict

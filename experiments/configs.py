@@ -99,7 +99,10 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
         sizes = {}
         if section == 'model':  # the task sets these; where it is wrong, any will do to check the others
             task = parts.get('task')
-            sizes = {'vocab_size': task.vocabulary.size if task else 2, 'max_length': task.max_length if task else 1}
+            sizes = {
+                'vocab_size': task.vocabulary.size if task else 2,
+                'max_length': task.max_length if task else 1,
+            }
         attempt(section, lambda c=dataclass, s=section, sizes=sizes: c(**sizes, **values[s]))
     batch_size = values['train']['batch_size']
     if batch_size % devices:

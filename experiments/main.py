@@ -50,7 +50,10 @@ def main(argv):
     if problems:
         return _refuse(problems)
 
-    print(f'{config}\nworkdir: {workdir}\ndevices: {jax.device_count()} x {jax.devices()[0].device_kind}', flush=True)
+    print(
+        f'{config}\nworkdir: {workdir}\ndevices: {jax.device_count()} x {jax.devices()[0].device_kind}',
+        flush=True,
+    )
     listener = console.TerminalListener(experiment.train.steps)
     try:
         runs.run(experiment, workdir, listener)
@@ -62,7 +65,7 @@ def main(argv):
         return 1
     except Interrupted as error:
         listener.close()
-        print(f'{str(error).capitalize()}. To resume, run the same command again.', file=sys.stderr)
+        print(f'{error}. To resume, run the same command again.', file=sys.stderr)
         return 128 + error.signal_number
     finally:
         listener.close()
@@ -101,15 +104,24 @@ def flag_problems(argv) -> list[str]:
     """What is wrong with the config's string argument and with overrides of its fields."""
     words = [word.lstrip('-') for word in argv[1:] if word.startswith('-')]
     paths = [word.removeprefix('config=') for word in words if word.startswith('config=')]
-    overrides = [word.partition('=')[0].removeprefix('config.') for word in words if word.startswith('config.')]
+    overrides = [
+        word.partition('=')[0].removeprefix('config.') for word in words if word.startswith('config.')
+    ]
     if not paths:
         return []
     path, _, arg = paths[-1].partition(':')
     if not Path(path).is_file():
-        return [f'no config file {path!r}; there are {", ".join(sorted(map(str, Path("experiments").glob("*.py"))))}']
+        return [
+            f'no config file {path!r}; there are {", ".join(sorted(map(str, Path("experiments").glob("*.py"))))}'
+        ]
     spec = importlib.util.spec_from_file_location('config_file', path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a file that is no config file does when it is run
+        return [
+            f'{path} is no config file: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
+        ]
     if not hasattr(module, 'get_config'):
         return [f'{path} is no config file: it defines no get_config']
     problems = []

@@ -139,7 +139,9 @@ def test_another_process_makes_the_same_bytes():
     )
     other = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
     block = datasets.generate_block(TASK, 3, 'train', 5)
-    assert other.stdout.split()[-1] == hashlib.sha256(block.tokens.tobytes() + block.given.tobytes()).hexdigest()
+    assert (
+        other.stdout.split()[-1] == hashlib.sha256(block.tokens.tobytes() + block.given.tobytes()).hexdigest()
+    )
 
 
 def test_tensorflow_is_left_no_accelerator():

@@ -50,7 +50,10 @@ def test_logits_are_float32_and_do_not_depend_on_what_follows(mechanism):
 
 
 def test_layers_take_the_pattern_in_turn():
-    names = [m.name.partition('(')[0] for m in ModelConfig(**SIZES, num_layers=5, mechanism='linear+standard').mechanisms()]
+    names = [
+        m.name.partition('(')[0]
+        for m in ModelConfig(**SIZES, num_layers=5, mechanism='linear+standard').mechanisms()
+    ]
     assert names == ['linear', 'standard', 'linear', 'standard', 'linear']
 
 
@@ -108,6 +111,8 @@ def test_a_sequence_longer_than_the_model_is_refused():
 
 def test_every_impossible_size_is_named_at_once():
     with pytest.raises(ValueError) as error:
-        ModelConfig(vocab_size=9, max_length=9, dim=15, num_heads=4, dropout=1.0, mechanism='cubic', dtype='int8')
+        ModelConfig(
+            vocab_size=9, max_length=9, dim=15, num_heads=4, dropout=1.0, mechanism='cubic', dtype='int8'
+        )
     for part in 'divisible by num_heads; got dim 15', 'even', 'dropout', "'cubic'", "'int8'":
         assert part in str(error.value)

@@ -49,7 +49,9 @@ def test_the_same_metrics_go_to_tensorboard(tmp_path):
     log(RunDirectory(tmp_path), 0, range(1, 4))
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    points = {event.step: float(tensor_util.make_ndarray(event.tensor_proto)) for event in events.Tensors('loss')}
+    points = {
+        event.step: float(tensor_util.make_ndarray(event.tensor_proto)) for event in events.Tensors('loss')
+    }
     assert points == pytest.approx({1: 1.0, 2: 0.5, 3: 1 / 3})
 
 
@@ -66,7 +68,11 @@ def test_a_directory_is_claimed_by_one_configuration(tmp_path):
 def test_all_differing_fields_are_named_missing_ones_too():
     with pytest.raises(MismatchError) as error:
         check_same({'a': {'x': 1, 'y': 2}, 'b': 3}, {'a': {'x': 1, 'y': 5}, 'c': 4}, 'It')
-    for part in 'a.y is 2 there and 5 here', "b is 3 there and 'nothing' here", "c is 'nothing' there and 4 here":
+    for part in (
+        'a.y is 2 there and 5 here',
+        "b is 3 there and 'nothing' here",
+        "c is 'nothing' there and 4 here",
+    ):
         assert part in str(error.value)
 
 

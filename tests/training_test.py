@@ -74,9 +74,7 @@ def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanis
         *map(jax.tree.leaves, (after.params, state.params, params, gradient)), strict=True
     ):
         clear = np.abs(g) > 1e-6
-        np.testing.assert_allclose(
-            (new - old)[clear], (expected - old)[clear], rtol=1e-3, atol=1e-7
-        )
+        np.testing.assert_allclose((new - old)[clear], (expected - old)[clear], rtol=1e-3, atol=1e-7)
     assert after.step == 1
     assert metrics.tokens == np.sum(batch.tokens != 0)
 
@@ -189,5 +187,14 @@ def test_state_survives_the_way_to_the_devices_and_back():
 def test_every_value_out_of_range_is_named_at_once():
     with pytest.raises(ValueError) as error:
         TrainConfig(0, 0, -1.0, 'staircase', warmup_steps=5, weight_decay=-1.0, beta1=1.0, clip_norm=0)
-    for part in 'steps', 'batch_size', 'learning_rate', "'staircase'", 'warmup', 'decay', 'beta1', 'clip_norm':
+    for part in (
+        'steps',
+        'batch_size',
+        'learning_rate',
+        "'staircase'",
+        'warmup',
+        'decay',
+        'beta1',
+        'clip_norm',
+    ):
         assert part in str(error.value)
