@@ -111,9 +111,7 @@ def flag_problems(argv) -> list[str]:
         return []
     path, _, arg = paths[-1].partition(':')
     if not Path(path).is_file():
-        return [
-            f'no config file {path!r}; there are {", ".join(sorted(map(str, Path("experiments").glob("*.py"))))}'
-        ]
+        return [f'no config file {path!r}; there is, for example, experiments/arith.py']
     spec = importlib.util.spec_from_file_location('config_file', path)
     module = importlib.util.module_from_spec(spec)
     try:

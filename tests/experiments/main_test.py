@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SMOKE = '--config=experiments/arith.py:smoke'
 RESULT_FIELDS = {
-    'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss', 'num_eval_examples',
-    'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
+    'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss',
+    'num_eval_examples', 'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
 }  # fmt: skip
 
 
@@ -168,7 +168,10 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
     ('flags', 'messages'),
     [
         ([f'{SMOKE}x,dmi=3'], ["unknown preset 'smokex'", 'did you mean dim']),
-        ([SMOKE, '--config.model.dmi=3', '--config.train.stpes=2'], ["'model.dmi'; did you mean model.dim", "'train.stpes'"]),
+        (
+            [SMOKE, '--config.model.dmi=3', '--config.train.stpes=2'],
+            ["'model.dmi'; did you mean model.dim", "'train.stpes'"],
+        ),
         ([SMOKE, '--config.model.dim=wide'], ['model.dim', 'wide']),
         (
             [f'{SMOKE},mechanism=cubic,dim=63,modulus=9,n=0,batch_size=3'],
