@@ -16,7 +16,7 @@ PRESETS = {
         'task.n': 3,
         'model.num_layers': 6,
         'model.dropout': 0.0,
-        'train.steps': 7_500,
+        'train.steps': 6_000,
         'train.batch_size': 32,
         'train.learning_rate': 4e-3,
         'train.warmup_steps': 500,
