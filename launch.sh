@@ -66,6 +66,6 @@ if [[ ${1:-} == test ]]; then
   unset XLA_FLAGS # tests set their own
   .venv/bin/ruff check .
   .venv/bin/ruff format --check .
-  exec .venv/bin/python -m pytest "$@"
+  exec .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile "$@"
 fi
 exec .venv/bin/python -m experiments.main "$@"

@@ -11,6 +11,7 @@ reduced in the reverse of that random order: the distribution of Feng et al. (Ne
 
 import dataclasses
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -342,7 +343,7 @@ def _operation_table(modulus: int) -> _OperationTable:
             rows += [(0, MULTIPLY, b) for b in numbers] + [(0, DIVIDE, b) for b in numbers if b]
         rows_of.append(rows)
     size = np.array([len(rows) for rows in rows_of], np.int32)
-    left, operator, right = np.array(sum(rows_of, []), np.int8).T.copy()
+    left, operator, right = np.array([*itertools.chain(*rows_of)], np.int8).T.copy()
     return _OperationTable(np.cumsum(size, dtype=np.int32) - size, size, left, operator, right)
 
 
