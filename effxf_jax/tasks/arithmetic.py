@@ -137,7 +137,7 @@ class Arithmetic(Task):
 
     def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         tokens = np.asarray(tokens)
-        count, length = tokens.shape
+        length = tokens.shape[1]
         width = 4 * self.n + 1  # of the longest expression, all of its operations in brackets
         start = np.argmax(tokens == EQUALS, axis=1) + 1
         columns = np.arange(length + 2)
@@ -410,7 +410,7 @@ def _operation_table(modulus: int) -> _OperationTable:
             rows += [(0, MULTIPLY, b) for b in numbers] + [(0, DIVIDE, b) for b in numbers if b]
         rows_of.append(rows)
     size = np.array([len(rows) for rows in rows_of], np.int32)
-    left, operator, right = np.array(sum(rows_of, []), np.int8).T.copy()
+    left, operator, right = np.array([row for rows in rows_of for row in rows], np.int8).T.copy()
     return _OperationTable(np.cumsum(size, dtype=np.int32) - size, size, left, operator, right)
 
 

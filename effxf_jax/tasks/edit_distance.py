@@ -126,7 +126,7 @@ class EditDistance(Task):
             words[:, :, done], lengths[:, done] = drawn[:, :, accepted], drawn_lengths[:, accepted]
             pending = pending[~accepted]
 
-        letters = _draw_alphabets(rng, count)[words, np.arange(count)]
+        letters = draw_alphabets(rng, count)[words, np.arange(count)]
         letters[np.arange(height)[:, None] >= lengths[:, None]] = -1
         swapped = lengths[0] > lengths[1]
         first, second = np.where(swapped, letters[::-1], letters)
@@ -201,7 +201,7 @@ class EditDistance(Task):
         return matrix
 
     def _spell(self, first: np.ndarray, second: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        """Rows `[count, length]` of strings `[count, i]` and `[count, j]` with their matrix `[i, j, count]`."""
+        """Rows `[count, length]` of strings `[count, i]` and `[count, j]` with matrix `[i, j, count]`."""
         i, j, count = matrix.shape
         entries = np.moveaxis(matrix, 2, 0) + np.int32(FIRST_NUMBER)
         column = lambda token: np.full((count, 1), token, np.int32)
@@ -281,7 +281,7 @@ def _draw_pairs(
     height = n + MAX_LONGER
     shortest = max(1, n - MAX_SHORTER)
     alphabet_size = rng.integers(MIN_LETTERS, MAX_LETTERS + 1, count, dtype=np.int8)
-    words = _draw_below(rng, alphabet_size, (2, height, count))
+    words = draw_below(rng, alphabet_size, (2, height, count))
     lengths = np.full((2, count), n, np.int16)
     lengths[1] = rng.integers(shortest, height + 1, count)
 
@@ -319,8 +319,8 @@ def _edit(rng: np.random.Generator, word: np.ndarray, edits: np.ndarray, alphabe
         kind = rng.integers(3, size=active, dtype=np.int8)
         deletes = (kind == 0) & (old_length > 2)
         inserts = ~deletes & (kind != 1)
-        at = _draw_below(rng, old_length + inserts, active, np.int16)
-        letter = _draw_below(rng, alphabet_size[:active], active)
+        at = draw_below(rng, old_length + inserts, active, np.int16)
+        letter = draw_below(rng, alphabet_size[:active], active)
 
         end = np.zeros_like(old, shape=(1, active))
         shifted_up, same, shifted_down = (
@@ -334,7 +334,7 @@ def _edit(rng: np.random.Generator, word: np.ndarray, edits: np.ndarray, alphabe
     return word, length
 
 
-def _draw_alphabets(rng: np.random.Generator, count: int) -> np.ndarray:
+def draw_alphabets(rng: np.random.Generator, count: int) -> np.ndarray:
     """Draws ten different letters, int8 `[10, count]`: the beginning of a Fisher-Yates shuffle."""
     examples = np.arange(count)
     letters = np.repeat(np.arange(26, dtype=np.int8)[:, None], count, axis=1)
@@ -346,7 +346,7 @@ def _draw_alphabets(rng: np.random.Generator, count: int) -> np.ndarray:
     return letters[:MAX_LETTERS]
 
 
-def _draw_below(rng: np.random.Generator, bound: np.ndarray, shape, dtype=np.int8) -> np.ndarray:
+def draw_below(rng: np.random.Generator, bound: np.ndarray, shape, dtype=np.int8) -> np.ndarray:
     """Uniform integers from 0 to bound - 1."""
     # A float32 draw is at most 1 - 2^-24, and times a small bound still rounds to less than that.
     return (rng.random(shape, dtype=np.float32) * bound.astype(np.float32)).astype(dtype)

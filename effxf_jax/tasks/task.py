@@ -210,7 +210,7 @@ def grade_against(right: np.ndarray, tokens: np.ndarray, given: np.ndarray, answ
             the right row.
     """
     well_formed = right[:, 0] != PAD
-    count, length = tokens.shape
+    length = tokens.shape[1]
     width = max(length, right.shape[1])
     right = np.pad(right, ((0, 0), (0, width - right.shape[1])))
     written = np.pad(tokens, ((0, 0), (0, width - length)))
@@ -237,7 +237,7 @@ def _mismatch(vocabulary: Vocabulary, found: int, right: np.ndarray) -> tuple[st
     found = vocabulary.tokens[found]
     if all(name in SEPARATORS for name in names):
         kind = 'missing separator'
-    elif any(found.isdigit() and name.isdigit() or found.isalpha() and name.isalpha() for name in names):
+    elif found.isalnum() and any(name.isalnum() and name.isdigit() == found.isdigit() for name in names):
         kind = 'wrong value'
     else:
         kind = 'malformed expression'
