@@ -139,7 +139,7 @@ class Arithmetic(Task):
         tokens = np.asarray(tokens)
         length = tokens.shape[1]
         width = 4 * self.n + 1  # of the longest expression, all of its operations in brackets
-        start = np.argmax(tokens == EQUALS, axis=1) + 1
+        start = np.argmax(np.pad(tokens == EQUALS, ((0, 0), (0, 1))), axis=1) + 1
         columns = np.arange(length + 2)
         line = np.where(columns[:length] < start[:, None] - 1, tokens, PAD)
         line = np.pad(line, ((0, 0), (0, width)))
@@ -157,7 +157,7 @@ class Arithmetic(Task):
         # the separator that must follow it; where it leaves all of these is its first wrong position.
         line = line[:, :width]
         right = well_formed
-        first_wrong = np.where(right, -1, 0).astype(np.int32)
+        first_wrong = np.where(right, -1, 0)
         tokens = np.pad(tokens, ((0, 0), (0, width + 2)))
         for step in range(self.n):
             lines, legal = self._successors(line)
@@ -175,7 +175,7 @@ class Arithmetic(Task):
             right &= spelled
             line = _along(lines, chosen)
             start = start + _along(lengths, chosen) + 1
-        return Grade(judged.answer_correct, right, first_wrong)
+        return Grade(judged.answer_correct, right, first_wrong.astype(np.int32))
 
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         operators_within = [0]  # the whole and, one by one, the brackets that are open

@@ -152,9 +152,11 @@ class Task(abc.ABC):
         words = line.split()
         for place, word in enumerate(words):
             if word not in ids or ids[word] in (PAD, EOS):
+                known = self.vocabulary.tokens[2:]
+                if len(known) > 60:
+                    known = (*known[:50], '...', known[-1])
                 raise ValueError(
-                    f'unknown token {word[:40]!r} at position {place}; '
-                    f'this task has {" ".join(self.vocabulary.tokens[2:])}'
+                    f'unknown token {word[:40]!r} at position {place}; this task has {" ".join(known)}'
                 )
         return np.array([ids[word] for word in words], np.int32)
 
@@ -187,8 +189,7 @@ class Task(abc.ABC):
 
 def row_length(tokens: np.ndarray) -> np.ndarray:
     """Tokens before the first `<eos>` (all, where there is none), int `[count]`."""
-    is_eos = tokens == EOS
-    return np.where(is_eos.any(axis=1), is_eos.argmax(axis=1), tokens.shape[1])
+    return np.pad(tokens == EOS, ((0, 0), (0, 1)), constant_values=True).argmax(axis=1)
 
 
 def row_end(tokens: np.ndarray, given: np.ndarray) -> np.ndarray:
