@@ -321,7 +321,9 @@ def test_a_diagnosis_names_kind_place_and_step():
         'a b | b b <sep> 3 4 1 3 , <sep> 3': 'missing separator at position 8, row 1: 1 where , is due',
         'a b | b b <sep> 3 a , 1 3 , <sep> 3': 'malformed expression at position 7, row 1: a where 4 is due',
         'a b | b b <sep> 3 4 , 1': 'truncated at position 10, row 2: the text ends where 3 is due',
-        'a b | b b <sep> 3 4 , 1 3 , <sep> 3 3': 'too long at position 14, answer: 3 where the text should end',
+        'a b | b b <sep> 3 4 , 1 3 , <sep> 3 a': (
+            'too long at position 14, answer: a where the text should end'
+        ),
         'a b | b b <sep> 3 4 , 1 3 , <sep> 4': 'wrong value at position 13, answer: 4 where 3 is due',
         'a b b b <sep>': 'malformed prompt at position 4: <sep> where a letter or | is due',
         'a b | b b': 'truncated at position 5: the text ends within the prompt',
