@@ -3,9 +3,19 @@
 import dataclasses
 
 from effxf_jax.tasks.arithmetic import Arithmetic
+from effxf_jax.tasks.edit_distance import EditDistance
+from effxf_jax.tasks.edit_distance_local import EditDistanceLocal
+from effxf_jax.tasks.linear_equations import LinearEquations
+from effxf_jax.tasks.lis import LongestIncreasingSubsequence
 from effxf_jax.tasks.task import EOS, PAD, Examples, Grade, Task, Vocabulary
 
-TASKS = {'arithmetic': Arithmetic}
+TASKS = {
+    'arithmetic': Arithmetic,
+    'edit_distance': EditDistance,
+    'edit_distance_local': EditDistanceLocal,
+    'linear_equations': LinearEquations,
+    'lis': LongestIncreasingSubsequence,
+}
 """Tasks by name. A new task is one file and one row here."""
 
 __all__ = ['EOS', 'PAD', 'TASKS', 'Examples', 'Grade', 'Task', 'Vocabulary', 'make', 'options']

@@ -11,12 +11,21 @@ reduced in the reverse of that random order: the distribution of Feng et al. (Ne
 
 import dataclasses
 import functools
-import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-from effxf_jax.tasks.task import EOS, PAD, Examples, Grade, Task, Vocabulary, row_length
+from effxf_jax.tasks.task import (
+    ANSWER_MODES,
+    EOS,
+    PAD,
+    Examples,
+    Fault,
+    Grade,
+    Task,
+    Vocabulary,
+    grade_against,
+)
 
 ORDERS = ('random', 'leftmost')
 
@@ -69,6 +78,7 @@ class Arithmetic(Task):
         modulus: a prime, at most 113; the numbers are 0 ... modulus - 1.
         order: 'random', as published, where many chains are right; or 'leftmost', where each step is
             the leftmost legal one, so that just one chain is.
+        answer_mode: 'chain' or 'direct'.
 
     Raises:
         ValueError: naming every option that is out of range.
@@ -77,6 +87,7 @@ class Arithmetic(Task):
     n: int
     modulus: int = 11
     order: str = 'random'
+    answer_mode: str = 'chain'
 
     def __post_init__(self):
         problems = []
@@ -86,6 +97,8 @@ class Arithmetic(Task):
             problems.append(f'modulus must be a prime from 2 to 113; got {self.modulus}')
         if self.order not in ORDERS:
             problems.append(f'order must be one of {", ".join(ORDERS)}; got {self.order!r}')
+        if self.answer_mode not in ANSWER_MODES:
+            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
         if problems:
             raise ValueError('\n'.join(problems))
 
@@ -96,6 +109,8 @@ class Arithmetic(Task):
     @property
     def max_length(self) -> int:
         # A line of k operators has at most 4k - 1 tokens, for the last operation never has brackets.
+        if self.answer_mode == 'direct':
+            return 4 * self.n + 2
         return 2 * self.n**2 + 2 * self.n + 2
 
     @property
@@ -106,36 +121,47 @@ class Arithmetic(Task):
         return None
 
     def sample(self, rng: np.random.Generator, count: int) -> Problems:
-        number = rng.integers(self.modulus, size=(1, count), dtype=np.int8)
-        zero = np.zeros_like(number)
-        line = Expressions(number, np.zeros((0, count), np.int8), zero, zero)
+        line = np.zeros((4, 1, count), np.int8)
+        line[NUMBER] = rng.integers(self.modulus, size=count, dtype=np.int8)
+        line[SYMBOL] = SEPARATOR
         order = np.empty((self.n, count), np.int8)
         for k in range(self.n):
             slot = rng.integers(k + 1, size=count, dtype=np.int8)
-            operation = _draw_operations(rng, _pick(line.numbers, slot), self.modulus)
-            line = _split(line, slot, *operation)
+            line = _split(line, slot, *_draw_operations(rng, _plane(line, NUMBER)[_at(slot)], self.modulus))
             order[self.n - 1 - k] = slot
-        return Problems(_transposed(line), order.T)
+        return Problems(_expressions(line), order.T)
 
     def solve(self, problems: Problems) -> Solution:
         lines = self._reduce(problems)
-        return Solution(tuple(map(_transposed, lines)), lines[-1].numbers[0])
+        return Solution(tuple(map(_expressions, lines)), lines[-1][NUMBER, 0])
 
     def encode(self, problems: Problems) -> Examples:
-        return _write(self._reduce(problems), self.max_length)
+        lines = self._reduce(problems)
+        return _write(lines if self.answer_mode == 'chain' else [lines[0], lines[-1]], self.max_length)
 
     def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        # A row is right when, line after line, it spells a legal successor of the line before and then
-        # the separator that must follow it; where it leaves all of these is its first wrong position.
-        del given  # the prompt ends at the first `=`
         tokens = np.asarray(tokens)
-        count, length = tokens.shape
-        width = 4 * self.n - 1
-        start = np.argmax(tokens == EQUALS, axis=1) + 1
-        line = np.where(np.arange(length) < start[:, None] - 1, tokens, PAD)
-        line = np.pad(line, ((0, 0), (0, width)))[:, :width]
-        answer, right = self._evaluate(line)
-        first_wrong = np.where(right, -1, 0).astype(np.int32)
+        length = tokens.shape[1]
+        width = 4 * self.n + 1  # of the longest expression, all of its operations in brackets
+        start = np.argmax(np.pad(tokens == EQUALS, ((0, 0), (0, 1))), axis=1) + 1
+        columns = np.arange(length + 2)
+        line = np.where(columns[:length] < start[:, None] - 1, tokens, PAD)
+        line = np.pad(line, ((0, 0), (0, width)))
+        answer, well_formed = self._evaluate(line[:, :width])
+        well_formed &= (line[:, width:] == PAD).all(axis=1)
+
+        right = np.where(columns < start[:, None], np.pad(tokens, ((0, 0), (0, 2))), PAD)
+        right[columns == start[:, None]] = answer + FIRST_NUMBER
+        right[columns == start[:, None] + 1] = EOS
+        judged = grade_against(np.where(well_formed[:, None], right, PAD), tokens, given)
+        if self.answer_mode == 'direct':
+            return judged
+
+        # A chain is right when, line after line, it spells a legal successor of the line before and then
+        # the separator that must follow it; where it leaves all of these is its first wrong position.
+        line = line[:, :width]
+        right = well_formed
+        first_wrong = np.where(right, -1, 0)
         tokens = np.pad(tokens, ((0, 0), (0, width + 2)))
         for step in range(self.n):
             lines, legal = self._successors(line)
@@ -153,19 +179,55 @@ class Arithmetic(Task):
             right &= spelled
             line = _along(lines, chosen)
             start = start + _along(lengths, chosen) + 1
+        return Grade(judged.answer_correct, right, first_wrong.astype(np.int32))
 
-        ends = row_length(tokens[:, :length])
-        before_end = np.take_along_axis(tokens, ends[:, None] - [[1, 2]], axis=1)
-        ends_in_answer = (before_end == np.stack([answer + FIRST_NUMBER, np.full(count, EQUALS)], 1)).all(1)
-        answer_correct = (answer >= 0) & ends_in_answer & (ends < length)
-        return Grade(answer_correct, right, first_wrong)
+    def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
+        operators_within = [0]  # the whole and, one by one, the brackets that are open
+        operators = 0
+        operand_due = True
+        for position, token in enumerate(tokens):
+            if operand_due and token >= FIRST_NUMBER:
+                operand_due = False
+            elif operand_due and token == OPEN:
+                operators_within.append(0)
+            elif not operand_due and FIRST_OPERATOR <= token < OPEN:
+                operators_within[-1] += 1
+                operators += 1
+                operand_due = True
+            elif not operand_due and token == CLOSE and len(operators_within) > 1 and operators_within[-1]:
+                operators_within.pop()
+            elif not operand_due and token == EQUALS and len(operators_within) == 1:
+                return self._expression_fault(tokens[:position], operators)
+            else:
+                due = 'a number or (' if operand_due else 'an operator, ) or ='
+                detail = f'{self.vocabulary.tokens[token]} where {due} is due'
+                return Fault('malformed prompt', position, detail)
+        return Fault('truncated', len(tokens), 'the text ends within the prompt')
 
-    def _reduce(self, problems: Problems) -> list[Expressions]:
+    def _expression_fault(self, expression: np.ndarray, operators: int) -> Fault | None:
+        if operators != self.n:
+            return Fault(
+                'malformed prompt', 0, f'expression of {operators} operators; this task has {self.n}'
+            )
+        line = np.pad(expression, (0, 4 * self.n + 1 - len(expression)))
+        if not self._evaluate(line[None])[1][0]:
+            return Fault('malformed prompt', 0, 'the expression divides by zero')
+        return None
+
+    def step_at(self, tokens: np.ndarray, position: int) -> str:
+        if self.answer_mode == 'direct':
+            return 'answer'
+        return f'line {np.count_nonzero(tokens[:position] == EQUALS)}'
+
+    def _reduce(self, problems: Problems) -> list[np.ndarray]:
         """All lines of the chains, slot-major."""
-        line = _transposed(problems.expressions)
+        (numbers, operators, opens, closes), order = problems
+        separators = np.full_like(operators, SEPARATOR, shape=(len(numbers), 1))
+        symbols = np.concatenate([operators, separators], axis=1)
+        line = np.stack([numbers.T, symbols.T, opens.T, closes.T])
         lines = [line]
         for step in range(self.n):
-            slot = problems.order[:, step] if self.order == 'random' else _leftmost_slot(line)
+            slot = order[:, step] if self.order == 'random' else _leftmost_slot(line)
             line = _merge(line, slot, self.modulus)
             lines.append(line)
         return lines
@@ -224,85 +286,94 @@ def _along(x: np.ndarray, index: np.ndarray) -> np.ndarray:
     return x[np.arange(len(x)).reshape(-1, *[1] * (index.ndim - 1)), index]
 
 
-# In all that follows arrays are slot-major, `[k + 1, count]`, so that each numpy call works on whole rows
-# of examples, and `slot` is `[count]`.
+# In all that follows a line of k operators is one array int8 `[4, k + 1, count]`, slot-major so that each
+# numpy call works on whole rows of examples. Slot by slot it holds a number, the symbol behind it, which is
+# an operator or at last the separator, and how many brackets open before and close behind the number.
+# `slot` is int8 `[count]`.
+NUMBER, SYMBOL, OPENS, CLOSES = range(4)
+SEPARATOR = EQUALS - FIRST_OPERATOR  # symbols are counted as operators are
 
 
-def _transposed(line: Expressions) -> Expressions:
-    return Expressions(*(np.ascontiguousarray(x.T) for x in line))
+def _expressions(line) -> Expressions:
+    numbers, symbols, opens, closes = (np.ascontiguousarray(x.T) for x in line)
+    return Expressions(numbers, np.ascontiguousarray(symbols[:, :-1]), opens, closes)
 
 
-def _pick(x, slot):
-    return x[slot, np.arange(x.shape[1])]
+def _at(slot):
+    """The places of a slot in a flat view of any one of the four planes."""
+    return slot * np.int64(len(slot)) + np.arange(len(slot))
 
 
-def _insert(x, slot, value):
-    """x with value before its slot."""
-    index = np.arange(len(x) + 1, dtype=np.int8)[:, None]
-    end = np.zeros_like(x, shape=(1, x.shape[1]))
-    before, behind = np.concatenate([x, end]), np.concatenate([end, x])
-    return np.where(index < slot, before, np.where(index > slot, behind, value))
+def _plane(line, part):
+    """A flat view of one plane."""
+    return line[part].reshape(-1)
 
 
-def _remove(x, slot):
-    """x without its slot."""
-    index = np.arange(len(x) - 1, dtype=np.int8)[:, None]
-    return np.where(index < slot, x[:-1], x[1:])
+def _where(condition, x, y):
+    """np.where of int8 arrays; bitwise, it works on whole vectors and is several times faster."""
+    return y ^ ((x ^ y) & -condition.view(np.int8))
 
 
-def _neighbours(line: Expressions, slot):
-    """The operators that touch a number, -1 where none does or a bracket stands between."""
-    none = np.full_like(line.operators, -1, shape=(1, len(slot)))
-    operators = np.concatenate([none, line.operators, none])
-    before = np.where(_pick(line.opens, slot) > 0, -1, _pick(operators, slot))
-    after = np.where(_pick(line.closes, slot) > 0, -1, _pick(operators, slot + 1))
+def _neighbours(line, at):
+    """The symbols that touch a number, the separator where a bracket stands between."""
+    # Before the first number this finds the separator of the last, as its index is negative then.
+    before = _plane(line, SYMBOL)[at - line.shape[2]]
+    after = _plane(line, SYMBOL)[at]
+    before[_plane(line, OPENS)[at] > 0] = SEPARATOR
+    after[_plane(line, CLOSES)[at] > 0] = SEPARATOR
     return before, after
 
 
-def _split(line: Expressions, slot, left, operator, right) -> Expressions:
+def _split(line, slot, left, operator, right):
     """Replaces a number by `left operator right`, in brackets where the meaning needs them."""
-    before, after = _neighbours(line, slot)
+    at = _at(slot)
+    before, after = _neighbours(line, at)
     binds_tighter = (before == SUBTRACT) | (before == MULTIPLY) | (after == MULTIPLY) | (after == DIVIDE)
     bracket = (before == DIVIDE) | (operator <= SUBTRACT) & binds_tighter
 
-    at_right = slot + 1, np.arange(len(slot))
-    numbers = _insert(line.numbers, slot, left)
-    numbers[at_right] = right
-    opens = _insert(line.opens, slot, _pick(line.opens, slot) + bracket)
-    opens[at_right] = 0
-    closes = _insert(line.closes, slot, np.int8(0))
-    closes[at_right] += bracket
-    return Expressions(numbers, _insert(line.operators, slot, operator), opens, closes)
+    _, size, count = line.shape
+    index = np.arange(size + 1, dtype=np.int8)[:, None]
+    doubled = np.empty((4, size + 1, count), np.int8)
+    doubled[:, 0], doubled[:, -1] = line[:, 0], line[:, -1]
+    doubled[:, 1:-1] = _where(index[1:-1] <= slot, line[:, 1:], line[:, :-1])
+    at_right = at + count
+    _plane(doubled, NUMBER)[at], _plane(doubled, NUMBER)[at_right] = left, right
+    _plane(doubled, SYMBOL)[at] = operator
+    _plane(doubled, OPENS)[at] += bracket
+    _plane(doubled, OPENS)[at_right] = 0
+    _plane(doubled, CLOSES)[at] = 0
+    _plane(doubled, CLOSES)[at_right] += bracket
+    return doubled
 
 
-def _merge(line: Expressions, slot, modulus: int) -> Expressions:
+def _merge(line, slot, modulus: int):
     """Replaces the numbers at slot and slot + 1 by their value, and drops brackets around just that."""
-    operator = _pick(line.operators, slot)
-    left, right = _pick(line.numbers, slot), _pick(line.numbers, slot + 1)
-    bracket = (_pick(line.opens, slot) > 0) & (_pick(line.closes, slot + 1) > 0)
+    at = _at(slot)
+    at_right = at + line.shape[2]
+    numbers, opens = _plane(line, NUMBER), _plane(line, OPENS)[at]
+    operation = _plane(line, SYMBOL)[at], numbers[at], numbers[at_right]
+    bracket = (opens > 0) & (_plane(line, CLOSES)[at_right] > 0)
 
-    here = slot, np.arange(len(slot))
-    numbers = _remove(line.numbers, slot)
-    numbers[here] = _value_table(modulus)[operator, left, right]
-    opens = _remove(line.opens, slot + 1)
-    opens[here] -= bracket
-    closes = _remove(line.closes, slot)
-    closes[here] -= bracket
-    return Expressions(numbers, _remove(line.operators, slot), opens, closes)
+    index = np.arange(line.shape[1] - 1, dtype=np.int8)[:, None]
+    merged = _where(index < slot, line[:, :-1], line[:, 1:])
+    _plane(merged, NUMBER)[at] = _value_table(modulus)[operation]
+    _plane(merged, OPENS)[at] = opens - bracket
+    _plane(merged, CLOSES)[at] -= bracket
+    return merged
 
 
-def _leftmost_slot(line: Expressions):
+def _leftmost_slot(line):
     """The first slot whose number and the next may be reduced first."""
-    k, count = line.operators.shape
+    _, size, count = line.shape
     chosen = np.full(count, -1, np.int8)
-    for i in reversed(range(k)):
-        slot = np.full(count, i, np.int8)
-        before, _ = _neighbours(line, slot)
-        _, after = _neighbours(line, slot + 1)
-        operator = line.operators[i]
-        additive = (before <= ADD) & ~((after == MULTIPLY) | (after == DIVIDE))
+    for i in reversed(range(size - 1)):
+        at = _at(np.full(count, i, np.int8))
+        before, _ = _neighbours(line, at)
+        _, after = _neighbours(line, at + count)
+        operator = line[SYMBOL, i]
+        additive = ~np.isin(before, (SUBTRACT, MULTIPLY, DIVIDE)) & ~np.isin(after, (MULTIPLY, DIVIDE))
         legal = np.where(operator <= SUBTRACT, additive, before != DIVIDE)
-        legal &= (line.closes[i] == 0) & (line.opens[i + 1] == 0)
+        legal &= (line[CLOSES, i] == 0) & (line[OPENS, i + 1] == 0)
         chosen[legal] = i
     return chosen
 
@@ -343,7 +414,7 @@ def _operation_table(modulus: int) -> _OperationTable:
             rows += [(0, MULTIPLY, b) for b in numbers] + [(0, DIVIDE, b) for b in numbers if b]
         rows_of.append(rows)
     size = np.array([len(rows) for rows in rows_of], np.int32)
-    left, operator, right = np.array([*itertools.chain(*rows_of)], np.int8).T.copy()
+    left, operator, right = np.array([row for rows in rows_of for row in rows], np.int8).T.copy()
     return _OperationTable(np.cumsum(size, dtype=np.int32) - size, size, left, operator, right)
 
 
@@ -355,26 +426,28 @@ def _value_table(modulus: int) -> np.ndarray:
     return (np.stack([a + b, a - b, a * b, a * inverse[b]]) % modulus).astype(np.int8)
 
 
-def _write(lines: list[Expressions], max_length: int) -> Examples:
-    """Spells chains as rows of tokens: every number with its brackets, then an operator or separator."""
-    numbers, operators, opens, closes = (np.concatenate(x) for x in zip(*lines, strict=True))
-    count = numbers.shape[1]
-    separators = np.full_like(numbers, EQUALS - FIRST_OPERATOR)
-    is_last = np.cumsum([len(line.numbers) for line in lines]) - 1
-    separators[np.setdiff1d(np.arange(len(numbers)), is_last)] = operators
-    separators[-1] = EOS - FIRST_OPERATOR
-    widths = opens + closes + np.int32(2)
-    number_at = np.cumsum(widths, axis=0, dtype=np.int32) - widths + opens
-    separator_at = number_at + closes + 1
-
+def _write(lines: list[np.ndarray], max_length: int) -> Examples:
+    """Spells lines as rows of tokens: every number with its brackets, then the symbol behind it."""
+    numbers, symbols, opens, closes = np.concatenate(lines, axis=1)
+    symbols[-1] = EOS - FIRST_OPERATOR
+    numbers += FIRST_NUMBER
+    symbols += FIRST_OPERATOR
+    slots, count = numbers.shape
     tokens = np.full((count, max_length), PAD, np.int32)
     flat = tokens.reshape(-1)
-    row = np.arange(count, dtype=np.int32) * max_length
-    flat[row + number_at] = numbers + np.int32(FIRST_NUMBER)
-    flat[row + separator_at] = separators + np.int32(FIRST_OPERATOR)
-    for brackets, token, side in (opens, OPEN, -1), (closes, CLOSE, 1):
-        for depth in range(1, brackets.max() + 1):
-            slot, example = np.nonzero(brackets >= depth)
-            flat[row[example] + number_at[slot, example] + side * depth] = token
-    given = np.arange(max_length) <= separator_at[is_last[0]][:, None]
-    return Examples(tokens, given)
+    row = np.arange(count) * max_length
+    end = row - 1
+    # Slot by slot, so that all intermediate arrays stay in the cache.
+    for slot in range(slots):
+        number_at = end + opens[slot] + 1
+        end = number_at + closes[slot] + 1
+        flat[number_at] = numbers[slot]
+        flat[end] = symbols[slot]
+        for brackets, token, side in (opens[slot], OPEN, -1), (closes[slot], CLOSE, 1):
+            depth = 1
+            while (bracketed := np.flatnonzero(brackets >= depth)).size:
+                flat[number_at[bracketed] + side * depth] = token
+                depth += 1
+        if slot == lines[0].shape[1] - 1:
+            prompt_end = (end - row).astype(np.int32)
+    return Examples(tokens, np.arange(max_length, dtype=np.int32) <= prompt_end[:, None])

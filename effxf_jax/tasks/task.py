@@ -13,6 +13,12 @@ import numpy as np
 
 PAD, EOS = 0, 1
 
+ANSWER_MODES = ('chain', 'direct')
+"""A row is prompt, chain of thought and answer; or, in direct mode, prompt and answer alone [feng]."""
+
+SEPARATORS = ('<sep>', ',', '=')
+"""Tokens that end a part of a row, in whichever tasks have them."""
+
 Problems = Any
 """A task's own NamedTuple of arrays `[count, ...]`."""
 
@@ -62,8 +68,28 @@ class Grade(NamedTuple):
     first_wrong: np.ndarray
 
 
+class Fault(NamedTuple):
+    """What is wrong with a text.
+
+    Attributes:
+        kind: 'malformed prompt', 'malformed expression', 'wrong value', 'missing separator', 'truncated'
+            or 'too long'.
+        position: of the first token with which no right text goes on, from 0; the number of tokens
+            where more are due.
+        detail: what stands there, and what should.
+    """
+
+    kind: str
+    position: int
+    detail: str
+
+
 class Task(abc.ABC):
-    """One DP problem at one size. Implementations are frozen dataclasses of their options."""
+    """One DP problem at one size. Implementations are frozen dataclasses of their options.
+
+    Every one has the option `answer_mode`, one of ANSWER_MODES, which `encode`, `grade` and `max_length`
+    honour.
+    """
 
     @property
     @abc.abstractmethod
@@ -100,6 +126,17 @@ class Task(abc.ABC):
     def locality(self) -> int | None:
         """How many of the last tokens fix the next one, at any length; None where no constant does."""
 
+    @abc.abstractmethod
+    def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
+        """What keeps the prompt of a text, int `[length]`, from being one of this task and of its size.
+
+        None says that `grade` finds no fault in the prompt either.
+        """
+
+    @abc.abstractmethod
+    def step_at(self, tokens: np.ndarray, position: int) -> str:
+        """The step of a text, such as 'row 3', that a position behind a faultless prompt belongs to."""
+
     @property
     def problem_size(self) -> int:
         """The longest sequence without its `<eos>`, the paper's measure of size (Figure 1)."""
@@ -120,17 +157,97 @@ class Task(abc.ABC):
         words = line.split()
         for place, word in enumerate(words):
             if word not in ids or ids[word] in (PAD, EOS):
+                known = self.vocabulary.tokens[2:]
+                if len(known) > 60:
+                    known = (*known[:50], '...', known[-1])
                 raise ValueError(
-                    f'unknown token {word[:40]!r} at position {place}; '
-                    f'this task has {" ".join(self.vocabulary.tokens[2:])}'
+                    f'unknown token {word[:40]!r} at position {place}; this task has {" ".join(known)}'
                 )
         return np.array([ids[word] for word in words], np.int32)
+
+    def diagnose(self, tokens: Sequence[int]) -> str | None:
+        """What is wrong with one row read from text, as by `parse_text`.
+
+        Args:
+            tokens: int `[length]`, without `<eos>`; any length.
+
+        Returns:
+            None, if the row is a right one of this task. Otherwise one line, `kind at position p: detail`
+            or, behind the prompt, `kind at position p, step: detail`; `Fault` says what these are.
+        """
+        tokens = np.asarray(tokens, np.int32)
+        fault = self.prompt_fault(tokens)
+        if fault is not None:
+            return f'{fault.kind} at position {fault.position}: {fault.detail}'
+        row = np.append(tokens, EOS)[None]
+        position = int(self.grade(row, np.zeros(row.shape, bool)).first_wrong[0])
+        if position < 0:
+            return None
+        # The tokens that are right here are those with which a right row goes on.
+        trials = np.repeat(row, self.vocabulary.size, axis=0)
+        trials[:, position] = np.arange(self.vocabulary.size)
+        first_wrong = self.grade(trials, np.zeros(trials.shape, bool)).first_wrong
+        right = np.flatnonzero((first_wrong > position) | (first_wrong < 0))
+        kind, detail = _mismatch(self.vocabulary, row[0, position], right)
+        return f'{kind} at position {position}, {self.step_at(tokens, position)}: {detail}'
 
 
 def row_length(tokens: np.ndarray) -> np.ndarray:
     """Tokens before the first `<eos>` (all, where there is none), int `[count]`."""
-    is_eos = tokens == EOS
-    return np.where(is_eos.any(axis=1), is_eos.argmax(axis=1), tokens.shape[1])
+    return np.pad(tokens == EOS, ((0, 0), (0, 1)), constant_values=True).argmax(axis=1)
+
+
+def row_end(tokens: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """The position of the `<eos>` that ends a row, the first with nothing given after it, int `[count]`."""
+    columns = np.arange(tokens.shape[1])
+    last_given = np.where(given, columns, -1).max(axis=1, initial=-1)
+    return row_length(np.where(columns > last_given[:, None], tokens, PAD))
+
+
+def grade_against(right: np.ndarray, tokens: np.ndarray, given: np.ndarray, answer_size: int = 1) -> Grade:
+    """Judges rows each of which has just one right form.
+
+    Args:
+        right: int `[count, any length]`, the right rows with their `<eos>`; all `<pad>` where the prompt
+            is malformed.
+        tokens: int `[count, length]`, the rows to judge.
+        given: bool `[count, length]`.
+        answer_size: tokens in an answer. The answer counts only behind the separator that stands there in
+            the right row.
+    """
+    well_formed = right[:, 0] != PAD
+    length = tokens.shape[1]
+    width = max(length, right.shape[1])
+    right = np.pad(right, ((0, 0), (0, width - right.shape[1])))
+    written = np.pad(tokens, ((0, 0), (0, width - length)))
+    wrong = (written != right) & (right != PAD)
+    wrong[:, 0] |= ~well_formed
+    first_wrong = np.where(wrong.any(axis=1), wrong.argmax(axis=1), -1).astype(np.int32)
+
+    tail = -np.arange(answer_size + 2)  # `<eos>`, the answer, the separator before it
+    end, right_end = row_end(tokens, given)[:, None] + tail, row_length(right)[:, None] + tail
+    reaches = (end[:, 0] < length) & (end[:, -1] >= 0) & well_formed
+    columns = np.clip(end, 0, width - 1), np.clip(right_end, 0, width - 1)
+    tails = np.take_along_axis(written, columns[0], axis=1), np.take_along_axis(right, columns[1], axis=1)
+    return Grade(reaches & (tails[0] == tails[1]).all(axis=1), first_wrong < 0, first_wrong)
+
+
+def _mismatch(vocabulary: Vocabulary, found: int, right: np.ndarray) -> tuple[str, str]:
+    """The kind of a fault, and what stands there and what should: ids of one token and of some."""
+    names = [vocabulary.tokens[i] for i in right if i != EOS]
+    due = ' or '.join(names[:4]) + (f' or one of {len(names) - 4} others' if len(names) > 4 else '')
+    if not names:
+        return 'too long', f'{vocabulary.tokens[found]} where the text should end'
+    if found == EOS:
+        return 'truncated', f'the text ends where {due} is due'
+    found = vocabulary.tokens[found]
+    if all(name in SEPARATORS for name in names):
+        kind = 'missing separator'
+    elif found.isalnum() and any(name.isalnum() and name.isdigit() == found.isdigit() for name in names):
+        kind = 'wrong value'
+    else:
+        kind = 'malformed expression'
+    return kind, f'{found} where {due} is due'
 
 
 def produced(examples: Examples) -> np.ndarray:

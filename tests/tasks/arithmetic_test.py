@@ -1,7 +1,10 @@
-"""Arithmetic chains against Python's own parser, published examples, and exhaustive small cases."""
+"""Arithmetic against Python's own parser, its grader against all legal chains, its draws against counting."""
 
 import ast
+import fractions
 import itertools
+import math
+import operator as py_operator
 
 import numpy as np
 import pytest
@@ -9,257 +12,310 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effxf_jax import tasks
-from effxf_jax.tasks import EOS
-from effxf_jax.tasks.task import prompt_hash
+from effxf_jax.tasks.task import EOS, row_length
 
-PUBLISHED = [
+EXAMPLES = (
     '8 - ( 9 * 1 + 9 / 7 - ( 1 - 7 ) ) = 8 - ( 9 * 1 + 9 / 7 - 5 ) = 8 - ( 9 * 1 + 6 - 5 ) = '
     '8 - ( 9 + 6 - 5 ) = 8 - ( 9 + 1 ) = 8 - 10 = 9',
     '1 * ( 9 - 6 ) + 7 * ( 4 + 1 ) + 2 = 1 * ( 9 - 6 ) + 7 * 5 + 2 = 1 * 3 + 7 * 5 + 2 = '
     '1 * 3 + 2 + 2 = 3 + 2 + 2 = 5 + 2 = 7',
-]
+)
+sizes = pytest.mark.parametrize(
+    'n, modulus', [(1, 11), (2, 11), (6, 11), (10, 11), (16, 11), (6, 5), (6, 113), (4, 2)]
+)
+PYTHON = {ast.Add: py_operator.add, ast.Sub: py_operator.sub, ast.Mult: py_operator.mul}
 
 
-def value(expression, modulus):
-    """The value modulo a prime, by Python's grammar; ZeroDivisionError where there is none."""
+def value(text, modulus):
+    """The value of an expression modulo a prime, as Python parses it; None where it divides by zero."""
 
     def of(node):
-        match node:
-            case ast.Expression(body):
-                return of(body)
-            case ast.Constant(number):
-                return number
-            case ast.BinOp(left, ast.Add(), right):
-                return (of(left) + of(right)) % modulus
-            case ast.BinOp(left, ast.Sub(), right):
-                return (of(left) - of(right)) % modulus
-            case ast.BinOp(left, ast.Mult(), right):
-                return of(left) * of(right) % modulus
-            case ast.BinOp(left, ast.Div(), right):
-                divisor = of(right)
-                if divisor == 0:
-                    raise ZeroDivisionError
-                return of(left) * pow(divisor, -1, modulus) % modulus
-        raise ValueError(node)
+        if isinstance(node, ast.Constant):
+            return node.value
+        left, right = of(node.left), of(node.right)
+        if left is None or right is None:
+            return None
+        if isinstance(node.op, ast.Div):
+            return left * pow(right, -1, modulus) % modulus if right % modulus else None
+        return PYTHON[type(node.op)](left, right) % modulus
 
-    return of(ast.parse(expression, mode='eval'))
+    return of(ast.parse(text, mode='eval').body)
 
 
-def row(task, text, end=True):
-    """One line of text as a batch of one row, and which of its tokens are given."""
-    ids = task.parse_text(text)
-    tokens = np.zeros((1, task.max_length + 8), np.int32)
-    tokens[0, : len(ids)] = ids
-    tokens[0, len(ids)] = EOS if end else 0
-    prompt = len(task.parse_text(text.partition('=')[0])) + 1
-    return tokens, np.arange(tokens.shape[1])[None] < prompt
+def reductions(line, modulus):
+    """All lines that one legal operation makes of a line, token by token from the rule of NOTES."""
+    for at in range(1, len(line) - 1):
+        operator, left, right = line[at], line[at - 1], line[at + 1]
+        if operator not in '+-*/' or not (left.isdigit() and right.isdigit()):
+            continue
+        before = line[at - 2] if at >= 2 else None
+        after = line[at + 2] if at + 2 < len(line) else None
+        additive = before in (None, '(', '+') and after not in ('*', '/')
+        legal = additive if operator in '+-' else before != '/'
+        result = value(f'{left} {operator} {right}', modulus)
+        if legal and result is not None:
+            whole = before == '(' and after == ')'
+            yield [*line[: at - 1 - whole], str(result), *line[at + 2 + whole :]]
 
 
-def grade(task, text, end=True):
-    grades = task.grade(*row(task, text, end))
-    return bool(grades.answer_correct[0]), bool(grades.chain_correct[0]), int(grades.first_wrong[0])
+def chains(first, modulus):
+    """All legal chains from a first line to a number, as texts."""
+    if len(first) == 1:
+        return {first[0]}
+    ends = itertools.chain.from_iterable(chains(line, modulus) for line in reductions(first, modulus))
+    return {f'{" ".join(first)} = {end}' for end in ends}
 
 
-@given(
-    n=st.integers(1, 7),
-    modulus=st.sampled_from([2, 3, 11, 113]),
-    order=st.sampled_from(['random', 'leftmost']),
-    seed=st.integers(0, 2**32),
-)
-@settings(max_examples=40, deadline=None)
-def test_every_line_of_every_chain_has_the_value_of_the_answer(n, modulus, order, seed):
+def graded(task, *texts):
+    rows = [np.append(task.parse_text(text), EOS) for text in texts]
+    width = max(map(len, rows))
+    tokens = np.stack([np.pad(row, (0, width - len(row))) for row in rows])
+    return task.grade(tokens, np.zeros(tokens.shape, bool))
+
+
+@sizes
+@pytest.mark.parametrize('order', ['random', 'leftmost'])
+def test_every_line_has_the_value_of_the_first_and_follows_by_one_legal_step(n, modulus, order):
     task = tasks.make('arithmetic', n=n, modulus=modulus, order=order)
-    problems = task.sample(np.random.default_rng(seed), 12)
-    examples, answers = task.encode(problems), task.solve(problems).answer
-    for tokens, answer in zip(examples.tokens, answers, strict=True):
-        lines = task.decode_text(tokens).split(' = ')
-        assert len(lines) == n + 1
-        assert [value(line, modulus) for line in lines] == [answer] * (n + 1)
-        operators = [sum(line.count(f' {o} ') for o in '+-*/') for line in lines]
-        assert operators == list(range(n, -1, -1))
-    assert task.grade(*examples).chain_correct.all()
-    assert task.grade(*examples).answer_correct.all()
-
-
-@pytest.mark.parametrize('text', PUBLISHED)
-def test_published_chains_are_right(text):
-    assert grade(tasks.make('arithmetic', n=6), text) == (True, True, -1)
-
-
-@pytest.mark.parametrize(
-    ('text', 'legal'),
-    [
-        ('5 + 7 + 8 = 1 + 8 = 9', True),
-        ('5 + 7 + 8 = 5 + 4 = 9', True),  # the right end first, after a plus
-        ('5 - 7 + 8 = 5 - 4 = 1', False),  # but not after a minus
-        ('5 - 7 - 8 = 9 - 8 = 1', True),
-        ('5 + 7 - 8 = 5 + 10 = 4', True),
-        ('2 * 6 / 3 = 2 * 2 = 4', True),
-        ('2 / 6 / 3 = 2 / 2 = 1', False),
-        ('2 / 6 * 3 = 2 / 7 = 5', False),
-        ('2 + 6 * 3 = 2 + 7 = 9', True),
-        ('2 + 6 * 3 = 8 * 3 = 2', False),
-        ('2 * 6 + 3 = 2 * 9 = 7', False),
-        ('2 * ( 6 + 3 ) = 2 * 9 = 7', True),
-        ('2 * ( 6 + 3 ) = 2 * ( 9 ) = 7', False),  # brackets vanish around a single number
-        ('5 + 7 + 8 = 5 + 8 = 2', False),  # two orders mixed
-    ],
-)
-def test_legality_is_that_of_precedence_and_associativity(text, legal):
-    answer, chain, first_wrong = grade(tasks.make('arithmetic', n=2), text)
-    assert chain is legal
-    assert (first_wrong == -1) is legal
-
-
-@pytest.mark.parametrize(
-    ('text', 'answer', 'first_wrong'),
-    [
-        ('5 + 7 + 8 = 1 + 8 = 10', False, 10),  # wrong value at the end
-        ('5 + 7 + 8 = 2 + 8 = 9', True, 6),  # wrong step, right answer
-        ('5 + 7 + 8 = 1 - 8 = 9', True, 7),
-        ('5 + 7 + 8 = 1 + 8 9', False, 9),  # separator missing
-        ('5 + 7 + 8 = 9', True, 6),  # a step left out
-        ('5 + 7 + 8 = 1 + 8 = 9 = 9', True, 11),  # one line too many
-        ('5 + 7 + 8 = 1 + 8 = 9 9', False, 11),
-        ('5 + 7 + 8 = 1 + 8', False, 9),
-        ('5 + 7 + 8 =', False, 6),
-        ('5 + 7 + = 1', False, 0),  # no expression
-        ('5 + 7 = 1', False, 0),  # of another size
-        ('5 / 0 + 1 = 0 + 1 = 1', False, 0),  # without a value
-    ],
-)
-def test_the_first_token_with_which_no_right_chain_goes_on_is_found(text, answer, first_wrong):
-    assert grade(tasks.make('arithmetic', n=2), text) == (answer, False, first_wrong)
-
-
-def test_a_row_without_an_end_is_wrong_where_the_end_is_missing():
-    assert grade(tasks.make('arithmetic', n=2), '5 + 7 + 8 = 1 + 8 = 9', end=False) == (False, False, 11)
-
-
-def test_a_value_kept_by_coincidence_is_no_excuse():
-    # Adding before multiplying is illegal also where it happens to give the right value.
-    task = tasks.make('arithmetic', n=2)
-    deceived = 0
-    for a, b, c in itertools.product(range(11), repeat=3):
-        wrong = f'{a} * {b} + {c} = {a} * {(b + c) % 11} = {a * (b + c) % 11}'
-        if (a * b + c) % 11 == a * (b + c) % 11:
-            deceived += 1
-            assert grade(task, wrong)[:2] == (True, False)
-    assert deceived > 100
-
-
-def test_leftmost_order_allows_one_chain_only():
-    either, leftmost = (tasks.make('arithmetic', n=2, order=order) for order in ('random', 'leftmost'))
-    assert grade(either, '5 + 7 + 8 = 5 + 4 = 9')[1]
-    assert grade(leftmost, '5 + 7 + 8 = 5 + 4 = 9') == (True, False, 6)
-    assert grade(leftmost, '5 + 7 + 8 = 1 + 8 = 9')[1]
-    # "Leftmost" skips what may not go first: here the sum waits for its product.
-    assert grade(leftmost, '5 + 7 * 8 = 5 + 1 = 6')[1]
-
-
-@given(seed=st.integers(0, 2**32), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_anything_at_all_may_stand_in_a_row(seed, data):
-    task = tasks.make('arithmetic', n=3)
-    examples = task.encode(task.sample(np.random.default_rng(seed), 4))
-    length = data.draw(st.integers(8, task.max_length + 5))
-    garbage = np.random.default_rng(seed).integers(0, task.vocabulary.size, (4, length))
-    columns = np.arange(length) < task.max_length
-    tokens = np.pad(examples.tokens, ((0, 0), (0, length)))[:, :length]
-    is_given = np.pad(examples.given, ((0, 0), (0, length)))[:, :length] & columns
-    mixed = np.where(is_given, tokens, garbage)
-    for rows in mixed, garbage:
-        grades = task.grade(rows, is_given)
-        assert not np.any(grades.chain_correct & ~grades.answer_correct)
-        assert np.array_equal(grades.chain_correct, grades.first_wrong == -1)
-
-
-@given(seed=st.integers(0, 2**32), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_one_changed_token_is_wrong_there_or_later_or_begins_another_right_chain(seed, data):
-    task = tasks.make('arithmetic', n=3)
-    tokens, is_given = task.encode(task.sample(np.random.default_rng(seed), 1))
-    place = data.draw(st.sampled_from(np.flatnonzero(~is_given[0] & (tokens[0] != 0)).tolist()))
-    other = data.draw(st.integers(0, task.vocabulary.size - 1).filter(lambda t: t != tokens[0, place]))
-    changed = tokens.copy()
-    changed[0, place] = other
-    grades = task.grade(changed, is_given)
-    if not grades.chain_correct[0]:
-        assert grades.first_wrong[0] >= place
-    else:  # then every line still has the value of the whole
-        lines = task.decode_text(changed[0]).split(' = ')
-        assert len({value(line, 11) for line in lines}) == 1
-
-
-@pytest.mark.parametrize(('n', 'size'), [(6, 85), (10, 221)])
-def test_problem_sizes_are_the_papers(n, size):
-    task = tasks.make('arithmetic', n=n)
-    assert task.problem_size == size == task.max_length - 1
-
-
-def test_the_longest_row_is_reached_and_never_exceeded():
-    task = tasks.make('arithmetic', n=3)
-    tokens = task.encode(task.sample(np.random.default_rng(0), 20_000)).tokens
-    lengths = np.argmax(tokens == EOS, axis=1)
-    assert lengths.max() == task.problem_size
-
-
-def test_operations_are_drawn_as_published():
-    # A number x is split by a uniform operator and left number, drawn again where these allow no right
-    # number. At n = 1 and answer x != 0: 11 sums, 11 differences, 10 products, 10 quotients.
-    task = tasks.make('arithmetic', n=1)
-    problems = task.sample(np.random.default_rng(0), 400_000)
+    problems = task.sample(np.random.default_rng(0), 40)
     answers = task.solve(problems).answer
-    operators = problems.expressions.operators[:, 0]
-    counts = np.bincount(operators[answers == 7], minlength=4)
-    expected = np.array([11, 11, 10, 10]) / 42 * counts.sum()
-    assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
-    # At answer 0: 11, 11, 10 + 1 (zero times anything), and 0 / b for the ten b other than 0, together
-    # as likely as ten elevenths of one left number.
-    counts = np.bincount(operators[answers == 0], minlength=4)
-    expected = np.array([11, 11, 11, 10 / 11]) / (33 + 10 / 11) * counts.sum()
-    assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
-    assert np.all(np.abs(np.bincount(answers) - 400_000 / 11) < 5 * np.sqrt(400_000 / 11))
+    for row, answer in zip(task.encode(problems).tokens, answers, strict=True):
+        lines = [line.split() for line in task.decode_text(row).split(' = ')]
+        assert len(lines) == n + 1
+        assert lines[-1] == [str(answer)]
+        for line in lines:
+            assert value(' '.join(line), modulus) == answer
+        for line, following in itertools.pairwise(lines):
+            legal = list(reductions(line, modulus))
+            assert following in legal
+            assert order == 'random' or following == legal[0]
 
 
-def test_the_number_to_split_is_uniform():
-    order = tasks.make('arithmetic', n=5).sample(np.random.default_rng(0), 50_000).order
-    for step in range(5):
-        counts = np.bincount(order[:, step], minlength=5 - step)
-        assert len(counts) == 5 - step
-        expected = 50_000 / (5 - step)
-        assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
+@sizes
+def test_brackets_stand_only_where_the_meaning_needs_them(n, modulus):
+    # Without them Python would parse another tree; and what is added needs them only in a product.
+    task = tasks.make('arithmetic', n=n, modulus=modulus)
+    for row in task.encode(task.sample(np.random.default_rng(0), 40)).tokens:
+        first = task.decode_text(row).split(' = ')[0].split()
+        opened = []
+        for at, word in enumerate(first):
+            if word == '(':
+                opened.append(at)
+            elif word == ')':
+                start = opened.pop()
+                without = [w for k, w in enumerate(first) if k not in (start, at)]
+                tree, bare = (ast.dump(ast.parse(' '.join(words), mode='eval')) for words in (first, without))
+                assert tree != bare
+                added = start > 0 and first[start - 1] == '+'
+                assert not added or first[at + 1 : at + 2] in (['*'], ['/'])
 
 
-def test_sampling_is_a_function_of_the_generators_state():
-    task = tasks.make('arithmetic', n=4)
-    first, second = (task.encode(task.sample(np.random.default_rng(5), 100)) for _ in range(2))
-    np.testing.assert_array_equal(first.tokens, second.tokens)
+def test_the_published_examples_read_and_are_right():
+    task = tasks.make('arithmetic', n=6)
+    for text in EXAMPLES:
+        assert task.diagnose(task.parse_text(text)) is None
+    grade = graded(task, *EXAMPLES)
+    assert grade.chain_correct.all()
+    assert grade.answer_correct.all()
+    direct = tasks.make('arithmetic', n=6, answer_mode='direct')
+    for text in EXAMPLES:
+        first, *_, last = text.split(' = ')
+        assert direct.diagnose(direct.parse_text(f'{first} = {last}')) is None
+        assert direct.diagnose(direct.parse_text(f'{first} = 10')).startswith('wrong value at position ')
 
 
-def test_padding_does_not_change_a_prompts_hash_but_any_token_does():
-    task = tasks.make('arithmetic', n=4)
-    examples = task.encode(task.sample(np.random.default_rng(5), 1000))
-    hashes = prompt_hash(examples)
-    wider = type(examples)(*(np.pad(x, ((0, 0), (0, 9))) for x in examples))
-    np.testing.assert_array_equal(prompt_hash(wider), hashes)
-    prompts = {r[g].tobytes() for r, g in zip(*examples, strict=True)}
-    assert len(set(hashes.tolist())) == len(prompts)
+def expressions(n, modulus):
+    """All expressions of n operators, with each bracketing that leaves no operation bracketed twice."""
+    if n == 0:
+        yield from ((str(x),) for x in range(modulus))
+        return
+    for left_size in range(n):
+        for left in expressions(left_size, modulus):
+            for right in expressions(n - 1 - left_size, modulus):
+                for operator in '+-*/':
+                    for left_form, right_form in itertools.product(forms(left), forms(right)):
+                        yield (*left_form, operator, *right_form)
 
 
-def test_unknown_words_are_named_with_their_place():
-    with pytest.raises(ValueError, match="unknown token '12' at position 2"):
-        tasks.make('arithmetic', n=1).parse_text('5 + 12 = 6')
-    with pytest.raises(ValueError, match='unknown token'):
-        tasks.make('arithmetic', n=1).parse_text('5 + <eos> = 6')
+def forms(expression):
+    return [expression] if len(expression) == 1 else [expression, ('(', *expression, ')')]
 
 
-def test_every_impossible_option_is_named():
-    with pytest.raises(ValueError) as error:
-        tasks.make('arithmetic', n=0, modulus=9, order='rightmost')
-    for part in 'n must be at least 1; got 0', 'prime from 2 to 113; got 9', "got 'rightmost'":
-        assert part in str(error.value)
-    with pytest.raises(ValueError, match='unknown task'):
-        tasks.make('geometry', n=1)
-    with pytest.raises(ValueError, match='no option'):
-        tasks.make('arithmetic', n=1, m=2)
+@pytest.mark.parametrize('n, modulus', [(1, 11), (2, 3), (3, 2)])
+def test_the_grader_accepts_exactly_the_legal_chains(n, modulus):
+    task = tasks.make('arithmetic', n=n, modulus=modulus)
+    numbers = [str(x) for x in range(modulus)]
+    rng = np.random.default_rng(0)
+    lines = sorted(set(expressions(n, modulus)))
+    lines = [lines[i] for i in rng.permutation(len(lines))[:300]]
+    for first in lines:
+        right = chains(first, modulus)
+        assert bool(right) == (value(' '.join(first), modulus) is not None)
+        # Change each token of a right chain, or of a wrong one where there is none, into every number.
+        tried = set(right)
+        for text in list(right)[:3] or [' = '.join([' '.join(first), *['0'] * n])]:
+            prompt_words = len(first) + 1
+            words = text.split()
+            for place in range(prompt_words, len(words)):
+                tried |= {' '.join([*words[:place], x, *words[place + 1 :]]) for x in numbers}
+        tried = sorted(tried)
+        np.testing.assert_array_equal(graded(task, *tried).chain_correct, [text in right for text in tried])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 4), modulus=st.sampled_from([2, 3, 11]))
+def test_a_corrupted_chain_is_another_legal_one_or_wrong_where_it_leaves_the_last_of_them(seed, n, modulus):
+    task = tasks.make('arithmetic', n=n, modulus=modulus)
+    rng = np.random.default_rng(seed)
+    tokens, told = task.encode(task.sample(rng, 12))
+    for _ in range(rng.integers(1, 4)):
+        place = (rng.random(told.shape) * ~told).argmax(axis=1)
+        tokens[np.arange(12), place] = rng.integers(task.vocabulary.size, size=12)
+    grade = task.grade(tokens, told)
+    for row, told_row, first_wrong in zip(tokens, told, grade.first_wrong, strict=True):
+        first = task.decode_text(row[told_row]).split()[:-1]
+        agrees = []
+        for chain in chains(first, modulus):
+            right = np.append(task.parse_text(chain), EOS)
+            differs = np.flatnonzero(row[: len(right)] != right)
+            agrees.append(differs[0] if len(differs) else -1)
+        assert first_wrong == (-1 if -1 in agrees else max(agrees))
+
+
+def test_legal_is_more_than_keeping_the_value():
+    task = tasks.make('arithmetic', n=2)
+    # 5 - 1 + 1 reduced from its right end, which a minus stands before; and 2 + 3 before a product of one.
+    assert graded(task, '5 - 0 + 0 = 5 - 0 = 5').first_wrong[0] == 10 - 3
+    assert graded(task, '2 + 3 * 1 = 5 * 1 = 5').first_wrong[0] == 6
+    # But a + b - c may begin at b - c, and a * b / c at b / c; a / b * c may not begin at b * c.
+    right = [
+        '9 + 6 - 5 = 9 + 1 = 10',
+        '9 + 6 - 5 = 4 - 5 = 10',
+        '2 * 6 / 3 = 2 * 2 = 4',
+        '2 * 6 / 3 = 1 / 3 = 4',
+    ]
+    assert graded(task, *right).chain_correct.all()
+    assert graded(task, '8 / 2 * 1 = 8 / 2 = 4').first_wrong[0] == 7 - 1
+
+
+def test_the_longest_row_is_one_nested_to_its_end():
+    for n in range(1, 17):
+        lines = []
+        for k in range(n, 0, -1):  # 1 / ( 1 / ( 1 / 1 ) ) and so on
+            lines.append(['1', *['/', '(', '1'] * (k - 1), '/', '1', *[')'] * (k - 1)])
+        text = ' = '.join(' '.join(line) for line in [*lines, ['1']])
+        task = tasks.make('arithmetic', n=n)
+        assert task.diagnose(task.parse_text(text)) is None
+        assert len(text.split()) == task.problem_size == 2 * n * n + 2 * n + 1
+        assert tasks.make('arithmetic', n=n, answer_mode='direct').problem_size == 4 * n + 1
+
+
+@pytest.mark.parametrize('n', [2, 3])
+def test_the_longest_row_occurs(n):
+    task = tasks.make('arithmetic', n=n)
+    assert (
+        row_length(task.encode(task.sample(np.random.default_rng(0), 20_000)).tokens).max()
+        == task.problem_size
+    )
+
+
+def operations_of(value):
+    """The chance of every `left operator right` of a value mod 11, from the published rejection [feng].
+
+    A number and an operator are drawn evenly, and again unless some right operand makes the value; where any
+    does, it is drawn too, and the whole again if it is a divisor of zero.
+    """
+    weights = {}
+    for left in range(11):
+        weights[left, '+', (value - left) % 11] = fractions.Fraction(1)
+        weights[left, '-', (left - value) % 11] = fractions.Fraction(1)
+        if left:
+            weights[left, '*', value * pow(left, -1, 11) % 11] = fractions.Fraction(1)
+        if left and value:
+            weights[left, '/', left * pow(value, -1, 11) % 11] = fractions.Fraction(1)
+    if value == 0:
+        weights |= {(0, '*', right): fractions.Fraction(1, 11) for right in range(11)}
+        weights |= {(0, '/', right): fractions.Fraction(1, 11) for right in range(1, 11)}
+    total = sum(weights.values())
+    return {operation: weight / total for operation, weight in weights.items()}
+
+
+def test_single_operations_have_the_published_distribution():
+    count = 200_000
+    problems = tasks.make('arithmetic', n=1).sample(np.random.default_rng(0), count)
+    numbers, operators = problems.expressions.numbers, problems.expressions.operators[:, 0]
+    seen = np.zeros((11, 4, 11))
+    np.add.at(seen, (numbers[:, 0], operators, numbers[:, 1]), 1)
+    expected = np.zeros((11, 4, 11))
+    for answer in range(11):
+        for (left, operator, right), chance in operations_of(answer).items():
+            expected[left, '+-*/'.index(operator), right] += chance / 11
+    assert abs(expected.sum() - 1) < 1e-12
+    assert (seen[expected == 0] == 0).all()
+    assert (abs(seen - count * expected) <= 5 * np.sqrt(count * expected)).all()
+
+
+def test_operators_and_numbers_have_the_published_frequencies_at_n_6():
+    # An even choice among the numbers of a line makes expectations linear: each step takes away a number, of
+    # the average distribution, and adds the two that it is split into.
+    leaves, operators = np.full(11, 1 / 11), np.zeros(4)
+    for k in range(6):
+        chosen = leaves / (k + 1)
+        for answer in range(11):
+            leaves[answer] -= chosen[answer]
+            for (left, operator, right), chance in operations_of(answer).items():
+                leaves[[left]] += chosen[answer] * float(chance)
+                leaves[[right]] += chosen[answer] * float(chance)
+                operators['+-*/'.index(operator)] += chosen[answer] * float(chance)
+    count = 40_000
+    expressions = tasks.make('arithmetic', n=6).sample(np.random.default_rng(0), count).expressions
+    for drawn, expected in (expressions.numbers, leaves), (expressions.operators, operators):
+        seen = np.stack([(drawn == x).sum(axis=1) for x in range(len(expected))], axis=1)
+        spread = seen.std(axis=0) / math.sqrt(count)
+        assert (abs(seen.mean(axis=0) - expected) < 5 * spread).all()
+
+
+def test_the_order_of_reduction_is_even_over_orders():
+    # Splitting an even choice of k + 1 numbers at step k makes all orders of the n operators equally likely.
+    count = 48_000
+    order = tasks.make('arithmetic', n=4).sample(np.random.default_rng(0), count).order
+    drawn, times = np.unique(order, axis=0, return_counts=True)
+    assert len(drawn) == math.factorial(4)
+    assert (abs(times - count / 24) < 5 * math.sqrt(count / 24)).all()
+
+
+def test_malformed_expressions_are_told_apart():
+    task = tasks.make('arithmetic', n=2)
+    for text, diagnosis in {
+        '1 + + 2 = 3': 'malformed prompt at position 2: + where a number or ( is due',
+        '1 + 2 ) * 3 = 9': 'malformed prompt at position 3: ) where an operator, ) or = is due',
+        '( 1 ) + 2 + 3 = 6': 'malformed prompt at position 2: ) where an operator, ) or = is due',
+        '( ( 1 + 2 ) ) + 3 = 6': 'malformed prompt at position 6: ) where an operator, ) or = is due',
+        '( 1 + 2 + 3 = 6': 'malformed prompt at position 6: = where an operator, ) or = is due',
+        '1 / ( 2 - 2 ) = 1 / 0': 'malformed prompt at position 0: the expression divides by zero',
+        '1 + 2 + 3 + 4 = 10': 'malformed prompt at position 0: expression of 3 operators; this task has 2',
+        '5 = 5': 'malformed prompt at position 0: expression of 0 operators; this task has 2',
+        '1 + 2': 'truncated at position 3: the text ends within the prompt',
+        '1 + 2 + 3 =': 'truncated at position 6, line 1: the text ends where 1 or 3 is due',
+    }.items():
+        tokens = task.parse_text(text)
+        assert task.diagnose(tokens) == diagnosis
+        if not diagnosis.startswith('truncated at position 6'):
+            assert graded(task, text).first_wrong[0] == 0
+    assert task.diagnose(task.parse_text('( 1 + 2 * 3 ) = ( 1 + 6 ) = 7')) is None
+
+
+def test_a_prompt_longer_than_any_expression_is_malformed():
+    task = tasks.make('arithmetic', n=1)
+    assert graded(task, '1 + 2 3 4 5 6 7 8 9 = 3').first_wrong[0] == 0
+    assert graded(task, '1 + 2 = 3').first_wrong[0] == -1
+
+
+def test_options_out_of_range_are_all_named():
+    with pytest.raises(
+        ValueError, match=r"n must be .* got 0\nmodulus must be a prime .* got 9\norder must .*'up'"
+    ):
+        tasks.make('arithmetic', n=0, modulus=9, order='up')
+    with pytest.raises(ValueError, match='got 127'):
+        tasks.make('arithmetic', n=3, modulus=127)
+    assert tasks.make('arithmetic', n=3, modulus=113).locality() is None

@@ -1,0 +1,221 @@
+"""Edit distance of a pattern to the latest part of a stream, as an online dynamic programme [ours].
+
+    a b <sep> b a 2 b 2 , a a 0 b 2 , b a 2 b 0 , <sep> 0
+
+A pattern p of m letters is told, then letter after letter of a stream s. After each, the model writes the
+row d(i, 1) ... d(i, m), every entry behind its letter of the pattern, where d(i, j) is the least cost of
+turning any part of the stream that ends at letter i into the first j letters of the pattern (Sellers 1980):
+
+    d(i, j) = min(d(i-1, j) + 2, d(i, j-1) + 2, d(i-1, j-1) + 3 [s(i) and p(j) differ]),
+    d(i, 0) = 0,  d(0, j) = 2j.
+
+So no entry exceeds 2m, and every token is a function of the last 2m + 4, however long the stream: a row and
+its letter are 2m + 2 tokens, and d(i-1, j-1) stands two before d(i-1, j), which stands a row before d(i, j).
+The model thus meets locality on one dial, the pattern's length, and length on another, the rows.
+"""
+
+import dataclasses
+import functools
+import string
+from typing import NamedTuple
+
+import numpy as np
+
+from effxf_jax.tasks.edit_distance import (
+    GAP,
+    MAX_LETTERS,
+    MIN_LETTERS,
+    SUBSTITUTION,
+    draw_alphabets,
+    draw_below,
+    next_row,
+)
+from effxf_jax.tasks.task import (
+    ANSWER_MODES,
+    EOS,
+    PAD,
+    Examples,
+    Fault,
+    Grade,
+    Task,
+    Vocabulary,
+    grade_against,
+)
+
+# Token ids; the letter x is the token FIRST_LETTER + x.
+SEP, COMMA = 2, 3
+FIRST_LETTER = 4
+FIRST_NUMBER = FIRST_LETTER + 26
+
+
+class Problems(NamedTuple):
+    """Patterns, int8 `[count, pattern_length]`, and streams, int8 `[count, rows]`, of letters 0 ... 25."""
+
+    pattern: np.ndarray
+    stream: np.ndarray
+
+
+class Solution(NamedTuple):
+    """The entries d(i, j), int8 or int16 `[count, rows, pattern_length]`, and the last one, `[count]`."""
+
+    matrix: np.ndarray
+    answer: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class EditDistanceLocal(Task):
+    """Edit distance of a pattern to the latest part of a stream.
+
+    In direct mode the pattern and the whole stream are told, `a b <sep> b a b <sep> 0`.
+
+    Attributes:
+        rows: letters of the stream.
+        pattern_length: letters of the pattern.
+        answer_mode: 'chain' or 'direct'.
+
+    Raises:
+        ValueError: naming every option that is out of range.
+    """
+
+    rows: int
+    pattern_length: int
+    answer_mode: str = 'chain'
+
+    def __post_init__(self):
+        problems = []
+        if self.rows < 1:
+            problems.append(f'rows must be at least 1; got {self.rows}')
+        if self.pattern_length < 1:
+            problems.append(f'pattern_length must be at least 1; got {self.pattern_length}')
+        if self.answer_mode not in ANSWER_MODES:
+            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
+        if problems:
+            raise ValueError('\n'.join(problems))
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        numbers = map(str, range(GAP * self.pattern_length + 1))
+        return Vocabulary.of(['<sep>', ',', *string.ascii_lowercase, *numbers])
+
+    @property
+    def max_length(self) -> int:
+        return self._prompt_length + self.rows * self._row_length + 3
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return (',', '<sep>')
+
+    def locality(self) -> int | None:
+        """2m + 4 in chain mode; from m = 2 on no fewer tokens would do."""
+        return self._row_length + 2 if self.answer_mode == 'chain' else None
+
+    def sample(self, rng: np.random.Generator, count: int) -> Problems:
+        # The stream runs through the pattern over and over from a random place; a share of its letters,
+        # drawn for each example, are edits instead: a letter left out, replaced or put in between.
+        size = (self.rows, count)
+        alphabet_size = rng.integers(MIN_LETTERS, MAX_LETTERS + 1, count, dtype=np.int8)
+        pattern = draw_below(rng, alphabet_size, (self.pattern_length, count))
+        letter = draw_below(rng, alphabet_size, size)
+        edited = rng.random(size, dtype=np.float32) < rng.random(count, dtype=np.float32)
+        kind = np.where(edited, rng.integers(3, size=size, dtype=np.int8), -1)
+        left_out, put_in = kind == 0, kind == 1
+        steps = 1 + left_out.astype(np.int32) - put_in
+        start = rng.integers(self.pattern_length, size=count)
+        at = (start + np.cumsum(steps, axis=0)) % self.pattern_length
+        copied = np.take_along_axis(pattern, at, axis=0)
+        stream = np.where(edited & ~left_out, letter, copied)
+
+        alphabet = draw_alphabets(rng, count)
+        pattern, stream = alphabet[pattern, np.arange(count)], alphabet[stream, np.arange(count)]
+        return Problems(np.ascontiguousarray(pattern.T), np.ascontiguousarray(stream.T))
+
+    def solve(self, problems: Problems) -> Solution:
+        pattern, stream = (np.ascontiguousarray(x.T) for x in problems)
+        m, count = pattern.shape
+        dtype = np.int8 if GAP * m + SUBSTITUTION <= np.iinfo(np.int8).max else np.int16
+        row = np.empty((m + 1, count), dtype)
+        row[:] = GAP * np.arange(m + 1)[:, None]
+        matrix = np.empty((self.rows, m, count), dtype)
+        for i in range(self.rows):
+            row = next_row(row, 0, stream[i] != pattern)
+            matrix[i] = row[1:]
+        return Solution(np.ascontiguousarray(np.moveaxis(matrix, 2, 0)), row[-1])
+
+    def encode(self, problems: Problems) -> Examples:
+        pattern, stream = (x + np.int32(FIRST_LETTER) for x in problems)
+        solution = self.solve(problems)
+        count = len(pattern)
+        column = lambda token: np.full((count, 1), token, np.int32)
+        if self.answer_mode == 'chain':
+            rows = np.empty((count, self.rows, self._row_length), np.int32)
+            rows[:, :, 0] = stream
+            rows[:, :, 1:-1:2] = pattern[:, None]
+            rows[:, :, 2:-1:2] = solution.matrix + np.int32(FIRST_NUMBER)
+            rows[:, :, -1] = COMMA
+        else:
+            rows = stream
+        answer = solution.answer[:, None] + np.int32(FIRST_NUMBER)
+        parts = [pattern, column(SEP), rows.reshape(count, -1), column(SEP), answer, column(EOS)]
+        return Examples(np.concatenate(parts, axis=1), np.repeat(self._given[None], count, axis=0))
+
+    def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+        tokens = np.asarray(tokens)
+        padded = np.pad(tokens, ((0, 0), (0, self.max_length)))[:, : self.max_length]
+        letters = padded[:, self._given] - FIRST_LETTER
+        is_letter = (letters >= 0) & (letters < 26)
+        letters = np.where(is_letter, letters, 0).astype(np.int8)
+        m = self.pattern_length
+        pattern, stream = letters[:, :m], letters[:, m + 1 : -1]
+        pattern_is_told = is_letter[:, :m].all(axis=1) & (padded[:, m] == SEP)
+        stream_is_told = is_letter[:, m + 1 : -1].all(axis=1) & (padded[:, -3] == SEP)
+
+        # A fault among letters of the stream is one where it stands, and in direct mode one of the prompt.
+        well_formed = pattern_is_told if self.answer_mode == 'chain' else pattern_is_told & stream_is_told
+        right = np.where(well_formed[:, None], self.encode(Problems(pattern, stream)).tokens, PAD)
+        judged = grade_against(right, tokens, given)
+        return judged._replace(answer_correct=judged.answer_correct & stream_is_told)
+
+    def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
+        start = 0
+        for part, length in ('pattern', self.pattern_length), ('stream', self.rows):
+            if part == 'stream' and self.answer_mode == 'chain':
+                return self._rows_fault(tokens)
+            is_letter = (tokens[start:] >= FIRST_LETTER) & (tokens[start:] < FIRST_NUMBER)
+            end = start + int(np.argmin(np.append(is_letter, False)))
+            if end == len(tokens):
+                return Fault('truncated', end, 'the text ends within the prompt')
+            if tokens[end] != SEP:
+                found = self.vocabulary.tokens[tokens[end]]
+                return Fault('malformed prompt', end, f'{found} where a letter or <sep> is due')
+            if end - start != length:
+                detail = f'{part} of {end - start} letters; this task has {length}'
+                return Fault('malformed prompt', start, detail)
+            start = end + 1
+        return None
+
+    def _rows_fault(self, tokens: np.ndarray) -> Fault | None:
+        """Whether a text is a whole one with another number of rows."""
+        rows, rest = divmod(len(tokens) - self._prompt_length - 2, self._row_length)
+        if rest == 0 and rows != self.rows and tokens[-2] == SEP:
+            detail = f'stream of {rows} letters; this task has {self.rows}'
+            return Fault('malformed prompt', self._prompt_length, detail)
+        return None
+
+    def step_at(self, tokens: np.ndarray, position: int) -> str:
+        row = (position - self._prompt_length) // self._row_length
+        return f'row {row + 1}' if row < self.rows and self.answer_mode == 'chain' else 'answer'
+
+    @property
+    def _prompt_length(self) -> int:
+        return self.pattern_length + 1
+
+    @property
+    def _row_length(self) -> int:
+        """Tokens from one letter of the stream to the next."""
+        return 2 * self.pattern_length + 2 if self.answer_mode == 'chain' else 1
+
+    @functools.cached_property
+    def _given(self) -> np.ndarray:
+        """The tokens that a model is told, bool `[max_length]`."""
+        column = np.arange(self.max_length) - self._prompt_length
+        return (column < 0) | (column <= self.rows * self._row_length) & (column % self._row_length == 0)

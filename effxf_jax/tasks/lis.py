@@ -1,0 +1,180 @@
+"""Longest increasing subsequence: the length of the best run ending at each number.
+
+    61 128 46 113 145 <sep> 1 2 1 2 3 <sep> 3
+
+For numbers x(1) ... x(n) the chain writes
+
+    d(i) = 1 + max(0, d(j) for j < i with x(j) < x(i)),
+
+and the answer is the largest. The distribution of numbers is that of the generator published by Feng et al.
+(NeurIPS 2023, arXiv 2305.15408): one to three increasing runs, one after the other, planted at random
+places among random numbers.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from effxf_jax.tasks.task import (
+    ANSWER_MODES,
+    EOS,
+    PAD,
+    Examples,
+    Fault,
+    Grade,
+    Task,
+    Vocabulary,
+    grade_against,
+)
+
+MAX_RUNS = 3  # planted in a sequence [feng]
+MIN_PLANTED = 3  # numbers in the runs together [feng]
+NUMBER_RANGE = 250  # at n = 50, 80 and 100 [feng]
+
+# Token ids; the number x, from 1, is the token SEP + x.
+SEP = 2
+
+
+class Problems(NamedTuple):
+    """Sequences of n numbers, int16 `[count, n]`, each from n + 1 to number_range - 1."""
+
+    numbers: np.ndarray
+
+
+class Solution(NamedTuple):
+    """The length of the best run ending at each number, int16 `[count, n]`, and the largest, `[count]`."""
+
+    runs: np.ndarray
+    answer: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class LongestIncreasingSubsequence(Task):
+    """The longest increasing subsequence of n numbers.
+
+    Attributes:
+        n: numbers in a sequence.
+        number_range: the numbers are less than this. By default 250 [feng] or, from n = 102 on, 5n / 2
+            [ours], which leaves room for a run of n different numbers above the n that lengths need.
+        answer_mode: 'chain' or 'direct'.
+
+    Raises:
+        ValueError: naming every option that is out of range.
+    """
+
+    n: int
+    number_range: int | None = None
+    answer_mode: str = 'chain'
+
+    def __post_init__(self):
+        if self.number_range is None:
+            object.__setattr__(self, 'number_range', max(NUMBER_RANGE, 5 * self.n // 2))
+        problems = []
+        if self.n < MIN_PLANTED:
+            problems.append(f'n must be at least {MIN_PLANTED}; got {self.n}')
+        if not 2 * self.n + 1 < self.number_range <= np.iinfo(np.int16).max:
+            problems.append(
+                f'number_range must exceed 2n + 1 = {2 * self.n + 1}, up to 32767; got {self.number_range}'
+            )
+        if self.answer_mode not in ANSWER_MODES:
+            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
+        if problems:
+            raise ValueError('\n'.join(problems))
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(['<sep>', *map(str, range(1, self.number_range))])
+
+    @property
+    def max_length(self) -> int:
+        return self.n + 1 + (self.n + 1 if self.answer_mode == 'chain' else 0) + 2
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return ('<sep>',)
+
+    def locality(self) -> int | None:
+        return None
+
+    def sample(self, rng: np.random.Generator, count: int) -> Problems:
+        run_lengths = _draw_run_lengths(rng, self.n, count)
+        planted = run_lengths.sum(axis=0, keepdims=True)
+        # Numbers up to n are kept for lengths of runs [feng].
+        runs = _draw_subsets(rng, run_lengths, self.number_range - self.n - 1)
+        places = _draw_subsets(rng, planted, self.n)
+        numbers = rng.integers(self.n + 1, self.number_range, (count, self.n), dtype=np.int16)
+        numbers.reshape(-1)[np.flatnonzero(places)] = np.flatnonzero(runs) % runs.shape[-1] + self.n + 1
+        return Problems(numbers)
+
+    def solve(self, problems: Problems) -> Solution:
+        numbers = np.ascontiguousarray(problems.numbers.T)
+        runs = np.ones_like(numbers)
+        for i in range(1, self.n):
+            smaller = (numbers[:i] < numbers[i]).view(np.int8)
+            runs[i] += (smaller * runs[:i]).max(axis=0)
+        return Solution(np.ascontiguousarray(runs.T), runs.max(axis=0))
+
+    def encode(self, problems: Problems) -> Examples:
+        count = len(problems.numbers)
+        solution = self.solve(problems)
+        tokens = np.full((count, self.max_length), SEP, np.int32)
+        tokens[:, : self.n] += problems.numbers
+        if self.answer_mode == 'chain':
+            tokens[:, self.n + 1 : -3] += solution.runs
+        tokens[:, -2] += solution.answer
+        tokens[:, -1] = EOS
+        given = np.arange(self.max_length) <= self.n
+        return Examples(tokens, np.repeat(given[None], count, axis=0))
+
+    def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+        tokens = np.asarray(tokens)
+        prompt = np.pad(tokens, ((0, 0), (0, self.n + 1)))[:, : self.n + 1]
+        well_formed = (prompt[:, :-1] > SEP).all(axis=1) & (prompt[:, -1] == SEP)
+        numbers = np.where(well_formed[:, None], prompt[:, :-1] - SEP, 1)
+        right = self.encode(Problems(numbers.astype(np.int16))).tokens
+        return grade_against(np.where(well_formed[:, None], right, PAD), tokens, given)
+
+    def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
+        if SEP not in tokens:
+            return Fault('truncated', len(tokens), 'the text ends within the prompt')
+        size = int(np.argmax(tokens == SEP))
+        if size != self.n:
+            return Fault('malformed prompt', 0, f'sequence of {size} numbers; this task has {self.n}')
+        return None
+
+    def step_at(self, tokens: np.ndarray, position: int) -> str:
+        index = position - self.n
+        return f'length {index}' if self.answer_mode == 'chain' and index <= self.n else 'answer'
+
+
+def _draw_run_lengths(rng: np.random.Generator, n: int, count: int) -> np.ndarray:
+    """Draws the lengths of the runs planted in each sequence, int64 `[3, count]`; 0 is none [feng]."""
+    below = lambda bound: rng.integers(bound, size=count)
+    runs = below(MAX_RUNS) + 1
+    total = below(n - MIN_PLANTED + 1) + MIN_PLANTED
+    first = np.where(runs == 1, total, below(total // runs + 1) + 1)
+    rest = total - first
+    second = np.where(runs == 3, below(rest // 2 + 1) + 1, rest)
+    return np.stack([first, second, rest - second])
+
+
+def _draw_subsets(rng: np.random.Generator, sizes: np.ndarray, bound: int) -> np.ndarray:
+    """Draws subsets of 0 ... bound - 1, all of one size equally likely.
+
+    Args:
+        sizes: `[k, count]`, at most `bound`.
+
+    Returns:
+        Bool `[count, k, bound]`, whether each number is in the subset.
+    """
+    # Selection sampling (Knuth, The Art of Computer Programming 3.4.2, algorithm S). A float32 draw times
+    # a small bound rounds to less than that, so that all that must still be chosen is.
+    missing = sizes.astype(np.float32)
+    chosen = np.empty((bound, *sizes.shape), bool)
+    for i in range(bound):
+        draw = rng.random(sizes.shape, dtype=np.float32)
+        np.less(draw * np.float32(bound - i), missing, out=chosen[i])
+        missing -= chosen[i]
+    return np.ascontiguousarray(chosen.T)
