@@ -48,13 +48,15 @@ stamp=.venv/.installed
 has() { [[ -f $stamp && $(head -n 1 "$stamp") == "$wanted" ]]; }
 if ! has || { [[ $extras == *test ]] && ! grep -qx test "$stamp"; }; then
   say "setting up .venv for $backend (a minute or two)"
-  if ! [[ -x .venv/bin/python ]]; then
-    "$(find_python)" -m venv .venv
+  if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then # none yet, or one that was cut off
+    python=$(find_python)
+    "$python" -m venv --clear .venv
   fi
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
   { echo "$wanted"; [[ $extras != *test ]] || echo test; } >"$stamp"
 fi
 
+[[ $backend != cpu ]] || export JAX_PLATFORMS=cpu
 if [[ $backend == cpu && ${XLA_FLAGS:-} != *xla_force_host_platform_device_count* ]]; then
   # One XLA device per core.
   cores=$(.venv/bin/python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')

@@ -6,6 +6,7 @@ before intact; a checksum over the arrays catches what is damaged later.
 """
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,46 +50,52 @@ class Checkpoints:
     def __exit__(self, *exception) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState, record: dict[str, Any], wait: bool = False) -> None:
-        """Saves a state of numpy arrays under its step, in the background unless `wait`."""
+    def save(self, state: TrainState, record: dict[str, Any]) -> None:
+        """Saves a state of numpy arrays under its step, in the background."""
         record = {**record, 'checksum': _checksum(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
         self._manager.save(int(state.step), args=args, force=True)
-        if wait:
-            self._manager.wait_until_finished()
 
-    def restore_latest(self, like: TrainState) -> Restored | None:
+    def restore_latest(
+        self, like: TrainState, check: Callable[[dict[str, Any]], None] = lambda record: None
+    ) -> Restored | None:
         """The newest checkpoint that can be read; None where there is none.
 
         A damaged one is reported, removed, and the one before it tried.
 
         Args:
             like: a state of the same structure, shapes and dtypes.
+            check: is given the record before the state is read, and raises if it is not of this run; a
+                checkpoint so refused stays as it is.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.device_get(like))
         for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                restored = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
-                    ),
+            record = self._read(step, record=ocp.args.JsonRestore())
+            if record is not None:
+                check(record['record'])
+                restored = self._read(
+                    step, state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
                 )
-                if _checksum(restored.state) != restored.record['checksum']:
-                    raise ValueError('the arrays do not match their checksum')
-            except Exception as error:  # Orbax, TensorStore and JSON each raise their own for damage
-                reason = str(error).strip().partition('\n')[0][:200]
-                logging.warning(
-                    'The checkpoint of step %d is damaged (%s: %s); trying the one before.',
-                    step,
-                    type(error).__name__,
-                    reason,
-                )
-                self._manager.delete(step)
-            else:
-                record = {key: value for key, value in restored.record.items() if key != 'checksum'}
-                return Restored(TrainState(*restored.state), record)
+                if restored is not None:
+                    return Restored(TrainState(*restored['state']), restored['record'])
+            self._manager.delete(step)
         return None
+
+    def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> dict[str, Any] | None:
+        """Items of a checkpoint; None, with a warning, where they are damaged."""
+        try:
+            restored = dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
+            checksum = restored['record'].pop('checksum')
+            if 'state' in restored and _checksum(restored['state']) != checksum:
+                raise ValueError('the arrays do not match their checksum')
+        except Exception as error:  # Orbax, TensorStore and JSON each raise their own for damage
+            reason = str(error).strip().partition('\n')[0][:200]
+            name = type(error).__name__
+            logging.warning(
+                'The checkpoint of step %d is damaged (%s: %s); trying the one before.', step, name, reason
+            )
+            return None
+        return restored
 
 
 def _checksum(state: TrainState) -> int:

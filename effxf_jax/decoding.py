@@ -1,4 +1,4 @@
-"""Greedy decoding with caches, compiled once per shape."""
+"""Greedy decoding with caches, compiled once per shape and length of the common prompt."""
 
 import functools
 

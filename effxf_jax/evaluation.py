@@ -74,6 +74,12 @@ def evaluate(
     return evaluation, Generations(tokens, grade)
 
 
+def mean_loss(model: Transformer, params, examples: Examples) -> float:
+    """Mean negative log-likelihood of a produced reference token, in nats."""
+    losses, counts, _ = _teacher_forced(model, params, examples)
+    return float(jnp.sum(losses) / jnp.sum(counts))
+
+
 @functools.partial(jax.jit, static_argnames='model')
 def _teacher_forced(model: Transformer, params, batch: Examples):
     """Per row: summed loss, number of produced tokens, and whether all of them are the most likely."""

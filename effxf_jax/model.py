@@ -73,6 +73,8 @@ class ModelConfig:
             self.mechanisms()
         except ValueError as error:
             problems.append(str(error))
+        if self.mechanism.count('+') >= self.num_layers:
+            problems.append(f'{self.num_layers} layers are too few for the pattern {self.mechanism!r}')
         if problems:
             raise ValueError('\n'.join(problems))
 

@@ -7,6 +7,8 @@ samples.txt      a few graded generations
 result.json      written last: its presence means done
 """
 
+import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,10 @@ from effxf_jax.training import Metrics
 
 class MismatchError(ValueError):
     """A directory belongs to a run of another configuration."""
+
+
+class InUseError(RuntimeError):
+    """Another process is running in a directory."""
 
 
 class RunDirectory:
@@ -42,10 +48,31 @@ class RunDirectory:
         """
         config_path = self.path / 'config.json'
         if config_path.exists():
-            check_same(json.loads(config_path.read_text()), config, str(self.path))
+            try:
+                found = dict(json.loads(config_path.read_text()))
+            except (ValueError, TypeError) as error:
+                raise MismatchError(f'{config_path} is not the configuration of a run: {error}') from error
+            check_same(found, config, str(self.path))
         elif self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_text('config.json', json.dumps(config, indent=2) + '\n')
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes out while entered; the system frees it when the process ends, however.
+
+        Raises:
+            InUseError: another process is in.
+        """
+        if not self.writes:
+            yield
+            return
+        with (self.path / '.lock').open('w') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InUseError(f'another process is running in {self.path}') from error
+            yield
 
     def read_result(self) -> dict[str, Any] | None:
         """What result.json holds; None while the run is not done."""

@@ -1,7 +1,6 @@
 """A run: train, evaluate, decode and grade one experiment, in a directory that survives any kill."""
 
 import dataclasses
-import functools
 import json
 import time
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.run_directory import MetricsLog, RunDirectory, check_same
 from effxf_jax.tasks import Examples, Task
 from effxf_jax.termination import Interrupted, Termination
-from effxf_jax.training import Metrics, TrainConfig, TrainState
+from effxf_jax.training import DivergedError, Metrics, TrainConfig, TrainState
 
 _SAMPLES = 12
 
@@ -104,7 +103,7 @@ class Totals(NamedTuple):
     """What a run has taken up to its latest checkpoint; what a kill threw away does not count.
 
     Attributes:
-        wall_seconds: everything, compilation and evaluations included.
+        wall_seconds: from the beginning of `run`, compilation and evaluations included, imports not.
         train_seconds: of these, the time spent in training steps.
         train_tokens: tokens of the batches, without padding.
     """
@@ -127,6 +126,7 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> dict
 
     Raises:
         MismatchError: the directory, or a checkpoint in it, is of another configuration.
+        InUseError: another process is running in the directory.
         DivergedError: the loss is no longer finite; the last good checkpoint stays.
         Interrupted: after SIGTERM or SIGINT, with the state saved if training had begun.
         OSError: the directory cannot be written.
@@ -135,7 +135,7 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> dict
     directory.claim(experiment.record)
     result = directory.read_result()
     if result is None:
-        with Termination() as termination:
+        with directory.lock(), Termination() as termination:
             state, totals = _train(experiment, directory, listener, termination)
             result = _finish(experiment, state, totals, directory)
     samples_path = directory.path / 'samples.txt'
@@ -154,9 +154,11 @@ def _train(
     state = training.init_state(model, optimizer, experiment.seed)
     totals = Totals()
     with Checkpoints(directory.path / 'checkpoints', config.checkpoints_kept) as checkpoints:
-        restored = checkpoints.restore_latest(state)
+        where = f'The checkpoint in {directory.path}'
+        restored = checkpoints.restore_latest(
+            state, check=lambda record: check_same(record['config'], experiment.record, where)
+        )
         if restored is not None:
-            check_same(restored.record['config'], experiment.record, f'The checkpoint in {directory.path}')
             state, totals = restored.state, Totals(**restored.record['totals'])
         start = int(state.step)
         listener.started(sum(x.size for x in jax.tree.leaves(state.params)), start)
@@ -169,13 +171,7 @@ def _train(
             host=jax.process_index(),
             hosts=jax.process_count(),
         )
-        measure = functools.partial(
-            evaluation.evaluate,
-            model,
-            task=experiment.task,
-            examples=experiment.test_examples(config.num_progress_examples),
-            batch_size=config.eval_batch_size,
-        )
+        examples = experiment.test_examples(config.num_progress_examples)
         with MetricsLog(directory, start) as log:
 
             def report(step, metrics, measured=None):
@@ -186,10 +182,10 @@ def _train(
 
             unread = None  # the step before, whose metrics leave the devices while this one runs
             wall_before, resumed = totals.wall_seconds, time.monotonic()
-            termination.defer()
             steps = experiment.train.steps
             updates = training.run_steps(train_step, jax_utils.replicate(state), batches, start, steps)
             for step, replicated, fetch in updates:
+                termination.defer()  # now that there is something to save first
                 if unread:
                     report(unread[0], unread[1]())
                 unread = step, fetch
@@ -204,13 +200,20 @@ def _train(
                 train_seconds = totals.train_seconds + time.monotonic() - resumed
                 measured = None
                 if evaluates:
-                    measured, _ = measure(state.params)
+                    measured, _ = evaluation.evaluate(
+                        model, state.params, experiment.task, examples, config.eval_batch_size
+                    )
                     listener.evaluated(step, measured)
+                    signal_number = signal_number or termination.asked(step)
                 report(step, metrics, measured)
                 totals = totals._replace(
                     train_seconds=train_seconds, wall_seconds=wall_before + time.monotonic() - begun
                 )
-                if saves:
+                if saves or signal_number:
+                    # The metrics are of the parameters before the update; the ones after it must do too.
+                    loss = evaluation.mean_loss(model, state.params, examples)
+                    if not np.isfinite(loss):
+                        raise DivergedError(f'the loss after step {step} is {loss}; that state is not saved')
                     record = {'config': experiment.record, 'totals': totals._asdict()}
                     checkpoints.save(state, record)
                 if signal_number:

@@ -105,7 +105,10 @@ class DivergedError(FloatingPointError):
 
 
 def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
-    """The rate by update: a linear rise over warmup_steps, then a fall to zero at the last step."""
+    """The rate by update: a linear rise over warmup_steps, then a fall to zero.
+
+    Zero is reached with the last update if there is a warm-up, and one later if there is none.
+    """
     rise = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
     rest = max(config.steps - config.warmup_steps, 1)
     if config.schedule == 'cosine':

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from effxf_jax import tasks
+from effxf_jax import datasets, tasks
 from effxf_jax.datasets import DataConfig
 from effxf_jax.model import ModelConfig
 from effxf_jax.runs import Experiment, RunConfig
@@ -61,18 +61,25 @@ def build(arg: str | None, task: Mapping[str, Any], presets: Mapping[str, Mappin
         config[section] = ConfigDict(dict(_defaults(dataclass)))
     for name, value in presets[preset].items():
         _assign(config, name, value)
-    for word in words:
-        name, equals, text = word.partition('=')
-        if not equals:
-            problems.append(f'{word!r} is neither first, where a preset stands, nor of the form field=value')
-            continue
+    stray = [word for word in words if '=' not in word]
+    problems += [
+        f'{word!r} is neither first, where a preset stands, nor of the form field=value' for word in stray
+    ]
+    problems += apply(config, dict(word.split('=', 1) for word in words if '=' in word))
+    if problems:
+        raise ConfigError(problems, config)
+    return config
+
+
+def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
+    """Sets fields, by bare or dotted name, to values written as text; says which could not be."""
+    problems = []
+    for name, text in overrides.items():
         try:
             _assign(config, _find(config, name), _parse(text))
         except (KeyError, TypeError, ValueError) as error:
             problems.append(error.args[0])
-    if problems:
-        raise ConfigError(problems, config)
-    return config
+    return problems
 
 
 def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
@@ -94,6 +101,8 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
             problems.extend(f'{section}: {problem}' for problem in str(error).splitlines())
 
     values = config.to_dict()
+    if not 0 <= config.seed < 2**31:
+        problems.append(f'seed must be from 0 to 2^31 - 1; got {config.seed}')
     attempt('task', lambda: tasks.make(**values['task']))
     for section, dataclass in SECTIONS.items():
         sizes = {}
@@ -103,9 +112,19 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
                 'vocab_size': task.vocabulary.size if task else 2,
                 'max_length': task.max_length if task else 1,
             }
-        attempt(section, lambda c=dataclass, s=section, sizes=sizes: c(**sizes, **values[s]))
+        unset = [f.name for f in dataclasses.fields(dataclass) if f.default is dataclasses.MISSING]
+        unset = [name for name in unset if name not in sizes and values[section][name] is None]
+        problems += [f'{section}: {name} must be given' for name in unset]
+        if not unset:
+            attempt(section, lambda c=dataclass, s=section, sizes=sizes: c(**sizes, **values[s]))
+    if not problems:  # a task too small for its splits is found now rather than in mid-run
+        try:
+            for split in datasets.SPLITS:
+                datasets.generate_block(parts['task'], config.seed, split, 0)
+        except ValueError as error:
+            problems.append(f'task: {error}')
     batch_size = values['train']['batch_size']
-    if batch_size % devices:
+    if batch_size and batch_size % devices:
         problems.append(f'train: batch_size must be divisible by the {devices} devices; got {batch_size}')
     if problems:
         raise ConfigError(problems, config)

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from effxf_jax import runs
-from effxf_jax.run_directory import MismatchError
+from effxf_jax.run_directory import InUseError, MismatchError
 from effxf_jax.termination import Interrupted
 from effxf_jax.training import DivergedError
 from experiments import configs, console
@@ -57,8 +57,12 @@ def main(argv):
     listener = console.TerminalListener(experiment.train.steps)
     try:
         runs.run(experiment, workdir, listener)
-    except (MismatchError, OSError) as error:
+    except (MismatchError, InUseError) as error:
         return _refuse([str(error)])
+    except OSError as error:
+        listener.close()
+        print(f'Stopped: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)
+        return 1
     except DivergedError as error:
         listener.close()
         print(f'Training diverged: {error}', file=sys.stderr)
@@ -81,8 +85,8 @@ def default_workdir(config) -> Path:
 
 def workdir_problems(workdir: Path) -> list[str]:
     """Why nothing can be written there, if so; nothing is written to find out."""
-    nearest = next(path for path in [workdir, *workdir.absolute().parents] if path.exists())
-    if not nearest.is_dir():
+    nearest = next(path for path in [workdir, *workdir.absolute().parents] if os.path.exists(path))
+    if not os.path.isdir(nearest):
         return [f'workdir {workdir} cannot be made: {nearest} is not a directory']
     if not os.access(nearest, os.W_OK | os.X_OK):
         return [f'workdir {workdir} cannot be written: no permission to write in {nearest}']
@@ -101,12 +105,21 @@ def _parse_flags(argv):
 
 
 def flag_problems(argv) -> list[str]:
-    """What is wrong with the config's string argument and with overrides of its fields."""
-    words = [word.lstrip('-') for word in argv[1:] if word.startswith('-')]
-    paths = [word.removeprefix('config=') for word in words if word.startswith('config=')]
-    overrides = [
-        word.partition('=')[0].removeprefix('config.') for word in words if word.startswith('config.')
-    ]
+    """What is wrong with the config's string argument and with overrides of its fields.
+
+    An argument that means nothing does not hide what else is wrong: all of it is applied that can be.
+    """
+    words = [word.lstrip('-') if word.startswith('--') else None for word in argv[1:]]
+    flag_values = []
+    for word, following in zip(words, [*argv[2:], ''], strict=True):
+        if word is not None:
+            name, equals, value = word.partition('=')
+            flag_values.append((name, value if equals else following))
+    paths = [value for name, value in flag_values if name == 'config']
+    overrides = {
+        name.removeprefix('config.'): value for name, value in flag_values if name.startswith('config.')
+    }
+    workdirs = [value for name, value in flag_values if name == 'workdir']
     if not paths:
         return []
     path, _, arg = paths[-1].partition(':')
@@ -127,14 +140,15 @@ def flag_problems(argv) -> list[str]:
         config = module.get_config(arg or None)
     except configs.ConfigError as error:
         problems, config = error.problems, error.config
-    known = set(configs.fields(config))
-    unknown = [configs.unknown_field(config, name) for name in overrides if name not in known]
-    if (problems or unknown) and config is not None:
+    problems += configs.apply(config, overrides)
+    if problems:
         try:
-            configs.make_experiment(config)
+            configs.make_experiment(config, jax.device_count())
         except configs.ConfigError as error:
-            return problems + unknown + error.problems
-    return problems + unknown
+            problems += error.problems
+        if workdirs:
+            problems += workdir_problems(Path(workdirs[-1]))
+    return problems
 
 
 def _refuse(problems: list[str]) -> int:

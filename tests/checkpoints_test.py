@@ -92,6 +92,18 @@ def test_a_damaged_newest_falls_back_to_the_one_before_with_a_warning(tmp_path, 
     chex.assert_trees_all_equal(restore(tmp_path).state, state_at(20))
 
 
+def test_one_of_another_run_is_refused_and_stays(tmp_path):
+    save(tmp_path, 10, 20)
+
+    def check(record):
+        raise RuntimeError(f'not of this run: {record["config"]}')
+
+    other = state_at(0)._replace(params={'kernel': np.zeros((3, 3), np.float32)})
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(RuntimeError, match="'seed': 1"):
+        checkpoints.restore_latest(other, check)
+    chex.assert_trees_all_equal(restore(tmp_path).state, state_at(20))
+
+
 def test_leftovers_of_a_killed_save_are_ignored(tmp_path):
     save(tmp_path, 10)
     leftover = tmp_path / '20.orbax-checkpoint-tmp-1'

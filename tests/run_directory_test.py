@@ -5,7 +5,7 @@ import json
 import pytest
 
 from effxf_jax.evaluation import Evaluation
-from effxf_jax.run_directory import MetricsLog, MismatchError, RunDirectory, check_same
+from effxf_jax.run_directory import InUseError, MetricsLog, MismatchError, RunDirectory, check_same
 from effxf_jax.training import Metrics
 
 
@@ -74,6 +74,21 @@ def test_all_differing_fields_are_named_missing_ones_too():
         "c is 'nothing' there and 4 here",
     ):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize('text', ['', '[1, 2]', '{"seed": '])
+def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
+    (tmp_path / 'config.json').write_text(text)
+    with pytest.raises(MismatchError, match=r'config\.json is not the configuration'):
+        RunDirectory(tmp_path).claim({'seed': 0})
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+    first, second = RunDirectory(tmp_path).lock(), RunDirectory(tmp_path).lock()
+    with first, pytest.raises(InUseError, match='another process'):
+        second.__enter__()
+    with RunDirectory(tmp_path).lock():  # free again
+        pass
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

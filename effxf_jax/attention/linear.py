@@ -9,7 +9,6 @@ from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
 
 FEATURE_MAPS = {
     'elu_plus_one': lambda x: jax.nn.elu(x) + 1,  # Katharopoulos et al. 2020, equation 7
-    'relu': jax.nn.relu,
     'softplus': jax.nn.softplus,
 }
 
