@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effxf_jax.decoding import greedy_decode
+from effxf_jax.decoding import _decode, greedy_decode
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import EOS, PAD
 
@@ -96,24 +96,26 @@ def test_an_eos_with_something_given_after_it_does_not_end_the_row():
     assert np.all(out[:, 32:] == PAD)
 
 
-def test_decoding_stops_when_every_row_has_ended():
-    # The number of steps shows in the cache's index: run the loop's own pieces and count.
-    model, params = make('standard', eos_bias=1e6)
+@pytest.mark.parametrize(
+    ('eos_bias', 'expected'),
+    [(1e6, []), (-1e6, list(range(4, 32)))],  # the prefill ends every row; no row ever ends
+)
+def test_decoding_stops_when_every_row_has_ended(eos_bias, expected, monkeypatch):
+    model, params = make('standard', eos_bias=eos_bias)
     tokens, given = ragged(6, shortest=4, longest=4)
-    steps = []
+    positions = []
     original = Transformer.step
 
-    def counting(self, caches, token, position):
-        jax.debug.callback(lambda p: steps.append(int(p)), position)
+    def recording(self, caches, token, position):
+        jax.debug.callback(lambda p: positions.append(int(p)), position)
         return original(self, caches, token, position)
 
-    Transformer.step = counting
-    try:
-        greedy_decode(model, params, tokens[:, :33], given[:, :33])  # a shape of its own: traced anew
-        jax.effects_barrier()
-    finally:
-        Transformer.step = original
-    assert steps == []  # the prefill's own logits already end every row
+    monkeypatch.setattr(Transformer, 'step', recording)
+    _decode.clear_cache()  # so that the recording is traced
+    greedy_decode(model, params, tokens[:, :33], given[:, :33])
+    jax.effects_barrier()
+    _decode.clear_cache()
+    assert sorted(positions) == expected
 
 
 @pytest.mark.parametrize(
