@@ -74,7 +74,7 @@ class ModelConfig:
         except ValueError as error:
             problems.append(str(error))
         if problems:
-            raise ValueError('; '.join(problems))
+            raise ValueError('\n'.join(problems))
 
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """One mechanism per layer, resolved at max_length."""

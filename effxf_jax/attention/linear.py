@@ -78,7 +78,7 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         numbers = 4 * length * head_dim + pairs + chunks * (head_dim**2 + head_dim)
         return Cost(macs=heads * macs, bytes=4 * heads * numbers)
 
-    mechanism = Mechanism(
+    return Mechanism(
         name=f'linear(feature_map={feature_map!r}, chunk_size={chunk_size})',
         attend=attend,
         init_cache=init_cache,
@@ -88,7 +88,6 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         state_size=lambda length, heads, head_dim: heads * (head_dim**2 + head_dim),
         at_length=lambda max_length: linear(feature_map, chunk_size),
     )
-    return mechanism
 
 
 def init_cache(batch: int, length, heads: int, head_dim: int, dtype) -> LinearState:

@@ -1,6 +1,5 @@
 """Softmax attention over every earlier position."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -13,7 +12,8 @@ class KeyValueCache(NamedTuple):
     """Keys and values of the tokens seen.
 
     Attributes:
-        key, value: `[batch, length, heads, head_dim]`; slots at `index` and beyond are empty.
+        key, value: `[batch, heads, length, head_dim]`, so that each head's keys lie together; slots at
+            `index` and beyond are empty.
         index: int32 scalar, the number of tokens seen.
     """
 
@@ -42,27 +42,23 @@ def standard() -> Mechanism:
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     check_qkv(q, k, v)
-    length = q.shape[1]
-    return masked_softmax_attention(q, k, v, jnp.tri(length, dtype=bool))
+    causal = jnp.tri(q.shape[1], dtype=bool)
+    return masked_attention(q, k.swapaxes(1, 2), v.swapaxes(1, 2), causal)
 
 
 def init_cache(batch: int, length: int, heads: int, head_dim: int, dtype) -> KeyValueCache:
-    empty = jnp.zeros((batch, length, heads, head_dim), dtype)
+    empty = jnp.zeros((batch, heads, length, head_dim), dtype)
     return KeyValueCache(empty, empty, jnp.int32(0))
 
 
 def prefill(cache, q, k, v):
     check_qkv(q, k, v)
-    start = cache.index
-    write = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=1)
+    start, stretch = cache.index, q.shape[1]
     cache = KeyValueCache(
-        write(cache.key, k.astype(cache.key.dtype)),
-        write(cache.value, v.astype(cache.value.dtype)),
-        start + q.shape[1],
+        heads_major_update(cache.key, k, start), heads_major_update(cache.value, v, start), start + stretch
     )
-    positions = start + jnp.arange(q.shape[1])
-    seen = jnp.arange(cache.key.shape[1]) <= positions[:, None]
-    return cache, masked_softmax_attention(q, cache.key, cache.value, seen)
+    seen = jnp.arange(cache.key.shape[2]) <= start + jnp.arange(stretch)[:, None]
+    return cache, masked_attention(q, cache.key, cache.value, seen)
 
 
 def step(cache, q, k, v):
@@ -77,18 +73,24 @@ def cost(length: int, heads: int, head_dim: int) -> Cost:
     return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * numbers)
 
 
-def masked_softmax_attention(q, k, v, mask):
+def masked_attention(q, k, v, mask):
     """Softmax attention where a mask allows it; scores and weights in float32.
 
     Args:
-        q: `[..., queries, heads, head_dim]`.
-        k, v: `[..., keys, heads, head_dim]`.
-        mask: bool, broadcastable to `[..., heads, queries, keys]`; every query must keep a key.
+        q: `[batch, queries, heads, head_dim]`.
+        k, v: `[batch, heads, keys, head_dim]`.
+        mask: bool `[queries, keys]`; every query must keep a key.
 
     Returns:
-        `[..., queries, heads, head_dim]`, in q's dtype.
+        `[batch, queries, heads, head_dim]`, in q's dtype.
     """
-    scale = q.shape[-1] ** -0.5
-    scores = jnp.einsum('...qhd,...khd->...hqk', q * scale, k, preferred_element_type=jnp.float32)
+    q = q * q.shape[-1] ** -0.5
+    scores = jnp.einsum('bqhd,bhkd->bhqk', q, k, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
-    return jnp.einsum('...hqk,...khd->...qhd', weights.astype(v.dtype), v).astype(q.dtype)
+    return jnp.einsum('bhqk,bhkd->bqhd', weights.astype(v.dtype), v).astype(q.dtype)
+
+
+def heads_major_update(cached, stretch, start):
+    """Writes a stretch `[batch, length, heads, head_dim]` into `[batch, heads, slots, head_dim]`."""
+    stretch = stretch.swapaxes(1, 2).astype(cached.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(cached, stretch, start, axis=2)

@@ -100,7 +100,7 @@ class Arithmetic(Task):
         if self.answer_mode not in ANSWER_MODES:
             problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
         if problems:
-            raise ValueError('; '.join(problems))
+            raise ValueError('\n'.join(problems))
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -112,6 +112,10 @@ class Arithmetic(Task):
         if self.answer_mode == 'direct':
             return 4 * self.n + 2
         return 2 * self.n**2 + 2 * self.n + 2
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return ('=',)
 
     def locality(self) -> int | None:
         return None

@@ -97,7 +97,7 @@ class EditDistance(Task):
         if self.answer_mode not in ANSWER_MODES:
             problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
         if problems:
-            raise ValueError('; '.join(problems))
+            raise ValueError('\n'.join(problems))
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -109,6 +109,10 @@ class EditDistance(Task):
         prompt = 2 * self.n + MAX_LONGER + 2
         chain = self.n * (self.n + MAX_LONGER + 1) + 1
         return prompt + (chain if self.answer_mode == 'chain' else 0) + 2
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return (',', '<sep>')
 
     def locality(self) -> int | None:
         return None

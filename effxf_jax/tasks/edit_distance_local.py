@@ -90,7 +90,7 @@ class EditDistanceLocal(Task):
         if self.answer_mode not in ANSWER_MODES:
             problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
         if problems:
-            raise ValueError('; '.join(problems))
+            raise ValueError('\n'.join(problems))
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -100,6 +100,10 @@ class EditDistanceLocal(Task):
     @property
     def max_length(self) -> int:
         return self._prompt_length + self.rows * self._row_length + 3
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return (',', '<sep>')
 
     def locality(self) -> int | None:
         """2m + 4 in chain mode; from m = 2 on no fewer tokens would do."""

@@ -75,7 +75,7 @@ class LinearEquations(Task):
         if self.answer_mode not in ANSWER_MODES:
             problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
         if problems:
-            raise ValueError('; '.join(problems))
+            raise ValueError('\n'.join(problems))
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -85,6 +85,10 @@ class LinearEquations(Task):
     @property
     def max_length(self) -> int:
         return len(self._layout[0])
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return ('<sep>',)
 
     def locality(self) -> int | None:
         return None

@@ -81,7 +81,7 @@ class LongestIncreasingSubsequence(Task):
         if self.answer_mode not in ANSWER_MODES:
             problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
         if problems:
-            raise ValueError('; '.join(problems))
+            raise ValueError('\n'.join(problems))
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -90,6 +90,10 @@ class LongestIncreasingSubsequence(Task):
     @property
     def max_length(self) -> int:
         return self.n + 1 + (self.n + 1 if self.answer_mode == 'chain' else 0) + 2
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return ('<sep>',)
 
     def locality(self) -> int | None:
         return None

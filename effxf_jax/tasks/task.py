@@ -102,6 +102,11 @@ class Task(abc.ABC):
     def max_length(self) -> int:
         """Columns of a row: the longest sequence and its `<eos>`."""
 
+    @property
+    @abc.abstractmethod
+    def step_ends(self) -> tuple[str, ...]:
+        """The tokens that end a step of the chain, for showing it a step a line."""
+
     @abc.abstractmethod
     def sample(self, rng: np.random.Generator, count: int) -> Problems:
         """Draws `count` independent problems; the draw depends on nothing but `rng`'s state."""

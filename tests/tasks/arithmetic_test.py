@@ -318,7 +318,7 @@ def test_the_prompt_may_have_every_operation_in_brackets_and_nothing_behind():
 
 def test_options_out_of_range_are_all_named():
     with pytest.raises(
-        ValueError, match=r"n must be .* got 0; modulus must be a prime .* got 9; order must .*'up'"
+        ValueError, match=r"n must be .* got 0\nmodulus must be a prime .* got 9\norder must .*'up'"
     ):
         tasks.make('arithmetic', n=0, modulus=9, order='up')
     with pytest.raises(ValueError, match='got 127'):

@@ -146,7 +146,7 @@ def test_every_number_is_equally_likely():
 
 def test_options_out_of_range_are_all_named():
     with pytest.raises(
-        ValueError, match=r'n must be at least 3; got 2; number_range must exceed 2n \+ 1 = 5'
+        ValueError, match=r'n must be at least 3; got 2\nnumber_range must exceed 2n \+ 1 = 5'
     ):
         tasks.make('lis', n=2, number_range=5)
     with pytest.raises(ValueError, match=r'number_range must exceed 2n \+ 1 = 81, up to 32767; got 81'):

@@ -1,0 +1,59 @@
+"""What the input pipeline costs a training step.
+
+    python -m benchmarks.pipeline [--config=experiments/arith.py]
+
+Times the same training steps twice, on batches from the pipeline and on one batch held in memory.
+"""
+
+import statistics
+import time
+from itertools import cycle, islice
+
+import jax
+from absl import app
+from flax import jax_utils
+from ml_collections import config_flags
+
+from effxf_jax import datasets, training
+from effxf_jax.model import Transformer
+from experiments import configs
+
+_CONFIG = config_flags.DEFINE_config_file('config', 'experiments/arith.py')
+_STEPS, _REPEATS = 300, 7
+
+
+def main(argv):
+    del argv
+    experiment = configs.make_experiment(_CONFIG.value, jax.device_count())
+    model = Transformer(experiment.model)
+    optimizer = training.make_optimizer(experiment.train)
+    train_step = training.make_train_step(model, optimizer, experiment.seed)
+    source = datasets.generated(experiment.task, experiment.seed, 'train', experiment.data.num_train_examples)
+    pipeline = datasets.train_batches(source, experiment.train.batch_size, experiment.seed)
+    held = cycle([next(pipeline)])
+    states = [jax_utils.replicate(training.init_state(model, optimizer, experiment.seed))]
+
+    def seconds_per_step(batches):
+        begun, late = time.perf_counter(), None
+        steps = training.run_steps(train_step, states.pop(), islice(batches, _STEPS), 0, _STEPS)
+        for _, state, fetch in steps:
+            states[:] = [state]
+            if late:
+                late()
+            late = fetch
+        late()
+        return (time.perf_counter() - begun) / _STEPS
+
+    seconds_per_step(held)
+    # In turn, so that whatever else the machine does falls on both alike.
+    pairs = [(seconds_per_step(held), seconds_per_step(pipeline)) for _ in range(_REPEATS)]
+    held_time, pipeline_time = (statistics.median(times) for times in zip(*pairs, strict=True))
+    share = statistics.median(with_pipeline / without - 1 for without, with_pipeline in pairs)
+    print(
+        f'step on a batch in memory {held_time * 1e3:.2f} ms, from the pipeline {pipeline_time * 1e3:.2f} ms'
+    )
+    print(f'the pipeline costs {share:.1%} of a step (median of {_REPEATS} pairs of {_STEPS} steps)')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,112 @@
+"""Metrics of a model on a task: what it writes, judged step by step, and what it says under the reference."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effxf_jax.decoding import greedy_decode
+from effxf_jax.model import Transformer
+from effxf_jax.tasks import EOS, PAD, Examples, Grade, Task
+from effxf_jax.training import token_losses
+
+
+class Evaluation(NamedTuple):
+    """Shares and means over the examples.
+
+    Attributes:
+        answer_accuracy: share of generated rows that end in the right answer.
+        chain_accuracy: share of generated rows whose every step is legal, and the answer right.
+        teacher_forced_accuracy: share of reference rows of which the model, fed the row itself, finds
+            every produced token the most likely one. Where a task allows many right chains, no model can
+            reach 1: the measure of Feng et al. for edit distance and LIS.
+        teacher_forced_loss: mean negative log-likelihood of a produced reference token, in nats.
+    """
+
+    answer_accuracy: float
+    chain_accuracy: float
+    teacher_forced_accuracy: float
+    teacher_forced_loss: float
+
+
+class Generations(NamedTuple):
+    """What the model wrote: tokens int32 `[count, length]`, and their grade."""
+
+    tokens: np.ndarray
+    grade: Grade
+
+
+def evaluate(
+    model: Transformer, params, task: Task, examples: Examples, batch_size: int = 256
+) -> tuple[Evaluation, Generations]:
+    """Measures a model on examples, generating greedily from each one's given tokens.
+
+    Args:
+        model, params: the Transformer.
+        task: the examples' task, which judges what is generated.
+        examples: `[count, length]`.
+        batch_size: examples run at a time.
+    """
+    count = len(examples.tokens)
+    batch_size = min(batch_size, count)
+    tokens, losses, counted, matched = [], [], [], []
+    for start in range(0, count, batch_size):
+        # The last batch reaches back over rows already done, so that all have one shape.
+        first = min(start, count - batch_size)
+        new = slice(start - first, None)
+        batch = Examples(*(x[first : first + batch_size] for x in examples))
+        tokens.append(greedy_decode(model, params, *batch)[new])
+        loss, number, match = (np.asarray(x)[new] for x in _teacher_forced(model, params, batch))
+        losses.append(loss)
+        counted.append(number)
+        matched.append(match)
+
+    tokens = np.concatenate(tokens)
+    grade = task.grade(tokens, examples.given)
+    evaluation = Evaluation(
+        answer_accuracy=float(np.mean(grade.answer_correct)),
+        chain_accuracy=float(np.mean(grade.chain_correct)),
+        teacher_forced_accuracy=float(np.mean(np.concatenate(matched))),
+        teacher_forced_loss=float(np.sum(np.concatenate(losses)) / np.sum(np.concatenate(counted))),
+    )
+    return evaluation, Generations(tokens, grade)
+
+
+@functools.partial(jax.jit, static_argnames='model')
+def _teacher_forced(model: Transformer, params, batch: Examples):
+    """Per row: summed loss, number of produced tokens, and whether all of them are the most likely."""
+    losses, counts, matches = token_losses(model, params, batch)
+    return jnp.sum(losses, axis=1), jnp.sum(counts, axis=1), jnp.all(matches | ~counts, axis=1)
+
+
+def describe(task: Task, generations: Generations, row: int) -> str:
+    """One generated row to read: a step a line, marked right or wrong up to the first wrong one."""
+    tokens = generations.tokens[row]
+    first_wrong = generations.grade.first_wrong[row]
+    right = first_wrong < 0
+    lines, start = [], 0
+    ends = np.flatnonzero(
+        np.isin(tokens, [task.vocabulary.ids()[t] for t in task.step_ends]) | (tokens == EOS)
+    )
+    for number, end in enumerate([*ends, len(tokens) - 1]):
+        text = ' '.join(task.vocabulary.tokens[t] for t in tokens[start : end + 1] if t != PAD)
+        if not text:
+            break
+        if number == 0:
+            mark = ' '
+        elif right or end < first_wrong:
+            mark = '✓'
+        elif start <= first_wrong <= end:
+            mark = '✗'
+        else:
+            mark = '?'  # what follows a wrong step is not judged
+        lines.append(f'  {mark} {text}')
+        start = end + 1
+    if not right and start <= first_wrong:
+        lines.append('  ✗ (cut off)')
+    verdict = (
+        'right' if right else 'wrong step, right answer' if generations.grade.answer_correct[row] else 'wrong'
+    )
+    return '\n'.join([f'example {row}: {verdict}', *lines])

@@ -1,0 +1,132 @@
+"""The files of a run, each written so that a process killed at any moment leaves them sound.
+
+config.json      the whole configuration
+metrics.jsonl    one object a step; TensorBoard's events lie beside it
+checkpoints/     see checkpoints.py
+samples.txt      a few graded generations
+result.json      written last: its presence means done
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from clu import metric_writers
+
+from effxf_jax.evaluation import Evaluation
+from effxf_jax.training import Metrics
+
+
+class MismatchError(ValueError):
+    """A directory belongs to a run of another configuration."""
+
+
+class RunDirectory:
+    """A run's directory.
+
+    With several hosts on one file system only one of them writes.
+    """
+
+    def __init__(self, path: str | os.PathLike, writes: bool = True):
+        self.path = Path(path)
+        self.writes = writes
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Makes the directory, if need be, and writes the configuration into it.
+
+        Raises:
+            MismatchError: the directory has another configuration; the message names where they differ.
+            OSError: it cannot be written.
+        """
+        config_path = self.path / 'config.json'
+        if config_path.exists():
+            check_same(json.loads(config_path.read_text()), config, str(self.path))
+        elif self.writes:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write_text('config.json', json.dumps(config, indent=2) + '\n')
+
+    def read_result(self) -> dict[str, Any] | None:
+        """What result.json holds; None while the run is not done."""
+        result_path = self.path / 'result.json'
+        return json.loads(result_path.read_text()) if result_path.exists() else None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file whole or not at all."""
+        if not self.writes:
+            return
+        temporary = self.path / f'.{name}.tmp'
+        with temporary.open('w') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / name)
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard's events, the same numbers in both; a context manager."""
+
+    def __init__(self, directory: RunDirectory, start: int):
+        """Opens the log to go on after step `start`; lines of later steps are dropped."""
+        self._path = directory.path / 'metrics.jsonl'
+        self._writes = directory.writes
+        if self._writes:
+            kept = [line for step, line in _whole_lines(self._path) if step <= start]
+            directory.write_text('metrics.jsonl', ''.join(kept))
+
+    def __enter__(self) -> 'MetricsLog':
+        if self._writes:
+            self._file = self._path.open('a')
+            self._tensorboard = metric_writers.SummaryWriter(str(self._path.parent))
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._writes:
+            self._file.close()
+            self._tensorboard.close()
+
+    def write(self, step: int, metrics: Metrics, measured: Evaluation | None, to_tensorboard: bool) -> None:
+        """Adds a step's line, and its point in TensorBoard if asked to or if the step was evaluated."""
+        if not self._writes:
+            return
+        values = {'loss': float(metrics.loss), 'grad_norm': float(metrics.grad_norm)}
+        if measured is not None:
+            values |= measured._asdict()
+        self._file.write(json.dumps({'step': step, **values}) + '\n')
+        self._file.flush()
+        if to_tensorboard or measured is not None:
+            self._tensorboard.write_scalars(step, values)
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The steps and lines of a log, without a last line that a kill has torn."""
+    if path.exists():
+        with path.open() as file:
+            for line in file:
+                if line.endswith('\n'):
+                    yield json.loads(line)['step'], line
+
+
+def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
+    """Raises MismatchError naming the fields in which two nested configurations differ."""
+    found, expected = dict(_flat(found)), dict(_flat(expected))
+    missing = 'nothing'
+    differences = [
+        f'{name} is {found.get(name, missing)!r} there and {expected.get(name, missing)!r} here'
+        for name in sorted({*found, *expected})
+        if found.get(name, missing) != expected.get(name, missing)
+    ]
+    if differences:
+        raise MismatchError(
+            f'{where} belongs to another configuration: {"; ".join(differences)}. '
+            'Choose another workdir, or the same configuration.'
+        )
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f'{prefix}{name}.')
+        else:
+            yield f'{prefix}{name}', value

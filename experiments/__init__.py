@@ -1,0 +1,1 @@
+"""Experiments: configurations, and the programs that run them."""

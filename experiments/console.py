@@ -1,0 +1,90 @@
+"""What a run shows in a terminal, or in a log where there is none."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from effxf_jax.evaluation import Evaluation
+from effxf_jax.training import Metrics
+
+# In a log, where no bar can move, a line this often.
+_LOG_SECONDS = 10.0
+_SAMPLES_SHOWN = 3
+
+_RESULT_ROWS = {
+    'answer_accuracy': ('answer accuracy', '{:.4f}'),
+    'chain_accuracy': ('chain accuracy', '{:.4f}'),
+    'teacher_forced_accuracy': ('teacher-forced accuracy', '{:.4f}'),
+    'teacher_forced_loss': ('teacher-forced loss, nats a token', '{:.4f}'),
+    'num_eval_examples': ('test problems', '{:,}'),
+    'num_params': ('parameters', '{:,}'),
+    'train_steps': ('training steps', '{:,}'),
+    'train_tokens': ('training tokens', '{:,}'),
+    'tokens_per_second': ('training tokens a second', '{:,.0f}'),
+    'wall_seconds': ('wall time, s', '{:,.0f}'),
+}
+
+
+class TerminalListener:
+    """A `runs.Listener`: a progress bar, a line for each evaluation, a table and samples at the end."""
+
+    def __init__(self, steps: int):
+        self._steps = steps
+        self._console = Console(highlight=False)
+        self._progress = Progress(
+            TextColumn('training'),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn('loss {task.fields[loss]:.4f}'),
+            TextColumn('{task.fields[tokens_per_second]:,.0f} tokens/s'),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._bar = None
+        self._tokens, self._loss = 0, float('nan')
+        self._since = self._logged = time.monotonic()
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        self._progress.stop()
+
+    def started(self, num_params: int, step: int) -> None:
+        where = f'resuming after step {step:,}' if step else 'starting'
+        self._console.print(f'{num_params:,} parameters; {where}; compiling ...')
+        self._start = step
+        self._bar = self._progress.add_task(
+            '', total=self._steps, completed=step, loss=float('nan'), tokens_per_second=0.0
+        )
+        self._progress.start()
+
+    def stepped(self, step: int, metrics: Metrics) -> None:
+        if step == self._start + 1:  # the first step is compilation
+            self._tokens, self._since = 0, time.monotonic()
+            return
+        now = time.monotonic()
+        self._tokens += int(metrics.tokens)
+        loss, speed = float(metrics.loss), self._tokens / max(now - self._since, 1e-9)
+        self._progress.update(self._bar, completed=step, loss=loss, tokens_per_second=speed)
+        if not self._console.is_terminal and (now - self._logged > _LOG_SECONDS or step == self._steps):
+            self._logged = now
+            self._console.print(f'step {step:,}/{self._steps:,}  loss {loss:.4f}  {speed:,.0f} tokens/s')
+
+    def evaluated(self, step: int, measured: Evaluation) -> None:
+        self._console.print(
+            f'step {step:,}: answers {measured.answer_accuracy:.3f}, chains {measured.chain_accuracy:.3f}, '
+            f'teacher-forced {measured.teacher_forced_accuracy:.3f}, loss {measured.teacher_forced_loss:.4f}'
+        )
+
+    def finished(self, result: Mapping[str, Any], samples: str) -> None:
+        self.close()
+        table = Table(show_header=False)
+        for name, (label, layout) in _RESULT_ROWS.items():
+            table.add_row(label, layout.format(result[name]))
+        self._console.print(table)
+        for sample in samples.split('\n\n')[:_SAMPLES_SHOWN]:
+            self._console.print(sample.rstrip() + '\n', markup=False)

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Sets up .venv for the machine it finds itself on, then runs.
+#
+#   ./launch.sh --config=experiments/arith.py     runs python -m experiments.main with these flags
+#   ./launch.sh test                              runs the linter and the whole test suite
+#   ./launch.sh test -m "not slow"                with pytest's flags
+#
+# PYTHON=python3.12 ./launch.sh ...               picks the interpreter that makes .venv (>= 3.11)
+# EFFXF_BACKEND=cpu|cuda|tpu ./launch.sh ...      overrides what the machine is taken for
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+say() { echo "launch.sh: $*" >&2; }
+
+find_backend() {
+  if [[ -e /dev/accel0 || -e /dev/vfio/0 && -n "${TPU_NAME:-}${TPU_WORKER_ID:-}" ]]; then
+    echo tpu
+  elif command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+    echo cuda
+  else
+    echo cpu
+  fi
+}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  say "no Python >= 3.11 found (tried ${PYTHON:-python3, python3.13, python3.12, python3.11}); set PYTHON"
+  exit 1
+}
+
+backend=${EFFXF_BACKEND:-$(find_backend)}
+case $backend in
+  cpu | cuda | tpu) ;;
+  *) say "EFFXF_BACKEND must be cpu, cuda or tpu; got '$backend'"; exit 2 ;;
+esac
+extras=$backend
+[[ ${1:-} != test ]] || extras+=,test
+
+# .venv remembers what it was made from; as long as that is the same, there is nothing to do.
+wanted="$(cat setup.cfg constraints.txt | cksum) $backend"
+stamp=.venv/.installed
+has() { [[ -f $stamp && $(head -n 1 "$stamp") == "$wanted" ]]; }
+if ! has || { [[ $extras == *test ]] && ! grep -qx test "$stamp"; }; then
+  say "setting up .venv for $backend (a minute or two)"
+  if ! [[ -x .venv/bin/python ]]; then
+    "$(find_python)" -m venv .venv
+  fi
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
+  { echo "$wanted"; [[ $extras != *test ]] || echo test; } >"$stamp"
+fi
+
+if [[ $backend == cpu && ${XLA_FLAGS:-} != *xla_force_host_platform_device_count* ]]; then
+  # One XLA device per core.
+  cores=$(.venv/bin/python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+  export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$cores"
+fi
+
+if [[ ${1:-} == test ]]; then
+  shift
+  unset XLA_FLAGS # tests set their own
+  .venv/bin/ruff check .
+  .venv/bin/ruff format --check .
+  exec .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile "$@"
+fi
+exec .venv/bin/python -m experiments.main "$@"

@@ -1,0 +1,11 @@
+"""Four XLA devices on the CPU, so that every test of devices has several, and one cache of compilations."""
+
+import getpass
+import os
+import tempfile
+
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+os.environ['JAX_COMPILATION_CACHE_DIR'] = f'{tempfile.gettempdir()}/effxf_jax-tests-{getpass.getuser()}'
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'

@@ -1,0 +1,131 @@
+"""Cached greedy decoding is the argmax of the full forward pass, whatever is given and wherever."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from effxf_jax.decoding import greedy_decode
+from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.tasks import EOS, PAD
+
+VOCAB, LENGTH, BATCH = 12, 37, 6
+MECHANISMS = ['standard', 'sparse', 'linear', 'linear+linear+standard', 'standard+sparse']
+
+
+def make(mechanism, eos_bias=0.0, **sizes):
+    config = ModelConfig(VOCAB, LENGTH, dim=32, num_heads=2, mechanism=mechanism, chunk_size=8, **sizes)
+    model = Transformer(config)
+    params = model.init(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))['params']
+    params['head']['bias'] = params['head']['bias'].at[EOS].add(eos_bias)
+    # Larger embeddings make choices depend on the context, and ties unlikely.
+    params['embedding'] = jax.tree.map(lambda x: 2 * x, params['embedding'])
+    return model, params
+
+
+def ragged(seed, shortest=1, longest=15, mid_sequence=0.0):
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(2, VOCAB, (BATCH, LENGTH))
+    given = np.arange(LENGTH) < rng.integers(shortest, longest + 1, (BATCH, 1))
+    given |= rng.random((BATCH, LENGTH)) < mid_sequence
+    given[:, 0] = True
+    return tokens, given
+
+
+def by_full_forward_passes(model, params, tokens, given):
+    """The definition: the whole prefix again for every token; rows end at a free `<eos>`."""
+    forward = jax.jit(lambda tokens: model.apply({'params': params}, tokens))
+    out = np.where(given, tokens, PAD)
+    ended = np.zeros(len(tokens), bool)
+    for t in range(1, tokens.shape[1]):
+        choice = np.asarray(forward(out))[:, t - 1].argmax(axis=-1)
+        for row in range(len(tokens)):
+            if not given[row, t]:
+                out[row, t] = PAD if ended[row] else choice[row]
+                ended[row] |= out[row, t] == EOS and not given[row, t:].any()
+    return out
+
+
+@pytest.mark.parametrize('mechanism', MECHANISMS)
+@pytest.mark.parametrize('mid_sequence', [0.0, 0.2])
+def test_equals_the_argmax_of_the_full_forward_pass_for_ragged_prompts(mechanism, mid_sequence):
+    model, params = make(mechanism, eos_bias=0.5)
+    tokens, given = ragged(0, mid_sequence=mid_sequence)
+    expected = by_full_forward_passes(model, params, tokens, given)
+    np.testing.assert_array_equal(greedy_decode(model, params, tokens, given), expected)
+    assert len(np.unique(expected[~given])) > 3
+
+
+@pytest.mark.parametrize('shortest', [9, LENGTH])
+def test_a_long_common_prompt_is_prefilled_and_a_whole_given_row_comes_back(shortest):
+    model, params = make('sparse+linear')
+    tokens, given = ragged(1, shortest=shortest, longest=LENGTH)
+    given[0] = True
+    out = greedy_decode(model, params, tokens, given)
+    np.testing.assert_array_equal(out, by_full_forward_passes(model, params, tokens, given))
+    np.testing.assert_array_equal(out[given], tokens[given])
+
+
+def test_what_stands_at_positions_not_given_is_ignored():
+    model, params = make('standard')
+    tokens, given = ragged(2, mid_sequence=0.1)
+    garbled = np.where(given, tokens, 7)
+    np.testing.assert_array_equal(
+        greedy_decode(model, params, tokens, given), greedy_decode(model, params, garbled, given)
+    )
+
+
+def test_a_row_ends_at_its_first_free_eos_and_padding_follows():
+    model, params = make('standard', eos_bias=1e6)
+    tokens, given = ragged(4)
+    out = greedy_decode(model, params, tokens, given)
+    prompt = given.sum(axis=1)
+    for row in range(BATCH):
+        assert out[row, prompt[row]] == EOS
+        assert np.all(out[row, prompt[row] + 1 :] == PAD)
+
+
+def test_an_eos_with_something_given_after_it_does_not_end_the_row():
+    model, params = make('standard', eos_bias=1e6)
+    tokens, given = ragged(5)
+    given[:, 30] = True
+    out = greedy_decode(model, params, tokens, given)
+    np.testing.assert_array_equal(out[:, 30], tokens[:, 30])
+    assert np.all(out[:, 16:30] == EOS)
+    assert np.all(out[:, 31] == EOS)
+    assert np.all(out[:, 32:] == PAD)
+
+
+def test_decoding_stops_when_every_row_has_ended():
+    # The number of steps shows in the cache's index: run the loop's own pieces and count.
+    model, params = make('standard', eos_bias=1e6)
+    tokens, given = ragged(6, shortest=4, longest=4)
+    steps = []
+    original = Transformer.step
+
+    def counting(self, caches, token, position):
+        jax.debug.callback(lambda p: steps.append(int(p)), position)
+        return original(self, caches, token, position)
+
+    Transformer.step = counting
+    try:
+        greedy_decode(model, params, tokens[:, :33], given[:, :33])  # a shape of its own: traced anew
+        jax.effects_barrier()
+    finally:
+        Transformer.step = original
+    assert steps == []  # the prefill's own logits already end every row
+
+
+@pytest.mark.parametrize(
+    ('tokens', 'given', 'message'),
+    [
+        (np.zeros((2, 5)), np.ones((2, 4)), r'one shape \[batch, length\]; got \(2, 5\), \(2, 4\)'),
+        (np.zeros((2, 38)), np.ones((2, 38)), 'at most 37 tokens; got 38'),
+        (np.zeros((2, 5)), np.zeros((2, 5)), 'first token of every row'),
+        (np.zeros((0, 5)), np.zeros((0, 5)), 'one shape'),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused(tokens, given, message):
+    model, params = make('standard')
+    with pytest.raises(ValueError, match=message):
+        greedy_decode(model, params, tokens, given)

@@ -1,0 +1,84 @@
+"""String arguments become configurations, and everything wrong with one is named at once."""
+
+import json
+
+import pytest
+
+from experiments import arith, configs
+from experiments.main import default_workdir
+
+
+def test_every_preset_makes_an_experiment():
+    for preset in arith.PRESETS:
+        experiment = configs.make_experiment(arith.get_config(preset))
+        assert experiment.task.max_length == experiment.model.max_length
+        json.dumps(experiment.record)
+
+
+def test_no_argument_means_the_laptop_preset():
+    assert arith.get_config() == arith.get_config('laptop') == arith.get_config('')
+
+
+def test_overrides_go_by_bare_or_dotted_name():
+    config = arith.get_config('paper,n=10,model.dim=64,mechanism=linear,num_train_examples=none,block_size=8')
+    assert config.task.n == 10
+    assert config.model.dim == 64
+    assert config.model.mechanism == 'linear'
+    assert config.model.block_size == 8
+    assert config.data.num_train_examples is None
+    assert config.train.batch_size == arith.PRESETS['paper']['train.batch_size']
+
+
+def test_overrides_without_a_preset_apply_to_the_default_one():
+    config = arith.get_config('n=2,learning_rate=1')
+    assert (config.task.n, config.train.learning_rate) == (2, 1.0)
+    assert config.train.steps == arith.get_config().train.steps
+
+
+@pytest.mark.parametrize('name', ['mechanism', 'block_size', 'summary_size', 'feature_map', 'chunk_size'])
+def test_options_of_mechanisms_are_fields(name):
+    assert name in arith.get_config().model
+
+
+def test_every_meaningless_part_of_an_argument_is_named():
+    with pytest.raises(configs.ConfigError) as error:
+        arith.get_config('laptp,dmi=3,n=three,steps=1.5,whatever')
+    problems = error.value.problems
+    assert len(problems) == 5
+    for problem, part in zip(
+        problems,
+        [
+            "'laptp'; a preset is one of laptop, paper, smoke",
+            'did you mean dim',
+            'task.n must be of type int',
+            'train.steps must be of type int; got 1.5',
+            "'whatever'",
+        ],
+        strict=True,
+    ):
+        assert part in problem
+
+
+def test_every_value_out_of_range_is_named():
+    config = arith.get_config(
+        'dim=63,n=0,modulus=9,mechanism=cubic,batch_size=6,order=rightmost,eval_every=0'
+    )
+    with pytest.raises(configs.ConfigError) as error:
+        configs.make_experiment(config, devices=4)
+    message = str(error.value)
+    for part in (
+        'divisible by num_heads; got dim 63',
+        'n must be at least 1',
+        'prime from 2 to 113; got 9',
+        "'cubic'",
+        'divisible by the 4 devices; got 6',
+        "'rightmost'",
+        'eval_every must be at least 1',
+    ):
+        assert part in message
+
+
+def test_the_default_workdir_is_a_function_of_the_configuration():
+    assert default_workdir(arith.get_config()) == default_workdir(arith.get_config('laptop'))
+    assert default_workdir(arith.get_config()) != default_workdir(arith.get_config('seed=1'))
+    assert default_workdir(arith.get_config()).name.startswith('arithmetic-standard-')

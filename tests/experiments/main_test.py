@@ -1,0 +1,194 @@
+"""The main job as a user meets it: one command, killed and started again, or given nonsense."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import arith
+
+ROOT = Path(__file__).parents[2]
+SMOKE = '--config=experiments/arith.py:smoke'
+RESULT_FIELDS = {
+    'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss',
+    'num_eval_examples', 'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
+}  # fmt: skip
+
+
+def start(*flags, devices=2):
+    environment = {**os.environ, 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
+    return subprocess.Popen(
+        [sys.executable, '-m', 'experiments.main', *flags],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(*flags, **kwargs):
+    process = start(*flags, **kwargs)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def metrics(workdir):
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def wait_for(condition, process, pause=0.01):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(pause)
+
+
+def has_step(workdir, step):
+    path = workdir / 'metrics.jsonl'
+    return path.exists() and path.read_text().count('\n') >= step
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('whole') / 'run'
+    code, out, err = run(SMOKE, f'--workdir={workdir}')
+    assert code == 0, err
+    return workdir, out
+
+
+@pytest.mark.slow
+def test_one_command_trains_decodes_grades_and_says_so(uninterrupted):
+    workdir, out = uninterrupted
+    result = json.loads((workdir / 'result.json').read_text())
+    assert set(result) >= RESULT_FIELDS
+    assert result['train_steps'] == 30
+    assert result['num_eval_examples'] == 48
+    assert [line['step'] for line in metrics(workdir)] == list(range(1, 31))
+    assert all(line['loss'] > 0 for line in metrics(workdir))
+    assert metrics(workdir)[19].keys() > {'answer_accuracy', 'chain_accuracy'}
+    assert json.loads((workdir / 'config.json').read_text())['task'] == {**arith.TASK, 'n': 2}
+    assert (workdir / 'samples.txt').read_text().count('example ') == 12
+    assert list(workdir.glob('events.out.tfevents.*'))
+    for part in 'mechanism: standard', 'step 20: answers', 'answer accuracy', 'wall time', 'example 2':
+        assert part in out
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_shown_again_at_once(uninterrupted):
+    workdir, out = uninterrupted
+    before = (workdir / 'result.json').read_text()
+    code, again, _ = run(SMOKE, f'--workdir={workdir}')
+    assert code == 0
+    assert out[out.index('answer accuracy') :] == again[again.index('answer accuracy') :]
+    assert (workdir / 'result.json').read_text() == before
+
+
+@pytest.mark.slow
+def test_killed_while_training_it_resumes_with_bit_identical_losses(uninterrupted, tmp_path):
+    workdir = tmp_path / 'run'
+    for step in 3, 14, 27:  # before the first checkpoint, and past the first and the second
+        process = start(SMOKE, f'--workdir={workdir}')
+        wait_for(lambda step=step: has_step(workdir, step), process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    code, out, err = run(SMOKE, f'--workdir={workdir}')
+    assert code == 0, err
+    assert 'resuming after step' in out
+    assert metrics(workdir) == metrics(uninterrupted[0])
+    same = ('answer_accuracy', 'chain_accuracy', 'teacher_forced_loss', 'train_tokens')
+    results = [json.loads((w / 'result.json').read_text()) for w in (workdir, uninterrupted[0])]
+    assert [results[0][key] for key in same] == [results[1][key] for key in same]
+
+
+@pytest.mark.slow
+def test_killed_while_saving_it_resumes_with_bit_identical_losses(uninterrupted, tmp_path):
+    workdir = tmp_path / 'run'
+    process = start(SMOKE, f'--workdir={workdir}')
+    saving = lambda: any('tmp' in path.name for path in (workdir / 'checkpoints').glob('20*'))
+    wait_for(saving, process, pause=0)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (workdir / 'result.json').exists()
+    code, _, err = run(SMOKE, f'--workdir={workdir}')
+    assert code == 0, err
+    assert metrics(workdir) == metrics(uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_sigterm_saves_says_how_to_resume_and_fails(uninterrupted, tmp_path):
+    workdir = tmp_path / 'run'
+    process = start(SMOKE, f'--workdir={workdir}')
+    wait_for(lambda: has_step(workdir, 12), process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert 'Stopped by SIGTERM' in err
+    assert 'run the same command again' in err
+    assert 'Traceback' not in err
+    saved = max(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
+    assert saved == len(metrics(workdir))
+    assert saved >= 12
+    code, out, err = run(SMOKE, f'--workdir={workdir}')
+    assert code == 0, err
+    assert f'resuming after step {saved}' in out
+    assert metrics(workdir) == metrics(uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_a_directory_of_another_configuration_is_refused_naming_the_fields(uninterrupted):
+    workdir, _ = uninterrupted
+    code, _, err = run(SMOKE + ',dim=32,learning_rate=1e-3', f'--workdir={workdir}')
+    assert code == 2
+    assert 'model.dim is 16 there and 32 here' in err
+    assert 'train.learning_rate' in err
+    assert 'Traceback' not in err
+
+
+@pytest.mark.slow
+def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
+    workdir = tmp_path / 'run'
+    code, _, err = run(f'{SMOKE},learning_rate=1e30,checkpoint_every=1', f'--workdir={workdir}')
+    assert code == 1
+    assert 'diverged' in err
+    assert 'at step' in err
+    assert 'Traceback' not in err
+    kept = [int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit()]
+    assert kept
+    assert max(kept) == len(metrics(workdir))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('flags', 'messages'),
+    [
+        ([f'{SMOKE}x,dmi=3'], ["unknown preset 'smokex'", 'did you mean dim']),
+        (
+            [SMOKE, '--config.model.dmi=3', '--config.train.stpes=2'],
+            ["'model.dmi'; did you mean model.dim", "'train.stpes'"],
+        ),
+        ([SMOKE, '--config.model.dim=wide'], ['model.dim', 'wide']),
+        (
+            [f'{SMOKE},mechanism=cubic,dim=63,modulus=9,n=0,batch_size=3'],
+            ["'cubic'", 'dim must be divisible', 'prime', 'n must be at least 1', 'the 2 devices; got 3'],
+        ),
+        ([SMOKE, '--workdir=setup.cfg/run'], ['setup.cfg is not a directory']),
+        ([f'{SMOKE},dim=63', '--workdir=setup.cfg/run'], ['setup.cfg is not a directory', 'dim must be']),
+        (['--config=experiments/nothing.py'], ["no config file 'experiments/nothing.py'"]),
+        (['--config=experiments/main.py'], ['experiments/main.py is no config file']),
+        (['--config=experiments/console.py'], ['defines no get_config']),
+        ([], ['--config=FILE is missing']),
+        ([SMOKE, '--no_such_flag=1'], ['no_such_flag']),
+        ([SMOKE, 'stray'], ["'stray'"]),
+    ],
+    ids=lambda value: None,
+)  # fmt: skip
+def test_nonsense_gets_one_message_naming_all_problems_and_writes_nothing(flags, messages, tmp_path):
+    workdir = tmp_path / 'run'
+    flags = flags if any(flag.startswith('--workdir') for flag in flags) else [*flags, f'--workdir={workdir}']
+    code, _, err = run(*flags)
+    assert code == 2
+    for message in messages:
+        assert message in err
+    assert 'Traceback' not in err
+    assert not workdir.exists()

@@ -1,0 +1,200 @@
+"""The update is that of the whole batch on however many devices, and divergence is named."""
+
+import functools
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import jax_utils
+
+from effxf_jax import tasks, training
+from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.tasks import Examples
+from effxf_jax.training import TrainConfig
+
+TASK = tasks.make('arithmetic', n=3)
+CONFIG = TrainConfig(steps=20, batch_size=16, learning_rate=1e-2, warmup_steps=3, weight_decay=0.1)
+
+
+def make(mechanism='standard', dropout=0.0, config=CONFIG):
+    model = Transformer(
+        ModelConfig(TASK.vocabulary.size, TASK.max_length, 16, 2, 2, mechanism, dropout=dropout)
+    )
+    optimizer = training.make_optimizer(config)
+    return model, optimizer, training.init_state(model, optimizer, seed=0)
+
+
+def make_batch(seed=0, count=16):
+    return TASK.encode(TASK.sample(np.random.default_rng(seed), count))
+
+
+def uneven(batch):
+    """The same rows, with ever more of their tokens given from shard to shard of four."""
+    given = batch.given.copy()
+    given[4:8] |= np.arange(TASK.max_length) < 15
+    given[8:12] = True
+    return Examples(batch.tokens, given)
+
+
+def update_on_one_device(model, optimizer, state, batch):
+    """One plain update, its gradient from the definition: the mean over all produced tokens."""
+
+    def loss(params):
+        logits = model.apply({'params': params}, batch.tokens[:, :-1])
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.tokens[:, 1:, None], axis=-1)[..., 0]
+        produced = (~batch.given & (batch.tokens != 0))[:, 1:]
+        return -jnp.sum(log_p * produced) / np.sum(produced)
+
+    value, gradient = jax.value_and_grad(loss)(state.params)
+    updates, _ = optimizer.update(gradient, state.opt_state, state.params)
+    return value, gradient, optax.apply_updates(state.params, updates)
+
+
+@pytest.mark.parametrize('mechanism', ['standard', 'sparse', 'linear'])
+def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanism):
+    assert jax.local_device_count() == 4
+    model, optimizer, state = make(mechanism)
+    batch = uneven(make_batch())
+    produced = (~batch.given & (batch.tokens != 0)).reshape(4, -1).sum(axis=1)
+    assert len(set(produced)) > 2
+    assert produced[2] == 0
+    value, gradient, params = jax.jit(functools.partial(update_on_one_device, model, optimizer))(state, batch)
+
+    train_step = training.make_train_step(model, optimizer, seed=0)
+    after, metrics = train_step(jax_utils.replicate(state), training.shard(batch))
+    metrics, after = training.to_host(metrics), training.to_host(after)
+    np.testing.assert_allclose(metrics.loss, value, rtol=1e-6)
+    np.testing.assert_allclose(metrics.grad_norm, optax.global_norm(gradient), rtol=1e-5)
+    # Adam's first step is nearly the gradient's sign, so entries next to zero could flip: leave them out.
+    for new, old, expected, g in zip(
+        *map(jax.tree.leaves, (after.params, state.params, params, gradient)), strict=True
+    ):
+        clear = np.abs(g) > 1e-6
+        np.testing.assert_allclose((new - old)[clear], (expected - old)[clear], rtol=1e-3, atol=1e-7)
+    assert after.step == 1
+    assert metrics.tokens == np.sum(batch.tokens != 0)
+
+
+def test_all_devices_hold_the_same_state_after_updates_with_dropout():
+    model, optimizer, state = make(dropout=0.3)
+    train_step = training.make_train_step(model, optimizer, seed=0)
+    replicated = jax_utils.replicate(state)
+    for seed in range(3):
+        replicated, _ = train_step(replicated, training.shard(make_batch(seed)))
+    for leaf in jax.tree.leaves(jax.device_get(replicated)):
+        assert np.all(leaf == leaf[:1])
+
+
+def test_dropout_differs_from_step_to_step_and_device_to_device_but_not_from_run_to_run():
+    model, optimizer, state = make(dropout=0.5)
+    train_step = training.make_train_step(model, optimizer, seed=0)
+    batch = make_batch()
+
+    def loss_at(step, batch=batch):
+        at = jax_utils.replicate(state._replace(step=jnp.int32(step)))
+        return float(training.to_host(train_step(at, training.shard(batch))[1]).loss)
+
+    assert loss_at(0) == loss_at(0)
+    assert loss_at(0) != loss_at(1)
+    # Every device sees the same four rows; with one key for all, the whole would be the mean of one.
+    same = Examples(*(np.tile(x[:4], (4, 1)) for x in batch))
+    one = Examples(same.tokens, np.where(np.arange(16)[:, None] < 4, same.given, True))
+    assert loss_at(0, same) != pytest.approx(loss_at(0, one), rel=1e-6)
+
+
+def test_only_matrices_and_embeddings_decay():
+    model, optimizer, state = make()
+    zero = jax.tree.map(jnp.zeros_like, state.params)
+    opt_state = state.opt_state
+    for _ in range(2):
+        updates, opt_state = optimizer.update(zero, opt_state, state.params)
+    flat, _ = jax.tree_util.tree_flatten_with_path(updates)
+    moved = {jax.tree_util.keystr(path) for path, update in flat if np.any(update != 0)}
+    spared = {jax.tree_util.keystr(path) for path, update in flat if not np.any(update != 0)}
+    assert all(name.endswith(("['kernel']", "['embedding']")) for name in moved)
+    assert all(name.endswith(("['bias']", "['scale']")) for name in spared)
+    assert len(moved) == 2 * 4 + 2
+
+
+@pytest.mark.parametrize('schedule', ['cosine', 'linear'])
+def test_learning_rate_rises_over_the_warmup_to_its_peak_and_falls_to_zero(schedule):
+    config = TrainConfig(100, 1, learning_rate=2.0, schedule=schedule, warmup_steps=10)
+    rates = np.array([training.learning_rate_schedule(config)(t) for t in range(100)])
+    np.testing.assert_allclose(rates[:10], 0.2 * np.arange(1, 11), rtol=1e-5)
+    assert np.all(np.diff(rates[9:]) < 0)
+    assert rates[-1] < 0.03
+    halfway = rates[54]
+    assert halfway == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_schedule_without_warmup_starts_at_its_peak():
+    config = TrainConfig(100, 1, learning_rate=2.0)
+    assert training.learning_rate_schedule(config)(0) == 2.0
+
+
+def test_loss_counts_produced_tokens_only():
+    model, _, state = make()
+    batch = make_batch(count=8)
+    losses = training.token_losses(model, state.params, batch)
+    produced = (~batch.given & (batch.tokens != 0))[:, 1:]
+    np.testing.assert_array_equal(losses.counts, produced)
+    assert np.all(np.asarray(losses.losses)[~produced] == 0)
+    assert np.all(np.asarray(losses.losses)[produced] > 0)
+    changed = Examples(np.where(batch.tokens == 0, 5, batch.tokens), batch.given | (batch.tokens == 0))
+    np.testing.assert_allclose(
+        training.token_losses(model, state.params, changed).losses, losses.losses, rtol=1e-5
+    )
+
+
+def test_training_lowers_the_loss():
+    config = TrainConfig(steps=60, batch_size=16, learning_rate=1e-2)
+    model, optimizer, state = make(config=config)
+    train_step = training.make_train_step(model, optimizer, seed=0)
+    batches = itertools.cycle([make_batch()])
+    losses = [
+        fetch().loss
+        for _, _, fetch in training.run_steps(train_step, jax_utils.replicate(state), batches, 0, 60)
+    ]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_is_raised_with_its_step():
+    model, optimizer, state = make()
+    state.params['head']['bias'] = state.params['head']['bias'].at[0].set(jnp.nan)
+    train_step = training.make_train_step(model, optimizer, seed=0)
+    updates = training.run_steps(
+        train_step, jax_utils.replicate(state), iter([make_batch()]), start=6, stop=7
+    )
+    _, _, fetch = next(updates)
+    with pytest.raises(training.DivergedError, match='loss is nan .* at step 7'):
+        fetch()
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    with pytest.raises(ValueError, match='divisible by 4 devices; got 6 rows'):
+        training.shard(make_batch(count=6))
+
+
+def test_state_survives_the_way_to_the_devices_and_back():
+    _, _, state = make()
+    chex.assert_trees_all_equal(training.to_host(jax_utils.replicate(state)), jax.device_get(state))
+
+
+def test_every_value_out_of_range_is_named_at_once():
+    with pytest.raises(ValueError) as error:
+        TrainConfig(0, 0, -1.0, 'staircase', warmup_steps=5, weight_decay=-1.0, beta1=1.0, clip_norm=0)
+    for part in (
+        'steps',
+        'batch_size',
+        'learning_rate',
+        "'staircase'",
+        'warmup',
+        'decay',
+        'beta1',
+        'clip_norm',
+    ):
+        assert part in str(error.value)
