@@ -60,7 +60,8 @@ class Grade(NamedTuple):
         answer_correct: bool `[count]`: the row ends in the right answer and `<eos>`.
         chain_correct: bool `[count]`: so it does, and every step before is legal.
         first_wrong: int32 `[count]`: the position of the first token with which no right chain goes
-            on, -1 where chain_correct.
+            on, -1 where chain_correct; 0 where the prompt is malformed, and the number of columns where
+            all is right but more is due.
     """
 
     answer_correct: np.ndarray
@@ -120,7 +121,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        """Judges rows int `[count, length]`; anything may stand in them outside the given tokens."""
+        """Judges rows int `[count, length]`, whatever tokens stand in them, and of any length.
+
+        In direct mode a chain is correct when its answer is.
+        """
 
     @abc.abstractmethod
     def locality(self) -> int | None:

@@ -305,10 +305,15 @@ def test_malformed_expressions_are_told_apart():
     assert task.diagnose(task.parse_text('( 1 + 2 * 3 ) = ( 1 + 6 ) = 7')) is None
 
 
-def test_a_prompt_longer_than_any_expression_is_malformed():
+def test_the_prompt_may_have_every_operation_in_brackets_and_nothing_behind():
     task = tasks.make('arithmetic', n=1)
-    assert graded(task, '1 + 2 3 4 5 6 7 8 9 = 3').first_wrong[0] == 0
-    assert graded(task, '1 + 2 = 3').first_wrong[0] == -1
+    right = '( 1 + 2 ) = 3'
+    assert graded(task, right).chain_correct[0]
+    assert task.diagnose(task.parse_text(right)) is None
+    for prompt in '( 1 + 2 ) 3', '( 1 + 2 ) + 3', '1 + 2 3 4 5 6 7 8 9':
+        grade = graded(task, f'{prompt} = 3')
+        assert grade.first_wrong[0] == 0
+        assert not grade.answer_correct[0]
 
 
 def test_options_out_of_range_are_all_named():

@@ -187,6 +187,16 @@ def test_streams_range_from_copies_of_the_pattern_to_noise():
     assert np.quantile(follows.mean(axis=1), 0.05) < 0.3
 
 
+def test_one_edit_in_three_leaves_a_letter_out_and_the_others_bring_a_random_one():
+    # Of a pattern of one letter, a letter of the stream is another if it is edited (one in two on average),
+    # not by leaving out (two in three), and the random one of u letters, 3 ... 10, is not that one.
+    task = tasks.make('edit_distance_local', rows=20, pattern_length=1)
+    pattern, stream = task.sample(np.random.default_rng(0), 5000)
+    expected = 1 / 2 * 2 / 3 * (1 - sum(1 / u for u in range(3, 11)) / 8)
+    shares = (stream != pattern).mean(axis=1)
+    assert abs(shares.mean() - expected) < 5 * shares.std() / np.sqrt(5000)
+
+
 def test_options_out_of_range_are_all_named():
     with pytest.raises(
         ValueError, match='rows must be at least 1; got 0\npattern_length must be at least 1; got -2'

@@ -1,6 +1,7 @@
 """Edit distance against all alignments, and the distribution against a scalar generator."""
 
 import collections
+import itertools
 import random
 
 import numpy as np
@@ -195,6 +196,21 @@ def test_the_distribution_is_that_of_a_scalar_generator(n):
     one, other = features(scalar), features(vectorised)
     spread = np.sqrt((one + other) / count) + 2 / count  # of the difference of two shares, at most
     assert (abs(one - other) < 4.5 * spread).all()
+
+
+def test_a_refused_pair_is_drawn_again_with_the_same_number_of_edits(monkeypatch):
+    draw_pairs, rounds = edit_distance._draw_pairs, []
+
+    def recorded(rng, n, edits):
+        drawn = draw_pairs(rng, n, edits)
+        rounds.append((edits, drawn[2]))
+        return drawn
+
+    monkeypatch.setattr(edit_distance, '_draw_pairs', recorded)
+    tasks.make('edit_distance', n=12).sample(np.random.default_rng(0), 2000)
+    assert set(rounds[0][0]) == set(range(1, 13))
+    for (edits, accepted), (edits_again, _) in itertools.pairwise(rounds):
+        np.testing.assert_array_equal(edits_again, edits[~accepted])
 
 
 def test_a_prompt_of_another_size_is_refused_with_the_sizes():

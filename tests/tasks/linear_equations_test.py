@@ -147,6 +147,19 @@ def test_diagnoses_tell_states_and_equations():
         assert task.diagnose(task.parse_text(text)) == diagnosis
 
 
+def test_every_value_of_the_answer_counts():
+    task = tasks.make('linear_equations', n=3)
+    start, answer = EXAMPLE.rsplit(' <sep> ', 1)
+    for right, wrong in ('a = 4', 'a = 5'), ('b = 3', 'b = 5'), ('c = 9', 'c = 5'):
+        wrong = f'{start} <sep> {answer.replace(right, wrong)}'
+        tokens = np.append(task.parse_text(wrong), 1)[None]
+        assert tokens.shape[1] == task.max_length
+        assert not task.grade(tokens, np.zeros(tokens.shape, bool)).answer_correct[0]
+    beginning = EXAMPLE.replace('6 b + 2 c', '7 b + 2 c')
+    tokens = np.append(task.parse_text(beginning), 1)[None]
+    assert task.grade(tokens, np.zeros(tokens.shape, bool)).answer_correct[0]
+
+
 def test_a_singular_system_is_a_malformed_prompt():
     task = tasks.make('linear_equations', n=2)
     tokens = task.parse_text('1 a + 2 b = 3 , 2 a + 4 b = 6 <sep> a + 2 b = 3 , 0 b = 0 <sep> a = 3 , b = 0')
