@@ -213,7 +213,9 @@ def _train(
                     # The metrics are of the parameters before the update; the ones after it must do too.
                     loss = evaluation.mean_loss(model, state.params, examples)
                     if not np.isfinite(loss):
-                        raise DivergedError(f'the loss after step {step} is {loss}; that state is not saved')
+                        raise DivergedError(
+                            f'the loss is {loss} at step {step + 1}; the state before is not saved'
+                        )
                     record = {'config': experiment.record, 'totals': totals._asdict()}
                     checkpoints.save(state, record)
                 if signal_number:

@@ -146,20 +146,12 @@ def test_a_directory_of_another_configuration_is_refused_naming_the_fields(unint
 
 
 @pytest.mark.slow
-def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
-    workdir = tmp_path / 'run'
-    code, _, err = run(f'{SMOKE},learning_rate=1e30,checkpoint_every=1', f'--workdir={workdir}')
+def test_divergence_is_said_with_its_step_and_fails(tmp_path):
+    code, _, err = run(f'{SMOKE},learning_rate=1e30', f'--workdir={tmp_path / "run"}')
     assert code == 1
-    assert 'diverged' in err
+    assert 'Training diverged: the loss is nan' in err
     assert 'at step' in err
     assert 'Traceback' not in err
-    kept = [int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit()]
-    assert kept
-    assert max(kept) <= len(metrics(workdir)) < 30
-    # What is kept is good: another attempt gets as far again, and not at once to the same end.
-    code, out, _ = run(f'{SMOKE},learning_rate=1e30,checkpoint_every=1', f'--workdir={workdir}')
-    assert code == 1
-    assert f'resuming after step {max(kept)}' in out
 
 
 @pytest.mark.slow
