@@ -52,7 +52,7 @@ CASES = [
     Case('linear_softplus', attention.linear('softplus', 4), phi=jax.nn.softplus),
 ]
 every_mechanism = pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
-every_length = pytest.mark.parametrize('length', [1, 2, 7, 13, 37])
+every_length = pytest.mark.parametrize('length', [1, 7, 37])
 
 
 def random_qkv(length, batch=2, seed=0, scale=1.5):
