@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 
 from effxf_jax.tasks.task import (
-    ANSWER_MODES,
     EOS,
     PAD,
     Examples,
@@ -25,6 +24,7 @@ from effxf_jax.tasks.task import (
     Task,
     Vocabulary,
     grade_against,
+    refuse_options,
 )
 
 ORDERS = ('random', 'leftmost')
@@ -97,10 +97,7 @@ class Arithmetic(Task):
             problems.append(f'modulus must be a prime from 2 to 113; got {self.modulus}')
         if self.order not in ORDERS:
             problems.append(f'order must be one of {", ".join(ORDERS)}; got {self.order!r}')
-        if self.answer_mode not in ANSWER_MODES:
-            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
-        if problems:
-            raise ValueError('\n'.join(problems))
+        refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from effxf_jax.tasks.task import (
-    ANSWER_MODES,
     EOS,
     PAD,
     Examples,
@@ -27,6 +26,7 @@ from effxf_jax.tasks.task import (
     Task,
     Vocabulary,
     grade_against,
+    refuse_options,
 )
 
 GAP, SUBSTITUTION = 2, 3  # costs [feng]; a match costs nothing
@@ -94,10 +94,7 @@ class EditDistance(Task):
             problems.append(f'n must be at least 1; got {self.n}')
         if self.border not in BORDERS:
             problems.append(f'border must be one of {", ".join(BORDERS)}; got {self.border!r}')
-        if self.answer_mode not in ANSWER_MODES:
-            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
-        if problems:
-            raise ValueError('\n'.join(problems))
+        refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

@@ -31,7 +31,6 @@ from effxf_jax.tasks.edit_distance import (
     next_row,
 )
 from effxf_jax.tasks.task import (
-    ANSWER_MODES,
     EOS,
     PAD,
     Examples,
@@ -40,6 +39,7 @@ from effxf_jax.tasks.task import (
     Task,
     Vocabulary,
     grade_against,
+    refuse_options,
 )
 
 # Token ids; the letter x is the token FIRST_LETTER + x.
@@ -87,10 +87,7 @@ class EditDistanceLocal(Task):
             problems.append(f'rows must be at least 1; got {self.rows}')
         if self.pattern_length < 1:
             problems.append(f'pattern_length must be at least 1; got {self.pattern_length}')
-        if self.answer_mode not in ANSWER_MODES:
-            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
-        if problems:
-            raise ValueError('\n'.join(problems))
+        refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

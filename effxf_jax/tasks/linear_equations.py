@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 
 from effxf_jax.tasks.task import (
-    ANSWER_MODES,
     EOS,
     PAD,
     Examples,
@@ -28,6 +27,7 @@ from effxf_jax.tasks.task import (
     Task,
     Vocabulary,
     grade_against,
+    refuse_options,
 )
 
 # Token ids; variable x is the token FIRST_VARIABLE + x, and the numbers come after the n variables.
@@ -72,10 +72,7 @@ class LinearEquations(Task):
             problems.append(f'n must be from 1 to 26; got {self.n}')
         if not 2 <= self.modulus <= 113 or any(self.modulus % d == 0 for d in range(2, self.modulus)):
             problems.append(f'modulus must be a prime from 2 to 113; got {self.modulus}')
-        if self.answer_mode not in ANSWER_MODES:
-            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
-        if problems:
-            raise ValueError('\n'.join(problems))
+        refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from effxf_jax.tasks.task import (
-    ANSWER_MODES,
     EOS,
     PAD,
     Examples,
@@ -27,6 +26,7 @@ from effxf_jax.tasks.task import (
     Task,
     Vocabulary,
     grade_against,
+    refuse_options,
 )
 
 MAX_RUNS = 3  # planted in a sequence [feng]
@@ -78,10 +78,7 @@ class LongestIncreasingSubsequence(Task):
             problems.append(
                 f'number_range must exceed 2n + 1 = {2 * self.n + 1}, up to 32767; got {self.number_range}'
             )
-        if self.answer_mode not in ANSWER_MODES:
-            problems.append(f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {self.answer_mode!r}')
-        if problems:
-            raise ValueError('\n'.join(problems))
+        refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

@@ -196,6 +196,14 @@ class Task(abc.ABC):
         return f'{kind} at position {position}, {self.step_at(tokens, position)}: {detail}'
 
 
+def refuse_options(problems: list[str], answer_mode: str) -> None:
+    """Raises ValueError naming a task's problems, and its answer_mode if that is none of ANSWER_MODES."""
+    if answer_mode not in ANSWER_MODES:
+        problems = [*problems, f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {answer_mode!r}']
+    if problems:
+        raise ValueError('\n'.join(problems))
+
+
 def row_length(tokens: np.ndarray) -> np.ndarray:
     """Tokens before the first `<eos>` (all, where there is none), int `[count]`."""
     return np.pad(tokens == EOS, ((0, 0), (0, 1)), constant_values=True).argmax(axis=1)
