@@ -16,7 +16,7 @@ MECHANISMS = ['standard', 'sparse', 'linear', 'linear+linear+standard', 'standar
 def make(mechanism, eos_bias=0.0, **sizes):
     config = ModelConfig(VOCAB, LENGTH, dim=32, num_heads=2, mechanism=mechanism, chunk_size=8, **sizes)
     model = Transformer(config)
-    params = model.init(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))['params']
+    params = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))['params']
     params['head']['bias'] = params['head']['bias'].at[EOS].add(eos_bias)
     # Larger embeddings make choices depend on the context, and ties unlikely.
     params['embedding'] = jax.tree.map(lambda x: 2 * x, params['embedding'])

@@ -1,5 +1,6 @@
 """Metrics are what their definitions say, however the examples are cut into batches."""
 
+import jax
 import numpy as np
 import pytest
 from flax import jax_utils
@@ -26,6 +27,7 @@ def measured():
     return model, training.to_host(trained).params, TASK.encode(TASK.sample(np.random.default_rng(0), 37))
 
 
+@pytest.mark.slow
 def test_metrics_follow_their_definitions(measured):
     model, params, examples = measured
     result, generations = evaluation.evaluate(model, params, TASK, examples)
@@ -35,7 +37,7 @@ def test_metrics_follow_their_definitions(measured):
     np.testing.assert_array_equal(generations.grade.first_wrong, grade.first_wrong)
     assert 0 < result.teacher_forced_accuracy < result.chain_accuracy < result.answer_accuracy < 1
 
-    logits = np.asarray(model.apply({'params': params}, examples.tokens), np.float64)
+    logits = np.asarray(jax.jit(model.apply)({'params': params}, examples.tokens), np.float64)
     losses, right = [], []
     for row in range(37):
         places = [t for t in range(TASK.max_length) if examples.tokens[row, t] and not examples.given[row, t]]
@@ -47,6 +49,7 @@ def test_metrics_follow_their_definitions(measured):
     assert result.teacher_forced_accuracy == np.mean(right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('batch_size', [8, 36, 37, 500])
 def test_batch_size_changes_nothing(measured, batch_size):
     expected, all_rows = evaluation.evaluate(*measured[:2], TASK, measured[2], batch_size=37)

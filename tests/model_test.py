@@ -1,5 +1,7 @@
 """The Transformer is causal, starts as torch would, and refuses sizes that cannot be."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,12 @@ SIZES = {'vocab_size': 13, 'max_length': 30, 'dim': 16, 'num_heads': 2}
 
 def make(mechanism='standard', **sizes):
     model = Transformer(ModelConfig(**{**SIZES, 'mechanism': mechanism, **sizes}))
-    return model, model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'deterministic'))
+def apply(model, params, tokens, **kwargs):
+    return model.apply({'params': params}, tokens, **kwargs)
 
 
 @pytest.mark.parametrize('mechanism', MECHANISMS)
@@ -42,10 +49,10 @@ def test_gradient_of_a_logit_reaches_no_later_token(mechanism):
 def test_logits_are_float32_and_do_not_depend_on_what_follows(mechanism):
     model, params = make(mechanism)
     tokens = jax.random.randint(jax.random.key(1), (3, 30), 0, 13)
-    whole = model.apply({'params': params}, tokens)
+    whole = apply(model, params, tokens)
     assert whole.shape == (3, 30, 13)
     assert whole.dtype == jnp.float32
-    part = model.apply({'params': params}, tokens[:, :11])
+    part = apply(model, params, tokens[:, :11])
     np.testing.assert_allclose(whole[:, :11], part, rtol=1e-4, atol=1e-5)
 
 
@@ -87,9 +94,11 @@ def test_positions_are_sines_and_cosines_of_falling_frequency():
 def test_dropout_needs_asking_for_and_a_key():
     model, params = make(dropout=0.5)
     tokens = jnp.arange(10)[None]
-    apply = lambda **kwargs: model.apply({'params': params}, tokens, **kwargs)
-    np.testing.assert_array_equal(apply(), apply())
-    drop = lambda seed: apply(deterministic=False, rngs={'dropout': jax.random.key(seed)})
+    plain, again = (apply(model, params, tokens) for _ in range(2))
+    np.testing.assert_array_equal(plain, again)
+    drop = lambda seed: apply(
+        model, params, tokens, deterministic=False, rngs={'dropout': jax.random.key(seed)}
+    )
     np.testing.assert_array_equal(drop(0), drop(0))
     assert not np.allclose(drop(0), drop(1))
 
@@ -98,7 +107,7 @@ def test_bfloat16_activations_stay_near_float32():
     model, params = make()
     half = Transformer(ModelConfig(**SIZES, dtype='bfloat16'))
     tokens = jnp.arange(12)[None]
-    full_logits, half_logits = (m.apply({'params': params}, tokens) for m in (model, half))
+    full_logits, half_logits = (apply(m, params, tokens) for m in (model, half))
     assert half_logits.dtype == jnp.float32
     np.testing.assert_allclose(half_logits, full_logits, atol=0.1)
 

@@ -22,6 +22,7 @@ class Silent:
     def finished(self, *_): ...
 
 
+@pytest.mark.slow
 def test_divergence_names_its_step_and_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
     # The update of step 13 is enormous: its own loss is still fine, the next one's is not a number.
     explodes = lambda config: lambda count: jnp.where(count < 12, 1e-3, 1e30)

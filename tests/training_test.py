@@ -111,7 +111,7 @@ def test_only_matrices_and_embeddings_decay():
     zero = jax.tree.map(jnp.zeros_like, state.params)
     opt_state = state.opt_state
     for _ in range(2):
-        updates, opt_state = optimizer.update(zero, opt_state, state.params)
+        updates, opt_state = jax.jit(optimizer.update)(zero, opt_state, state.params)
     flat, _ = jax.tree_util.tree_flatten_with_path(updates)
     moved = {jax.tree_util.keystr(path) for path, update in flat if np.any(update != 0)}
     spared = {jax.tree_util.keystr(path) for path, update in flat if not np.any(update != 0)}
