@@ -18,7 +18,7 @@ TASKS = {
 }
 """Tasks by name. A new task is one file and one row here."""
 
-__all__ = ['EOS', 'PAD', 'TASKS', 'Examples', 'Grade', 'Task', 'Vocabulary', 'make', 'options']
+__all__ = ['EOS', 'PAD', 'TASKS', 'Examples', 'Grade', 'Task', 'Vocabulary', 'make', 'name_of', 'options']
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -42,3 +42,8 @@ def make(name: str, **values) -> Task:
     if unknown:
         raise ValueError(f'task {name!r} has no option {unknown}; it has {list(options(name))}')
     return TASKS[name](**values)
+
+
+def name_of(task: Task) -> str:
+    """The name that makes a task of this kind."""
+    return next(name for name, kind in TASKS.items() if isinstance(task, kind))

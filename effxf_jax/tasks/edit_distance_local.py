@@ -172,6 +172,9 @@ class EditDistanceLocal(Task):
         judged = grade_against(right, tokens, given)
         return judged._replace(answer_correct=judged.answer_correct & stream_is_told)
 
+    def given(self, tokens: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(self._given[: tokens.shape[1]], tokens.shape)
+
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         start = 0
         for part, length in ('pattern', self.pattern_length), ('stream', self.rows):

@@ -6,6 +6,7 @@ that a model wrote. Everything is a numpy array over examples; a task knows no m
 
 import abc
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -141,6 +142,11 @@ class Task(abc.ABC):
     def step_at(self, tokens: np.ndarray, position: int) -> str:
         """The step of a text, such as 'row 3', that a position behind a faultless prompt belongs to."""
 
+    def given(self, tokens: np.ndarray) -> np.ndarray:
+        """Which tokens of right rows a model is told, bool like tokens `[count, length]`: the first step."""
+        ends = np.isin(tokens, [self.vocabulary.ids()[token] for token in self.step_ends])
+        return np.arange(tokens.shape[1]) <= ends.argmax(axis=1)[:, None]
+
     @property
     def problem_size(self) -> int:
         """The longest sequence without its `<eos>`, the paper's measure of size (Figure 1)."""
@@ -149,7 +155,17 @@ class Task(abc.ABC):
     def decode_text(self, tokens: Sequence[int]) -> str:
         """A row as text: its tokens up to `<eos>`, joined by spaces."""
         row = np.asarray(tokens)
-        return ' '.join(self.vocabulary.tokens[t] for t in row[: row_length(row[None])[0]])
+        return self.spell(row[: row_length(row[None])[0]])
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Tokens joined by spaces, without padding."""
+        return ' '.join(self.vocabulary.tokens[t] for t in tokens if t != PAD)
+
+    def steps(self, tokens: np.ndarray) -> list[slice]:
+        """Where the steps of a row, int `[length]`, stand: the prompt, the others, and what is unfinished."""
+        ends = [EOS, *(self.vocabulary.ids()[token] for token in self.step_ends)]
+        bounds = [0, *(np.flatnonzero(np.isin(tokens, ends)) + 1), len(tokens)]
+        return [slice(*pair) for pair in itertools.pairwise(bounds) if (tokens[slice(*pair)] != PAD).any()]
 
     def parse_text(self, line: str) -> np.ndarray:
         """The ids of a line of text, int32 `[length]`, without `<eos>`.
@@ -188,7 +204,7 @@ class Task(abc.ABC):
         if position < 0:
             return None
         # The tokens that are right here are those with which a right row goes on.
-        trials = np.repeat(row, self.vocabulary.size, axis=0)
+        trials = np.repeat(row[:, : position + 1], self.vocabulary.size, axis=0)
         trials[:, position] = np.arange(self.vocabulary.size)
         first_wrong = self.grade(trials, np.zeros(trials.shape, bool)).first_wrong
         right = np.flatnonzero((first_wrong > position) | (first_wrong < 0))

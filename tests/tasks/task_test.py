@@ -78,6 +78,19 @@ def test_rows_are_a_prompt_then_what_must_be_produced_then_padding(name, options
 
 
 @every_task
+@every_mode
+def test_rows_tell_which_of_their_tokens_are_given_and_where_their_steps_stand(name, options, answer_mode):
+    task = tasks.make(name, answer_mode=answer_mode, **options)
+    _, (tokens, given) = draw(task, 50)
+    np.testing.assert_array_equal(task.given(tokens), given)
+    for row in tokens:
+        steps = [task.spell(row[step]) for step in task.steps(row)]
+        assert ' '.join(steps) == f'{task.decode_text(row)} <eos>'
+        assert all(step.split()[-1] in (*task.step_ends, '<eos>') for step in steps)
+        assert all(word not in task.step_ends for step in steps for word in step.split()[:-1])
+
+
+@every_task
 def test_a_draw_depends_on_the_generator_alone(name, options):
     task = tasks.make(name, **options)
     _, one = draw(task, 100, seed=1)

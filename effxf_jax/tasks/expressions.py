@@ -1,0 +1,182 @@
+"""Arithmetic expressions as arrays: grown, reduced and spelled as tokens, of many examples at once.
+
+A line of k operators is one array int8 `[4, k + 1, count]`, slot-major so that each numpy call works on
+whole rows of examples. Slot by slot it holds a number, the symbol behind it, which is an operator or at last
+the separator, and how many brackets open before and close behind the number. A `slot` is int8 `[count]`.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from effxf_jax.tasks.task import EOS, PAD, Examples
+
+# Operators, by index.
+ADD, SUBTRACT, MULTIPLY, DIVIDE = range(4)
+# Token ids; the number x is the token FIRST_NUMBER + x.
+FIRST_OPERATOR = 2
+OPEN, CLOSE, EQUALS = 6, 7, 8
+FIRST_NUMBER = 9
+
+NUMBER, SYMBOL, OPENS, CLOSES = range(4)
+SEPARATOR = EQUALS - FIRST_OPERATOR  # symbols are counted as operators are
+
+
+def numbers_at(line, slot):
+    """The number in each example's slot, int8 `[count]`."""
+    return _plane(line, NUMBER)[_places(slot)]
+
+
+def _places(slot):
+    """The places of a slot in a flat view of any one of the four planes."""
+    return slot * np.int64(len(slot)) + np.arange(len(slot))
+
+
+def _plane(line, part):
+    """A flat view of one plane."""
+    return line[part].reshape(-1)
+
+
+def _where(condition, x, y):
+    """np.where of int8 arrays; bitwise, it works on whole vectors and is several times faster."""
+    return y ^ ((x ^ y) & -condition.view(np.int8))
+
+
+def _neighbours(line, at):
+    """The symbols that touch a number, the separator where a bracket stands between."""
+    # Before the first number this finds the separator of the last, as its index is negative then.
+    before = _plane(line, SYMBOL)[at - line.shape[2]]
+    after = _plane(line, SYMBOL)[at]
+    before[_plane(line, OPENS)[at] > 0] = SEPARATOR
+    after[_plane(line, CLOSES)[at] > 0] = SEPARATOR
+    return before, after
+
+
+def split_number(line, slot, left, operator, right):
+    """Replaces a number by `left operator right`, in brackets where the meaning needs them."""
+    at = _places(slot)
+    before, after = _neighbours(line, at)
+    binds_tighter = (before == SUBTRACT) | (before == MULTIPLY) | (after == MULTIPLY) | (after == DIVIDE)
+    bracket = (before == DIVIDE) | (operator <= SUBTRACT) & binds_tighter
+
+    _, size, count = line.shape
+    index = np.arange(size + 1, dtype=np.int8)[:, None]
+    doubled = np.empty((4, size + 1, count), np.int8)
+    doubled[:, 0], doubled[:, -1] = line[:, 0], line[:, -1]
+    doubled[:, 1:-1] = _where(index[1:-1] <= slot, line[:, 1:], line[:, :-1])
+    at_right = at + count
+    _plane(doubled, NUMBER)[at], _plane(doubled, NUMBER)[at_right] = left, right
+    _plane(doubled, SYMBOL)[at] = operator
+    _plane(doubled, OPENS)[at] += bracket
+    _plane(doubled, OPENS)[at_right] = 0
+    _plane(doubled, CLOSES)[at] = 0
+    _plane(doubled, CLOSES)[at_right] += bracket
+    return doubled
+
+
+def merge_numbers(line, slot, modulus: int):
+    """Replaces the numbers at slot and slot + 1 by their value, and drops brackets around just that."""
+    at = _places(slot)
+    at_right = at + line.shape[2]
+    numbers, opens = _plane(line, NUMBER), _plane(line, OPENS)[at]
+    operation = _plane(line, SYMBOL)[at], numbers[at], numbers[at_right]
+    bracket = (opens > 0) & (_plane(line, CLOSES)[at_right] > 0)
+
+    index = np.arange(line.shape[1] - 1, dtype=np.int8)[:, None]
+    merged = _where(index < slot, line[:, :-1], line[:, 1:])
+    _plane(merged, NUMBER)[at] = value_table(modulus)[operation]
+    _plane(merged, OPENS)[at] = opens - bracket
+    _plane(merged, CLOSES)[at] -= bracket
+    return merged
+
+
+def leftmost_slot(line):
+    """The first slot whose number and the next may be reduced first."""
+    _, size, count = line.shape
+    chosen = np.full(count, -1, np.int8)
+    for i in reversed(range(size - 1)):
+        at = _places(np.full(count, i, np.int8))
+        before, _ = _neighbours(line, at)
+        _, after = _neighbours(line, at + count)
+        operator = line[SYMBOL, i]
+        additive = ~np.isin(before, (SUBTRACT, MULTIPLY, DIVIDE)) & ~np.isin(after, (MULTIPLY, DIVIDE))
+        legal = np.where(operator <= SUBTRACT, additive, before != DIVIDE)
+        legal &= (line[CLOSES, i] == 0) & (line[OPENS, i + 1] == 0)
+        chosen[legal] = i
+    return chosen
+
+
+def draw_operations(rng: np.random.Generator, value, modulus: int):
+    """Draws `left operator right` of given values: uniform left and operator among those that allow it.
+
+    A factor of zero makes any other factor right, so it is drawn too; a divisor is never zero.
+    """
+    table = _operation_table(modulus)
+    first, size = table.first[value], table.size[value]
+    row = first + (rng.random(len(value)) * size).astype(np.int32)
+    return table.left[row], table.operator[row], table.right[row]
+
+
+class _OperationTable(NamedTuple):
+    """Equally likely operations; those of value x are the `size[x]` rows from `first[x]`."""
+
+    first: np.ndarray
+    size: np.ndarray
+    left: np.ndarray
+    operator: np.ndarray
+    right: np.ndarray
+
+
+@functools.cache
+def _operation_table(modulus: int) -> _OperationTable:
+    numbers = range(modulus)
+    rows_of = []
+    for value in numbers:
+        rows = [(a, ADD, (value - a) % modulus) for a in numbers]
+        rows += [(a, SUBTRACT, (a - value) % modulus) for a in numbers]
+        rows += [(a, MULTIPLY, value * pow(a, -1, modulus) % modulus) for a in numbers if a]
+        if value:
+            rows += [(a, DIVIDE, a * pow(value, -1, modulus) % modulus) for a in numbers if a]
+        else:
+            rows = rows * modulus  # so that one row weighs 1 / modulus
+            rows += [(0, MULTIPLY, b) for b in numbers] + [(0, DIVIDE, b) for b in numbers if b]
+        rows_of.append(rows)
+    size = np.array([len(rows) for rows in rows_of], np.int32)
+    left, operator, right = np.array([row for rows in rows_of for row in rows], np.int8).T.copy()
+    return _OperationTable(np.cumsum(size, dtype=np.int32) - size, size, left, operator, right)
+
+
+@functools.cache
+def value_table(modulus: int) -> np.ndarray:
+    """The value of `left operator right`, int8 `[operator, left, right]`; zero where it has none."""
+    a, b = np.ogrid[:modulus, :modulus]
+    inverse = np.array([0] + [pow(x, -1, modulus) for x in range(1, modulus)])
+    return (np.stack([a + b, a - b, a * b, a * inverse[b]]) % modulus).astype(np.int8)
+
+
+def write_lines(lines: list[np.ndarray], max_length: int) -> Examples:
+    """Spells lines as rows of tokens: every number with its brackets, then the symbol behind it."""
+    numbers, symbols, opens, closes = np.concatenate(lines, axis=1)
+    symbols[-1] = EOS - FIRST_OPERATOR
+    numbers += FIRST_NUMBER
+    symbols += FIRST_OPERATOR
+    slots, count = numbers.shape
+    tokens = np.full((count, max_length), PAD, np.int32)
+    flat = tokens.reshape(-1)
+    row = np.arange(count) * max_length
+    end = row - 1
+    # Slot by slot, so that all intermediate arrays stay in the cache.
+    for slot in range(slots):
+        number_at = end + opens[slot] + 1
+        end = number_at + closes[slot] + 1
+        flat[number_at] = numbers[slot]
+        flat[end] = symbols[slot]
+        for brackets, token, side in (opens[slot], OPEN, -1), (closes[slot], CLOSE, 1):
+            depth = 1
+            while (bracketed := np.flatnonzero(brackets >= depth)).size:
+                flat[number_at[bracketed] + side * depth] = token
+                depth += 1
+        if slot == lines[0].shape[1] - 1:
+            prompt_end = (end - row).astype(np.int32)
+    return Examples(tokens, np.arange(max_length, dtype=np.int32) <= prompt_end[:, None])
