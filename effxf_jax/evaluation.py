@@ -9,7 +9,7 @@ import numpy as np
 
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.model import Transformer
-from effxf_jax.tasks import EOS, PAD, Examples, Grade, Task
+from effxf_jax.tasks import Examples, Grade, Task
 from effxf_jax.training import token_losses
 
 
@@ -92,25 +92,18 @@ def describe(task: Task, generations: Generations, row: int) -> str:
     tokens = generations.tokens[row]
     first_wrong = generations.grade.first_wrong[row]
     right = first_wrong < 0
-    lines, start = [], 0
-    ends = np.flatnonzero(
-        np.isin(tokens, [task.vocabulary.ids()[t] for t in task.step_ends]) | (tokens == EOS)
-    )
-    for number, end in enumerate([*ends, len(tokens) - 1]):
-        text = ' '.join(task.vocabulary.tokens[t] for t in tokens[start : end + 1] if t != PAD)
-        if not text:
-            break
+    lines = []
+    for number, step in enumerate(task.steps(tokens)):
         if number == 0:
             mark = ' '
-        elif right or end < first_wrong:
+        elif right or step.stop <= first_wrong:
             mark = '✓'
-        elif start <= first_wrong <= end:
+        elif step.start <= first_wrong:
             mark = '✗'
         else:
             mark = '?'  # what follows a wrong step is not judged
-        lines.append(f'  {mark} {text}')
-        start = end + 1
-    if not right and start <= first_wrong:
+        lines.append(f'  {mark} {task.spell(tokens[step])}')
+    if not right and step.stop <= first_wrong:
         lines.append('  ✗ (cut off)')
     verdict = (
         'right' if right else 'wrong step, right answer' if generations.grade.answer_correct[row] else 'wrong'

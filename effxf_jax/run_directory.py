@@ -39,21 +39,30 @@ class RunDirectory:
         self.path = Path(path)
         self.writes = writes
 
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Makes sure that the directory, if it is a run's, is of this configuration.
+
+        Raises:
+            MismatchError: it has another one; the message names where they differ.
+        """
+        config_path = self.path / 'config.json'
+        if not config_path.exists():
+            return
+        try:
+            found = dict(json.loads(config_path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise MismatchError(f'{config_path} is not the configuration of a run: {error}') from error
+        check_same(found, config, str(self.path))
+
     def claim(self, config: Mapping[str, Any]) -> None:
         """Makes the directory, if need be, and writes the configuration into it.
 
         Raises:
-            MismatchError: the directory has another configuration; the message names where they differ.
+            MismatchError: the directory has another configuration.
             OSError: it cannot be written.
         """
-        config_path = self.path / 'config.json'
-        if config_path.exists():
-            try:
-                found = dict(json.loads(config_path.read_text()))
-            except (ValueError, TypeError) as error:
-                raise MismatchError(f'{config_path} is not the configuration of a run: {error}') from error
-            check_same(found, config, str(self.path))
-        elif self.writes:
+        self.check(config)
+        if self.writes and not (self.path / 'config.json').exists():
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_text('config.json', json.dumps(config, indent=2) + '\n')
 

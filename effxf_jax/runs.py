@@ -12,8 +12,9 @@ import numpy as np
 from flax import jax_utils
 
 from effxf_jax import datasets, evaluation, training
+from effxf_jax.blocks import DataError
 from effxf_jax.checkpoints import Checkpoints
-from effxf_jax.datasets import DataConfig
+from effxf_jax.datasets import DataConfig, Sources
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.run_directory import MetricsLog, RunDirectory, check_same
@@ -78,9 +79,18 @@ class Experiment:
     run: RunConfig
     record: Mapping[str, Any]
 
-    def test_examples(self, count: int) -> Examples:
-        """The first examples of the test split."""
-        return datasets.generated(self.task, self.seed, 'test').read(np.arange(count))
+    def open_data(self) -> Sources:
+        """The examples to train and to test on.
+
+        Raises:
+            DataError: they are not there, or too few.
+            OSError: they cannot be read.
+        """
+        sources = datasets.open_sources(self.data, self.task, self.seed)
+        most, asked = sources.test.num_examples, self.run.num_eval_examples
+        if most is not None and asked > most:
+            raise DataError(f'num_eval_examples must be at most {most:,}, the test examples; got {asked:,}')
+        return sources
 
 
 class Listener(Protocol):
@@ -126,25 +136,32 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> dict
 
     Raises:
         MismatchError: the directory, or a checkpoint in it, is of another configuration.
+        DataError: the data are not there; nothing is written then.
         InUseError: another process is running in the directory.
         DivergedError: the loss is no longer finite; the last good checkpoint stays.
         Interrupted: after SIGTERM or SIGINT, with the state saved if training had begun.
         OSError: the directory cannot be written.
     """
     directory = RunDirectory(workdir, writes=jax.process_index() == 0)
-    directory.claim(experiment.record)
+    directory.check(experiment.record)
     result = directory.read_result()
     if result is None:
+        sources = experiment.open_data()
+        directory.claim(experiment.record)
         with directory.lock(), Termination() as termination:
-            state, totals = _train(experiment, directory, listener, termination)
-            result = _finish(experiment, state, totals, directory)
+            state, totals = _train(experiment, sources, directory, listener, termination)
+            result = _finish(experiment, sources, state, totals, directory)
     samples_path = directory.path / 'samples.txt'
     listener.finished(result, samples_path.read_text() if samples_path.exists() else '')
     return result
 
 
 def _train(
-    experiment: Experiment, directory: RunDirectory, listener: Listener, termination: Termination
+    experiment: Experiment,
+    sources: Sources,
+    directory: RunDirectory,
+    listener: Listener,
+    termination: Termination,
 ) -> tuple[TrainState, Totals]:
     """Trains from the latest checkpoint to the last step; the state comes back as numpy arrays."""
     begun = time.monotonic()
@@ -152,26 +169,20 @@ def _train(
     model = Transformer(experiment.model)
     optimizer = training.make_optimizer(experiment.train)
     state = training.init_state(model, optimizer, experiment.seed)
-    totals = Totals()
     with Checkpoints(directory.path / 'checkpoints', config.checkpoints_kept) as checkpoints:
-        where = f'The checkpoint in {directory.path}'
-        restored = checkpoints.restore_latest(
-            state, check=lambda record: check_same(record['config'], experiment.record, where)
-        )
-        if restored is not None:
-            state, totals = restored.state, Totals(**restored.record['totals'])
+        state, totals = _restore(checkpoints, state, experiment, directory)
         start = int(state.step)
         listener.started(sum(x.size for x in jax.tree.leaves(state.params)), start)
         train_step = training.make_train_step(model, optimizer, experiment.seed)
         batches = datasets.train_batches(
-            datasets.generated(experiment.task, experiment.seed, 'train', experiment.data.num_train_examples),
+            sources.train,
             experiment.train.batch_size,
             experiment.seed,
             start_step=start,
             host=jax.process_index(),
             hosts=jax.process_count(),
         )
-        examples = experiment.test_examples(config.num_progress_examples)
+        examples = sources.test.read(np.arange(config.num_progress_examples))
         with MetricsLog(directory, start) as log:
 
             def report(step, metrics, measured=None):
@@ -210,14 +221,7 @@ def _train(
                     train_seconds=train_seconds, wall_seconds=wall_before + time.monotonic() - begun
                 )
                 if saves or signal_number:
-                    # The metrics are of the parameters before the update; the ones after it must do too.
-                    loss = evaluation.mean_loss(model, state.params, examples)
-                    if not np.isfinite(loss):
-                        raise DivergedError(
-                            f'the loss is {loss} at step {step + 1}; the state before is not saved'
-                        )
-                    record = {'config': experiment.record, 'totals': totals._asdict()}
-                    checkpoints.save(state, record)
+                    _save(checkpoints, model, state, totals, experiment, examples)
                 if signal_number:
                     raise Interrupted(signal_number)
                 resumed = time.monotonic()
@@ -225,13 +229,44 @@ def _train(
     return state, totals
 
 
+def _restore(
+    checkpoints: Checkpoints, state: TrainState, experiment: Experiment, directory: RunDirectory
+) -> tuple[TrainState, Totals]:
+    """The latest checkpoint; the state as it is where there is none."""
+    where = f'The checkpoint in {directory.path}'
+    restored = checkpoints.restore_latest(
+        state, check=lambda record: check_same(record['config'], experiment.record, where)
+    )
+    return (state, Totals()) if restored is None else (restored.state, Totals(**restored.record['totals']))
+
+
+def _save(
+    checkpoints: Checkpoints,
+    model: Transformer,
+    state: TrainState,
+    totals: Totals,
+    experiment: Experiment,
+    examples: Examples,
+) -> None:
+    """Saves a state, if its loss on some examples is a number.
+
+    A step's metrics are of the parameters before its update; a good checkpoint's are good after it too.
+    """
+    loss = evaluation.mean_loss(model, state.params, examples)
+    if not np.isfinite(loss):
+        raise DivergedError(
+            f'the loss is {loss} at step {int(state.step) + 1}; the state before is not saved'
+        )
+    checkpoints.save(state, {'config': experiment.record, 'totals': totals._asdict()})
+
+
 def _finish(
-    experiment: Experiment, state: TrainState, totals: Totals, directory: RunDirectory
+    experiment: Experiment, sources: Sources, state: TrainState, totals: Totals, directory: RunDirectory
 ) -> dict[str, Any]:
     """Grades generations on the test examples, and writes samples.txt and result.json."""
     begun = time.monotonic()
     config = experiment.run
-    examples = experiment.test_examples(config.num_eval_examples)
+    examples = sources.test.read(np.arange(config.num_eval_examples))
     model = Transformer(experiment.model)
     measured, generations = evaluation.evaluate(
         model, state.params, experiment.task, examples, config.eval_batch_size

@@ -1,15 +1,14 @@
-"""Examples are a function of their index, splits are disjoint, and streams resume anywhere."""
+"""Every source gives the same examples by index, and streams over it resume anywhere."""
 
-import hashlib
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from effxf_jax import datasets, tasks
-from effxf_jax.tasks.task import prompt_hash
+from effxf_jax import datasets, tasks, text_files
+from effxf_jax.blocks import DataError, generate_block
+from effxf_jax.datasets import DataConfig
+from effxf_jax.dp_chains import DpChains
 
 TASK = tasks.make('arithmetic', n=4)
 
@@ -70,81 +69,88 @@ def test_a_fixed_set_holds_the_first_examples_of_the_stream():
     assert_same(fixed, datasets.generated(TASK, 0, 'train').read(np.arange(2000)))
 
 
-def test_seed_split_task_and_block_each_change_the_examples():
-    blocks = [
-        datasets.generate_block(TASK, 0, 'train', 0),
-        datasets.generate_block(TASK, 1, 'train', 0),
-        datasets.generate_block(TASK, 0, 'test', 0),
-        datasets.generate_block(TASK, 0, 'train', 1),
-        datasets.generate_block(tasks.make('arithmetic', n=4, modulus=7), 0, 'train', 0),
-    ]
-    assert all(block.tokens.shape == (datasets.BLOCK_SIZE, TASK.max_length) for block in blocks)
-    assert len({block.tokens.tobytes() for block in blocks}) == len(blocks)
-
-
-@pytest.mark.parametrize('n', [2, 6])
-def test_train_and_test_prompts_are_disjoint(n):
-    # Few prompts at n = 2, where a split by chance would surely overlap.
-    task = tasks.make('arithmetic', n=n)
-    prompts = {
-        split: np.concatenate(
-            [prompt_hash(datasets.generate_block(task, seed, split, 0)) for seed in range(20)]
-        )
-        for split in datasets.SPLITS
-    }
-    assert not np.intersect1d(prompts['train'], prompts['test']).size
-
-
-@pytest.mark.slow
-def test_train_and_test_prompts_are_disjoint_over_a_million_draws():
-    task = tasks.make('arithmetic', n=3)
-    train, test = (
-        {
-            row[given].tobytes()
-            for block in range(blocks)
-            for row, given in zip(*datasets.generate_block(task, 0, split, block), strict=True)
-        }
-        for split, blocks in (('train', 920), ('test', 60))
-    )
-    assert len(train) > 100_000
-    assert len(test) > 10_000
-    assert not train & test
-
-
-def test_one_prompt_in_sixteen_is_for_testing():
-    examples = TASK.encode(TASK.sample(np.random.default_rng(0), 40_000))
-    share = np.mean(prompt_hash(examples) % np.uint64(datasets.TEST_ONE_IN) == 0)
-    assert abs(share - 1 / 16) < 5 * (15 / 16 / 16 / 40_000) ** 0.5
-
-
-def test_a_split_to_which_no_prompt_belongs_is_an_error():
-    class OneProblem(tasks.TASKS['arithmetic']):
-        def sample(self, rng, count):
-            return super().sample(np.random.default_rng(0), 1)
-
-    with pytest.raises(ValueError, match='the test split of .* is empty'):
-        datasets.generate_block(OneProblem(n=3), 0, 'test', 0)
-
-
-def test_an_unknown_split_is_named():
-    with pytest.raises(ValueError, match="one of train, test; got 'validation'"):
-        datasets.generate_block(TASK, 0, 'validation', 0)
-
-
-def test_another_process_makes_the_same_bytes():
-    program = (
-        'import hashlib; from effxf_jax import datasets, tasks; '
-        "block = datasets.generate_block(tasks.make('arithmetic', n=4), 3, 'train', 5); "
-        'print(hashlib.sha256(block.tokens.tobytes() + block.given.tobytes()).hexdigest())'
-    )
-    other = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
-    block = datasets.generate_block(TASK, 3, 'train', 5)
-    assert (
-        other.stdout.split()[-1] == hashlib.sha256(block.tokens.tobytes() + block.given.tobytes()).hexdigest()
-    )
-
-
 def test_tensorflow_is_left_no_accelerator():
     import tensorflow as tf
 
     assert {device.device_type for device in tf.config.get_visible_devices()} == {'CPU'}
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    """A TensorFlow dataset whose last blocks are not full."""
+    path = tmp_path_factory.mktemp('tfds')
+    DpChains.of(TASK, 0, data_dir=path, num_train_examples=2500, num_test_examples=70).download_and_prepare()
+    return str(path)
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A file of 300 training examples."""
+    text_files.write(tmp_path / 'train.txt', TASK, 0, 'train', 300)
+    return str(tmp_path / 'train.txt')
+
+
+@pytest.mark.parametrize('kind', ['tfds', 'text'])
+def test_a_stored_source_gives_the_batches_of_the_generated_one(kind, prepared, text):
+    path = {'tfds': prepared, 'text': text}[kind]
+    generated = datasets.open_sources(DataConfig(num_train_examples=300), TASK, 0)
+    stored = datasets.open_sources(DataConfig(kind, 300, path), TASK, 0)
+    assert stored.train.num_examples == 300
+    assert_same(joined(take(15, generated.train, 64, 3)), joined(take(15, stored.train, 64, 3)))
+    assert_same(joined(take(2, generated.train, 64, 3, 99)), joined(take(2, stored.train, 64, 3, 99)))
+    first_70 = np.arange(70)
+    assert_same(generated.test.read(first_70), stored.test.read(first_70))
+
+
+def test_a_tensorflow_dataset_may_be_read_whole(prepared):
+    sources = datasets.open_sources(DataConfig('tfds', path=prepared), TASK, 0)
+    assert (sources.train.num_examples, sources.test.num_examples) == (2500, 70)
+    examples = sources.train.read(np.arange(2500))
+    assert_same(examples, datasets.generated(TASK, 0, 'train').read(np.arange(2500)))
+    assert examples.tokens.dtype == np.int32
+
+
+def test_test_examples_of_a_text_run_do_not_stand_in_its_training_file(tmp_path):
+    test = generate_block(TASK, 0, 'test', 0)
+    path = tmp_path / 'some_test_problems.txt'
+    path.write_text(''.join(TASK.decode_text(row) + '\n' for row in test.tokens[:200:2]))
+    sources = datasets.open_sources(DataConfig('text', path=str(path)), TASK, 0)
+    assert sources.train.num_examples == 100
+    assert_same(sources.test.read(np.arange(80)), [x[1:160:2] for x in test])
+
+
+def test_a_file_of_test_examples_is_read_as_it_stands(tmp_path, text):
+    text_files.write(tmp_path / 'test.txt', TASK, 5, 'test', 40)
+    sources = datasets.open_sources(DataConfig('text', None, text, str(tmp_path / 'test.txt')), TASK, 0)
+    assert sources.test.num_examples == 40
+    assert_same(sources.test.read(np.arange(40)), [x[:40] for x in generate_block(TASK, 5, 'test', 0)])
+
+
+def test_a_file_that_holds_every_test_problem_is_refused(tmp_path):
+    task = tasks.make('arithmetic', n=1, modulus=2)
+    text_files.write(tmp_path / 'test.txt', task, 0, 'test', 1024)
+    with pytest.raises(DataError, match='all problems of the test split .* give test_path'):
+        datasets.open_sources(DataConfig('text', path=str(tmp_path / 'test.txt')), task, 0)
+
+
+def test_more_examples_than_there_are_cannot_be_asked_for(prepared, text):
+    for kind, path, most in ('tfds', prepared, '2,500'), ('text', text, '300'):
+        with pytest.raises(DataError, match=f'at most {most}, .* got 9,999'):
+            datasets.open_sources(DataConfig(kind, 9999, path), TASK, 0)
+
+
+@pytest.mark.parametrize(
+    ('values', 'messages'),
+    [
+        ({'source': 'disk', 'num_train_examples': 0}, ["generated, tfds, text; got 'disk'", 'at least 1']),
+        ({'source': 'text'}, ["path must be given for source 'text'"]),
+        ({'path': 'x', 'test_path': 'y'}, ["got 'x'", "got 'y'"]),
+        ({'source': 'tfds', 'path': 'x', 'test_path': 'y'}, ["'text' only; got 'y'"]),
+    ],
+)
+def test_everything_wrong_with_a_data_config_is_named(values, messages):
+    with pytest.raises(ValueError) as error:
+        DataConfig(**values)
+    for message in messages:
+        assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == len(messages)

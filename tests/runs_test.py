@@ -36,4 +36,6 @@ def test_divergence_names_its_step_and_the_last_good_checkpoint_stays(tmp_path, 
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         kept = checkpoints.restore_latest(like)
     assert kept.state.step == 12
-    assert np.isfinite(evaluation.mean_loss(model, kept.state.params, experiment.test_examples(16)))
+    assert np.isfinite(
+        evaluation.mean_loss(model, kept.state.params, experiment.open_data().test.read(np.arange(16)))
+    )

@@ -1,0 +1,62 @@
+"""Examples by index, in blocks that are functions of their number alone.
+
+Examples of a split come in blocks of 1,024. Block b is a function of (task, seed, split, b) and of nothing
+else: draw problems, keep those whose prompt hashes into the split, take the first 1,024. So example i does
+not depend on batch size, host count or source, and the splits are disjoint however many are drawn.
+"""
+
+import itertools
+import zlib
+
+import numpy as np
+
+from effxf_jax.tasks import Examples, Task
+from effxf_jax.tasks.task import prompt_hash
+
+BLOCK_SIZE = 1024
+SPLITS = ('train', 'test')
+TEST_ONE_IN = 16
+"""A prompt belongs to the test split when its hash is divisible by this."""
+
+# A block that is still empty after this many draws of its expected need belongs to an empty split.
+_MOST_FRUITLESS_DRAWS = 16
+
+
+class DataError(ValueError):
+    """Examples cannot be had as they were asked for."""
+
+
+def generate_block(task: Task, seed: int, split: str, block: int) -> Examples:
+    """Block `block` of a split: BLOCK_SIZE examples.
+
+    Raises:
+        ValueError: an unknown split.
+        DataError: a split to which none of many prompts belong.
+    """
+    if split not in SPLITS:
+        raise ValueError(f'split must be one of {", ".join(SPLITS)}; got {split!r}')
+    # The digest keeps the streams of two tasks apart; it is stable across processes, as hash() is not.
+    digest = zlib.crc32(repr(task).encode())
+    rng = np.random.default_rng([digest, seed, SPLITS.index(split), block])
+    share = 1 / TEST_ONE_IN if split == 'test' else 1 - 1 / TEST_ONE_IN
+    draw = int(1.1 * BLOCK_SIZE / share)
+    kept, found = [], 0
+    for attempt in itertools.count():
+        if found >= BLOCK_SIZE:
+            break
+        if not found and attempt >= _MOST_FRUITLESS_DRAWS:
+            raise DataError(
+                f'the {split} split of {task} is empty: none of {attempt * draw} prompts belongs to it, '
+                'for the task has too few prompts; make it larger'
+            )
+        examples = task.encode(task.sample(rng, draw))
+        in_test = prompt_hash(examples) % np.uint64(TEST_ONE_IN) == 0
+        rows = np.flatnonzero(in_test == (split == 'test'))
+        kept.append(Examples(*(x[rows] for x in examples)))
+        found += len(rows)
+    return Examples(*(np.concatenate(x)[:BLOCK_SIZE] for x in zip(*kept, strict=True)))
+
+
+def token_dtype(task: Task) -> np.dtype:
+    """The smallest dtype that holds a task's tokens, for keeping many of them."""
+    return np.min_scalar_type(task.vocabulary.size - 1)
