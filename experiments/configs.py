@@ -7,21 +7,80 @@ dotted name: `paper,n=10,dim=64,model.mechanism=linear`.
 import ast
 import dataclasses
 import difflib
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from effxf_jax import datasets, tasks
+from effxf_jax import tasks
 from effxf_jax.datasets import DataConfig
 from effxf_jax.model import ModelConfig
 from effxf_jax.runs import Experiment, RunConfig
+from effxf_jax.tasks import Task
 from effxf_jax.training import TrainConfig
 
 DEFAULT_PRESET = 'laptop'
 
 SECTIONS = {'model': ModelConfig, 'data': DataConfig, 'train': TrainConfig, 'run': RunConfig}
 """The config's sections that become dataclasses of the library; `seed` and `task` stand beside them."""
+
+
+# The presets' common part, by dotted name; a config file adds its task's size, and what that asks for.
+LAPTOP = {
+    'model.dropout': 0.0,
+    'train.batch_size': 32,
+    'train.learning_rate': 4e-3,
+    'train.warmup_steps': 500,
+    'train.beta2': 0.98,
+    'run.num_eval_examples': 4096,
+    'run.num_progress_examples': 256,
+    'run.eval_every': 1500,
+    'run.eval_batch_size': 512,
+    'run.checkpoint_every': 500,
+    'run.checkpoints_kept': 3,
+    'run.log_every': 50,
+}
+"""Minutes on two CPU cores."""
+
+PAPER = {
+    'model.dim': 256,
+    'model.dropout': 0.1,
+    'data.num_train_examples': 1_000_000,
+    'train.steps': 195_300,
+    'train.batch_size': 512,
+    'train.learning_rate': 1e-4,
+    'train.schedule': 'linear',
+    'train.warmup_steps': 9_765,
+    'run.num_eval_examples': 100_000,
+    'run.num_progress_examples': 1024,
+    'run.eval_every': 10_000,
+    'run.eval_batch_size': 512,
+    'run.checkpoint_every': 5_000,
+    'run.checkpoints_kept': 3,
+    'run.log_every': 100,
+}
+"""The training of Feng et al. (2023): 10^6 examples, 100 epochs of batches of 512, 5 of them warm-up. It is
+meant for accelerators."""
+
+SMOKE = {
+    'model.dim': 16,
+    'model.num_layers': 2,
+    'model.num_heads': 2,
+    'model.dropout': 0.1,
+    'train.steps': 30,
+    'train.batch_size': 16,
+    'train.learning_rate': 5e-3,
+    'train.warmup_steps': 5,
+    'run.num_eval_examples': 48,
+    'run.num_progress_examples': 16,
+    'run.eval_every': 10,
+    'run.eval_batch_size': 32,
+    'run.checkpoint_every': 10,
+    'run.checkpoints_kept': 3,
+    'run.log_every': 10,
+}
+"""Seconds; learns nothing."""
 
 
 class ConfigError(ValueError):
@@ -82,6 +141,22 @@ def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
     return problems
 
 
+def make_task(config: ConfigDict) -> Task:
+    """The task that a configuration stands for, and no more.
+
+    Raises:
+        ConfigError: naming every value that is out of range.
+    """
+    problems = _seed_problems(config)
+    try:
+        task = tasks.make(**config.task.to_dict())
+    except (ValueError, TypeError) as error:
+        problems += [f'task: {problem}' for problem in str(error).splitlines()]
+    if problems:
+        raise ConfigError(problems, config)
+    return task
+
+
 def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
     """The frozen dataclasses that a configuration stands for.
 
@@ -101,8 +176,7 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
             problems.extend(f'{section}: {problem}' for problem in str(error).splitlines())
 
     values = config.to_dict()
-    if not 0 <= config.seed < 2**31:
-        problems.append(f'seed must be from 0 to 2^31 - 1; got {config.seed}')
+    problems += _seed_problems(config)
     attempt('task', lambda: tasks.make(**values['task']))
     for section, dataclass in SECTIONS.items():
         sizes = {}
@@ -117,12 +191,6 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
         problems += [f'{section}: {name} must be given' for name in unset]
         if not unset:
             attempt(section, lambda c=dataclass, s=section, sizes=sizes: c(**sizes, **values[s]))
-    if not problems:  # a task too small for its splits is found now rather than in mid-run
-        try:
-            for split in datasets.SPLITS:
-                datasets.generate_block(parts['task'], config.seed, split, 0)
-        except ValueError as error:
-            problems.append(f'task: {error}')
     batch_size = values['train']['batch_size']
     if batch_size and batch_size % devices:
         problems.append(f'train: batch_size must be divisible by the {devices} devices; got {batch_size}')
@@ -148,6 +216,11 @@ def unknown_field(config: ConfigDict, name: str) -> str:
     return f'unknown field {name!r}; {hint}'
 
 
+def _seed_problems(config: ConfigDict) -> list[str]:
+    in_range = 0 <= config.seed < 2**31
+    return [] if in_range else [f'seed must be from 0 to 2^31 - 1; got {config.seed}']
+
+
 def _bare(name: str) -> str:
     return name.rpartition('.')[2]
 
@@ -160,7 +233,7 @@ def _defaults(dataclass) -> Iterator[tuple[str, Any]]:
         if field.default is dataclasses.MISSING:
             yield field.name, config_dict.placeholder(field.type)
         elif field.default is None:
-            yield field.name, config_dict.placeholder(int)
+            yield field.name, config_dict.placeholder(typing.get_args(field.type)[0])
         else:
             yield field.name, field.default
 

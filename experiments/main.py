@@ -1,30 +1,23 @@
 """Trains and grades one experiment: python -m experiments.main --config=experiments/arith.py"""
 
+import functools
 import hashlib
-import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
 
-# TensorFlow, which only feeds data, has nothing to say that a user needs.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from effxf_jax import runs
+from effxf_jax.blocks import DataError
 from effxf_jax.run_directory import InUseError, MismatchError
 from effxf_jax.termination import Interrupted
 from effxf_jax.training import DivergedError
-from experiments import configs, console
+from experiments import command_line, configs, console
+from experiments.command_line import CONFIG, refuse
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config',
-    help_string='A config file, with a preset and overrides after a colon: '
-    'experiments/arith.py:paper,n=10,dim=64,mechanism=linear.',
-)
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, "The run's directory; by default runs/ and a name made from the configuration."
 )
@@ -35,12 +28,12 @@ _DISTRIBUTED = flags.DEFINE_bool(
 
 def main(argv):
     if len(argv) > 1:
-        return _refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
-    if _CONFIG.value is None:
-        return _refuse(['--config=FILE is missing, such as --config=experiments/arith.py'])
+        return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
+    if problems := command_line.missing_config():
+        return refuse(problems)
     if _DISTRIBUTED.value:
         jax.distributed.initialize()
-    config = _CONFIG.value
+    config = CONFIG.value
     workdir = Path(_WORKDIR.value or default_workdir(config))
     problems = workdir_problems(workdir)
     try:
@@ -48,7 +41,7 @@ def main(argv):
     except configs.ConfigError as error:
         problems = error.problems + problems
     if problems:
-        return _refuse(problems)
+        return refuse(problems)
 
     print(
         f'{config}\nworkdir: {workdir}\ndevices: {jax.device_count()} x {jax.devices()[0].device_kind}',
@@ -57,8 +50,8 @@ def main(argv):
     listener = console.TerminalListener(experiment.train.steps)
     try:
         runs.run(experiment, workdir, listener)
-    except (MismatchError, InUseError) as error:
-        return _refuse([str(error)])
+    except (MismatchError, InUseError, DataError) as error:
+        return refuse([str(error)])
     except OSError as error:
         listener.close()
         print(f'Stopped: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)
@@ -93,69 +86,16 @@ def workdir_problems(workdir: Path) -> list[str]:
     return []
 
 
-def _parse_flags(argv):
-    """Parses flags; refuses, in one message, all parts of them that mean nothing."""
-    problems = flag_problems(argv)
-    if not problems:
-        try:
-            return flags.FLAGS(argv)
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-            problems = [str(error)]
-    sys.exit(_refuse(problems))
-
-
-def flag_problems(argv) -> list[str]:
-    """What is wrong with the config's string argument and with overrides of its fields.
-
-    An argument that means nothing does not hide what else is wrong: all of it is applied that can be.
-    """
-    words = [word.lstrip('-') if word.startswith('--') else None for word in argv[1:]]
-    flag_values = []
-    for word, following in zip(words, [*argv[2:], ''], strict=True):
-        if word is not None:
-            name, equals, value = word.partition('=')
-            flag_values.append((name, value if equals else following))
-    paths = [value for name, value in flag_values if name == 'config']
-    overrides = {
-        name.removeprefix('config.'): value for name, value in flag_values if name.startswith('config.')
-    }
-    workdirs = [value for name, value in flag_values if name == 'workdir']
-    if not paths:
-        return []
-    path, _, arg = paths[-1].partition(':')
-    if not Path(path).is_file():
-        return [f'no config file {path!r}; there is, for example, experiments/arith.py']
-    spec = importlib.util.spec_from_file_location('config_file', path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a file that is no config file does when it is run
-        return [
-            f'{path} is no config file: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
-        ]
-    if not hasattr(module, 'get_config'):
-        return [f'{path} is no config file: it defines no get_config']
+def _flag_problems(config, values) -> list[str]:
+    """What else is wrong, where a part of the configuration is."""
     problems = []
     try:
-        config = module.get_config(arg or None)
+        configs.make_experiment(config, jax.device_count())
     except configs.ConfigError as error:
-        problems, config = error.problems, error.config
-    problems += configs.apply(config, overrides)
-    if problems:
-        try:
-            configs.make_experiment(config, jax.device_count())
-        except configs.ConfigError as error:
-            problems += error.problems
-        if workdirs:
-            problems += workdir_problems(Path(workdirs[-1]))
-    return problems
-
-
-def _refuse(problems: list[str]) -> int:
-    print(f'Nothing was run:\n{configs.ConfigError(problems)}', file=sys.stderr)
-    return 2
+        problems += error.problems
+    return problems + (workdir_problems(Path(values['workdir'])) if 'workdir' in values else [])
 
 
 if __name__ == '__main__':
     logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))

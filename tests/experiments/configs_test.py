@@ -4,15 +4,26 @@ import json
 
 import pytest
 
-from experiments import arith, configs
+from effxf_jax import tasks
+from experiments import arith, configs, ed, ed_local, equations, lis
 from experiments.main import default_workdir
 
 
-def test_every_preset_makes_an_experiment():
-    for preset in arith.PRESETS:
-        experiment = configs.make_experiment(arith.get_config(preset))
-        assert experiment.task.max_length == experiment.model.max_length
-        json.dumps(experiment.record)
+@pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis])
+@pytest.mark.parametrize('preset', ['laptop', 'paper', 'smoke'])
+def test_every_preset_makes_an_experiment(module, preset):
+    experiment = configs.make_experiment(module.get_config(preset))
+    assert experiment.task.max_length == experiment.model.max_length
+    json.dumps(experiment.record)
+    options = tasks.options(module.TASK['name'])
+    assert set(module.TASK) == {'name', *options}
+    assert preset in module.__doc__
+
+
+@pytest.mark.parametrize('module', [arith, ed, lis])
+def test_size_alone_may_be_overridden(module):
+    for n in 3, 12, 40:
+        assert configs.make_task(module.get_config(f'n={n}')).n == n
 
 
 def test_no_argument_means_the_laptop_preset():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from effxf_jax import tasks, text_files
+from effxf_jax.dp_chains import DpChains
 from experiments import arith
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +22,10 @@ RESULT_FIELDS = {
 }  # fmt: skip
 
 
-def start(*flags, devices=2):
+def start(*flags, devices=2, variables=None):
     environment = {**os.environ, 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
+    environment |= variables or {}
+    del environment['JAX_DISABLE_MOST_OPTIMIZATIONS']
     return subprocess.Popen(
         [sys.executable, '-m', 'experiments.main', *flags],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -72,6 +76,86 @@ def test_one_command_trains_decodes_grades_and_says_so(uninterrupted):
     assert list(workdir.glob('events.out.tfevents.*'))
     for part in 'mechanism: standard', 'step 20: answers', 'answer accuracy', 'wall time', 'example 2':
         assert part in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['ed', 'ed_local', 'equations', 'lis'])
+def test_the_smoke_preset_of_every_config_trains_decodes_and_grades(name, tmp_path):
+    code, out, err = run(f'--config=experiments/{name}.py:smoke', f'--workdir={tmp_path}')
+    assert code == 0, err
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert set(result) >= RESULT_FIELDS
+    assert (result['train_steps'], result['num_eval_examples']) == (30, 48)
+    assert metrics(tmp_path)[-1]['loss'] < metrics(tmp_path)[0]['loss']
+    assert 'example 2' in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['text', 'tfds'])
+def test_a_run_on_stored_examples_is_that_on_generated_ones(kind, tmp_path):
+    task = tasks.make(**arith.TASK | {'n': 2})
+    path = tmp_path / 'data'
+    if kind == 'text':
+        text_files.write(path, task, 0, 'train', 200)
+    else:
+        builder = DpChains.of(task, data_dir=path, num_train_examples=200, num_test_examples=48)
+        builder.download_and_prepare()
+    fixed = f'{SMOKE},num_train_examples=200'
+    runs = [
+        (fixed, tmp_path / 'generated'),
+        (f'{fixed},source={kind},path={path}', tmp_path / 'stored'),
+    ]
+    for config, workdir in runs:
+        code, _, err = run(config, f'--workdir={workdir}')
+        assert code == 0, err
+    generated, stored = (metrics(workdir) for _, workdir in runs)
+    assert generated == stored
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [('5 + 5 = 1\n', 'has 1 bad lines; line 1'), ('', 'is empty'), (None, 'cannot be read')],
+)
+def test_data_that_are_not_there_are_refused_before_anything_is_written(content, message, tmp_path):
+    path = tmp_path / 'file.txt'
+    if content is not None:
+        path.write_text(content)
+    code, _, err = run(f'{SMOKE},source=text,path={path}', f'--workdir={tmp_path / "run"}')
+    assert code == 2
+    assert message in err
+    assert 'Traceback' not in err
+    assert not (tmp_path / 'run').exists()
+
+
+def start_two_hosts(*flags):
+    """One job of two tasks, as SLURM would describe it to them, of two devices each."""
+    job = {'SLURM_JOB_ID': str(os.getpid()), 'SLURM_STEP_NODELIST': 'localhost', 'SLURM_NTASKS': '2'}
+    ranks = ({'SLURM_PROCID': rank, 'SLURM_LOCALID': rank} for rank in '01')
+    return [start('--distributed', *flags, variables=job | rank) for rank in ranks]
+
+
+@pytest.mark.slow
+def test_two_hosts_train_as_one_does_and_a_signal_to_either_stops_and_resumes_both(tmp_path):
+    alone, together = tmp_path / 'alone', tmp_path / 'together'
+    code, _, err = run(SMOKE, f'--workdir={alone}', devices=4)
+    assert code == 0, err
+
+    hosts = start_two_hosts(SMOKE, f'--workdir={together}')
+    wait_for(lambda: has_step(together, 13), hosts[0])
+    hosts[1].send_signal(signal.SIGTERM)
+    for host in hosts:
+        _, err = host.communicate(timeout=120)
+        assert host.returncode == 128 + signal.SIGTERM, err
+    assert not (together / 'result.json').exists()
+
+    for host in (hosts := start_two_hosts(SMOKE, f'--workdir={together}')):
+        out, err = host.communicate(timeout=300)
+        assert host.returncode == 0, err
+        assert 'resuming after step' in out
+    assert [line['step'] for line in metrics(together)] == list(range(1, 31))
+    losses = [[line['loss'] for line in metrics(workdir)] for workdir in (alone, together)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.slow

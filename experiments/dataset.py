@@ -1,0 +1,96 @@
+"""Examples as files: python -m experiments.dataset COMMAND --config=experiments/ed.py:n=12 ...
+
+    export --split=test --count=1000 --out=FILE   writes examples, a line each (Feng et al.'s text format)
+    check --path=FILE                             judges such a file, line by line, whoever wrote it
+    show --split=train --count=3                  prints examples to read, a step a line
+
+Status 0: all is well; 1: a file has bad lines; 2: nothing was done.
+"""
+
+import functools
+import os
+import sys
+
+from absl import app, flags, logging
+
+from effxf_jax import text_files
+from effxf_jax.blocks import BLOCK_SIZE, SPLITS, DataError, generate_block
+from effxf_jax.tasks import Task
+from experiments import command_line, configs
+from experiments.command_line import CONFIG, refuse
+
+_SPLIT = flags.DEFINE_enum('split', 'train', SPLITS, 'Which examples, for export and show.')
+_COUNT = flags.DEFINE_integer('count', None, 'How many, for export (1,000) and show (3).', lower_bound=1)
+_OUT = flags.DEFINE_string('out', None, 'The file to write, for export.')
+_PATH = flags.DEFINE_string('path', None, 'The file to judge, for check.')
+
+
+def main(argv):
+    words = argv[1:]
+    problems = command_line.missing_config()
+    if len(words) != 1 or words[0] not in COMMANDS:
+        problems.append(f'one command is due, of {", ".join(COMMANDS)}; got {" ".join(words) or "none"}')
+    elif words[0] == 'export' and _OUT.value is None:
+        problems.append('--out=FILE is missing, the file to write')
+    elif words[0] == 'check' and _PATH.value is None:
+        problems.append('--path=FILE is missing, the file to judge')
+    if problems:
+        return refuse(problems)
+    try:
+        return COMMANDS[words[0]](configs.make_task(CONFIG.value), CONFIG.value.seed)
+    except configs.ConfigError as error:
+        return refuse(error.problems)
+    except DataError as error:
+        return refuse([str(error)])
+    except BrokenPipeError:  # whoever read what is printed here has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return refuse([str(error)])
+
+
+def export(task: Task, seed: int) -> int:
+    count = _COUNT.value or 1000
+    text_files.write(_OUT.value, task, seed, _SPLIT.value, count)
+    print(f'{_OUT.value}: {count:,} {_SPLIT.value} examples of {task}')
+    return 0
+
+
+def check(task: Task, seed: int) -> int:
+    right = bad = 0
+    for lines in text_files.read(_PATH.value, task):
+        right += len(lines.tokens)
+        bad += len(lines.bad)
+        for line in lines.bad:
+            print(f'line {line.number}: {line.reason}')
+    if not right + bad:
+        print(f'{_PATH.value} is empty; a line for each example is due')
+        return 1
+    print(f'{_PATH.value}: {right:,} of {right + bad:,} chains are right, {bad:,} are bad')
+    return 1 if bad else 0
+
+
+def show(task: Task, seed: int) -> int:
+    count = _COUNT.value or 3
+    print(f'{task}: {task.vocabulary.size} tokens, rows of up to {task.max_length}\n')
+    for start in range(0, count, BLOCK_SIZE):
+        block = generate_block(task, seed, _SPLIT.value, start // BLOCK_SIZE)
+        for row in block.tokens[: count - start]:
+            print('\n'.join(task.spell(row[step]) for step in task.steps(row)) + '\n')
+    return 0
+
+
+COMMANDS = {'export': export, 'check': check, 'show': show}
+
+
+def _flag_problems(config, values) -> list[str]:
+    try:
+        configs.make_task(config)
+    except configs.ConfigError as error:
+        return error.problems
+    return []
+
+
+if __name__ == '__main__':
+    logging.set_verbosity(logging.WARNING)
+    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))

@@ -1,0 +1,28 @@
+"""Edit distance, its matrix written row by row.
+
+Run with `python -m experiments.main --config=experiments/ed.py`.
+
+laptop (default): n = 3, three layers of width 64. On two cores of an AMD EPYC 7003 it takes 4 minutes
+and reaches 0.9995 chain accuracy on 4,096 held-out problems (seed 0; expect 0.95 or more). At n = 4 the
+same training reached 0.30 in 14,000 steps.
+paper: n = 12 with the training of Feng et al.; n=6, 16 and 20 are the paper's further sizes. It is meant
+for accelerators and has not been run.
+smoke: seconds; learns nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import configs
+
+TASK = {'name': 'edit_distance', 'n': 4, 'border': 'published', 'answer_mode': 'chain'}
+
+PRESETS = {
+    'laptop': {**configs.LAPTOP, 'task.n': 3, 'train.steps': 10_000},
+    'paper': {**configs.PAPER, 'task.n': 12},
+    'smoke': {**configs.SMOKE, 'task.n': 3},
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of a preset with overrides; see `experiments.configs`."""
+    return configs.build(arg, TASK, PRESETS)

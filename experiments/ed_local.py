@@ -1,0 +1,28 @@
+"""Edit distance of a pattern to the latest part of a stream, where locality is a dial.
+
+Run with `python -m experiments.main --config=experiments/ed_local.py`.
+
+laptop (default): a pattern of 4 letters and a stream of 6, three layers of width 64. On two cores of an
+AMD EPYC 7003 it takes 2 to 3 minutes and reaches 1.000 chain accuracy on 4,096 held-out problems (seed
+0).
+paper: a pattern of 4 and a stream of 20, some 210 tokens, with the training of Feng et al.; the paper
+names the task but not its sizes, so these are ours. It is meant for accelerators and has not been run.
+smoke: seconds; learns nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import configs
+
+TASK = {'name': 'edit_distance_local', 'rows': 6, 'pattern_length': 4, 'answer_mode': 'chain'}
+
+PRESETS = {
+    'laptop': {**configs.LAPTOP, 'task.rows': 6, 'task.pattern_length': 4, 'train.steps': 3_000},
+    'paper': {**configs.PAPER, 'task.rows': 20, 'task.pattern_length': 4},
+    'smoke': {**configs.SMOKE, 'task.rows': 3, 'task.pattern_length': 2},
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of a preset with overrides; see `experiments.configs`."""
+    return configs.build(arg, TASK, PRESETS)

@@ -1,0 +1,28 @@
+"""Linear equations modulo 11, by Gauss-Jordan elimination.
+
+Run with `python -m experiments.main --config=experiments/equations.py`.
+
+laptop (default): n = 2 modulo 5, three layers of width 64. On two cores of an AMD EPYC 7003 it takes 3
+minutes and reaches 1.000 chain accuracy on 4,096 held-out problems (seed 0). Modulo 11 the same training
+is at 0.04 after 5,000 steps.
+paper: n = 3 modulo 11 with the training of Feng et al. It is meant for accelerators and has not been
+run.
+smoke: seconds; learns nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import configs
+
+TASK = {'name': 'linear_equations', 'n': 2, 'modulus': 11, 'answer_mode': 'chain'}
+
+PRESETS = {
+    'laptop': {**configs.LAPTOP, 'task.n': 2, 'task.modulus': 5, 'train.steps': 8_000},
+    'paper': {**configs.PAPER, 'task.n': 3},
+    'smoke': {**configs.SMOKE, 'task.n': 2},
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of a preset with overrides; see `experiments.configs`."""
+    return configs.build(arg, TASK, PRESETS)

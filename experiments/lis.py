@@ -1,0 +1,28 @@
+"""The longest increasing subsequence, by the best run ending at each number.
+
+Run with `python -m experiments.main --config=experiments/lis.py`.
+
+laptop (default): n = 12 numbers below 250, three layers of width 64. On two cores of an AMD EPYC 7003 it
+takes 5 minutes and reaches 0.965 chain accuracy on 4,096 held-out problems (seed 0). With
+number_range=40 it reaches 0.99 in 3,000 steps, a minute.
+paper: n = 40 with the training of Feng et al.; n=110 and more are the paper's further sizes. It is meant
+for accelerators and has not been run.
+smoke: seconds; learns nothing.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from experiments import configs
+
+TASK = {'name': 'lis', 'n': 12, 'number_range': config_dict.placeholder(int), 'answer_mode': 'chain'}
+
+PRESETS = {
+    'laptop': {**configs.LAPTOP, 'task.n': 12, 'train.steps': 15_000},
+    'paper': {**configs.PAPER, 'task.n': 40},
+    'smoke': {**configs.SMOKE, 'task.n': 4},
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of a preset with overrides; see `experiments.configs`."""
+    return configs.build(arg, TASK, PRESETS)
