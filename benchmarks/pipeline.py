@@ -28,8 +28,9 @@ def main(argv):
     model = Transformer(experiment.model)
     optimizer = training.make_optimizer(experiment.train)
     train_step = training.make_train_step(model, optimizer, experiment.seed)
-    source = datasets.generated(experiment.task, experiment.seed, 'train', experiment.data.num_train_examples)
-    pipeline = datasets.train_batches(source, experiment.train.batch_size, experiment.seed)
+    pipeline = datasets.train_batches(
+        experiment.open_data().train, experiment.train.batch_size, experiment.seed
+    )
     held = cycle([next(pipeline)])
     states = [jax_utils.replicate(training.init_state(model, optimizer, experiment.seed))]
 

@@ -7,6 +7,7 @@ not depend on batch size, host count or source, and the splits are disjoint howe
 
 import itertools
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -55,6 +56,13 @@ def generate_block(task: Task, seed: int, split: str, block: int) -> Examples:
         kept.append(Examples(*(x[rows] for x in examples)))
         found += len(rows)
     return Examples(*(np.concatenate(x)[:BLOCK_SIZE] for x in zip(*kept, strict=True)))
+
+
+def generate(task: Task, seed: int, split: str, count: int) -> Iterator[Examples]:
+    """The first `count` examples of a split, block by block; the last may be cut short."""
+    for start in range(0, count, BLOCK_SIZE):
+        block = generate_block(task, seed, split, start // BLOCK_SIZE)
+        yield Examples(*(x[: count - start] for x in block))
 
 
 def token_dtype(task: Task) -> np.dtype:

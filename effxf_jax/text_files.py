@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from effxf_jax.blocks import BLOCK_SIZE, DataError, generate_block, token_dtype
+from effxf_jax.blocks import BLOCK_SIZE, DataError, generate, token_dtype
 from effxf_jax.tasks import EOS, PAD, Task
 
 # A line of any task is far shorter, in bytes, unless its task's longest row is longer still.
@@ -45,10 +45,11 @@ def read(path: str | os.PathLike, task: Task) -> Iterator[Lines]:
     Raises:
         DataError: the file cannot be read.
     """
+    longest = task.max_length * (1 + max(map(len, task.vocabulary.tokens)))
     with _opened(path) as file:
         start = 0
         while True:
-            rows = [row for _ in range(BLOCK_SIZE) if (row := _next_row(file, task)) is not None]
+            rows = [row for _ in range(BLOCK_SIZE) if (row := _next_row(file, task, longest)) is not None]
             if not rows:
                 return
             yield _grade(task, rows, start)
@@ -84,9 +85,8 @@ def write(path: str | os.PathLike, task: Task, seed: int, split: str, count: int
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         with temporary.open('w') as file:
-            for start in range(0, count, BLOCK_SIZE):
-                block = generate_block(task, seed, split, start // BLOCK_SIZE)
-                file.writelines(task.decode_text(row) + '\n' for row in block.tokens[: count - start])
+            for examples in generate(task, seed, split, count):
+                file.writelines(task.decode_text(row) + '\n' for row in examples.tokens)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -101,9 +101,11 @@ def _opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
         raise DataError(f'{path} cannot be read: {error.strerror}') from error
 
 
-def _next_row(file: BinaryIO, task: Task) -> np.ndarray | str | None:
-    """The ids of the next line; or why it has none or too many; or None at the end of the file."""
-    longest = task.max_length * (1 + max(map(len, task.vocabulary.tokens)))
+def _next_row(file: BinaryIO, task: Task, longest: int) -> np.ndarray | str | None:
+    """The ids of the next line; or why it has none or too many; or None at the end of the file.
+
+    `longest` is the most bytes that an example of the task has.
+    """
     limit = max(_LEAST_LINE_LIMIT, 2 * longest)
     line = file.readline(limit)
     if not line:

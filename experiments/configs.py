@@ -147,7 +147,8 @@ def make_task(config: ConfigDict) -> Task:
     Raises:
         ConfigError: naming every value that is out of range.
     """
-    problems = _seed_problems(config)
+    in_range = 0 <= config.seed < 2**31
+    problems = [] if in_range else [f'seed must be from 0 to 2^31 - 1; got {config.seed}']
     try:
         task = tasks.make(**config.task.to_dict())
     except (ValueError, TypeError) as error:
@@ -176,8 +177,10 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
             problems.extend(f'{section}: {problem}' for problem in str(error).splitlines())
 
     values = config.to_dict()
-    problems += _seed_problems(config)
-    attempt('task', lambda: tasks.make(**values['task']))
+    try:
+        parts['task'] = make_task(config)
+    except ConfigError as error:
+        problems += error.problems
     for section, dataclass in SECTIONS.items():
         sizes = {}
         if section == 'model':  # the task sets these; where it is wrong, any will do to check the others
@@ -214,11 +217,6 @@ def unknown_field(config: ConfigDict, name: str) -> str:
     near = difflib.get_close_matches(name, [*known, *(_bare(field) for field in known)], n=1)
     hint = f'did you mean {near[0]}?' if near else f'there are {", ".join(known)}'
     return f'unknown field {name!r}; {hint}'
-
-
-def _seed_problems(config: ConfigDict) -> list[str]:
-    in_range = 0 <= config.seed < 2**31
-    return [] if in_range else [f'seed must be from 0 to 2^31 - 1; got {config.seed}']
 
 
 def _bare(name: str) -> str:

@@ -14,7 +14,7 @@ import sys
 from absl import app, flags, logging
 
 from effxf_jax import text_files
-from effxf_jax.blocks import BLOCK_SIZE, SPLITS, DataError, generate_block
+from effxf_jax.blocks import SPLITS, DataError, generate
 from effxf_jax.tasks import Task
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
@@ -73,9 +73,8 @@ def check(task: Task, seed: int) -> int:
 def show(task: Task, seed: int) -> int:
     count = _COUNT.value or 3
     print(f'{task}: {task.vocabulary.size} tokens, rows of up to {task.max_length}\n')
-    for start in range(0, count, BLOCK_SIZE):
-        block = generate_block(task, seed, _SPLIT.value, start // BLOCK_SIZE)
-        for row in block.tokens[: count - start]:
+    for examples in generate(task, seed, _SPLIT.value, count):
+        for row in examples.tokens:
             print('\n'.join(task.spell(row[step]) for step in task.steps(row)) + '\n')
     return 0
 

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from effxf_jax import tasks, text_files
+from effxf_jax import blocks, tasks, text_files
 from effxf_jax.blocks import DataError, generate_block
 from effxf_jax.tasks.task import ANSWER_MODES
 
@@ -145,7 +145,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return generate_block(task, seed, split, number)
 
-    monkeypatch.setattr(text_files, 'generate_block', fails_at_block_1)
+    monkeypatch.setattr(blocks, 'generate_block', fails_at_block_1)
     with pytest.raises(KeyboardInterrupt):
         text_files.write(path, TASK, 0, 'train', 2000)
     assert path.read_text() == 'what was there\n'

@@ -34,6 +34,7 @@ from effxf_jax.tasks.expressions import (
     value_table,
     write_lines,
 )
+from effxf_jax.tasks.modular import modulus_problems
 from effxf_jax.tasks.task import (
     EOS,
     PAD,
@@ -105,8 +106,7 @@ class Arithmetic(Task):
         problems = []
         if self.n < 1:
             problems.append(f'n must be at least 1; got {self.n}')
-        if not 2 <= self.modulus <= 113 or any(self.modulus % d == 0 for d in range(2, self.modulus)):
-            problems.append(f'modulus must be a prime from 2 to 113; got {self.modulus}')
+        problems += modulus_problems(self.modulus)
         if self.order not in ORDERS:
             problems.append(f'order must be one of {", ".join(ORDERS)}; got {self.order!r}')
         refuse_options(problems, self.answer_mode)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from effxf_jax.tasks.modular import inverses
 from effxf_jax.tasks.task import EOS, PAD, Examples
 
 # Operators, by index.
@@ -151,8 +152,7 @@ def _operation_table(modulus: int) -> _OperationTable:
 def value_table(modulus: int) -> np.ndarray:
     """The value of `left operator right`, int8 `[operator, left, right]`; zero where it has none."""
     a, b = np.ogrid[:modulus, :modulus]
-    inverse = np.array([0] + [pow(x, -1, modulus) for x in range(1, modulus)])
-    return (np.stack([a + b, a - b, a * b, a * inverse[b]]) % modulus).astype(np.int8)
+    return (np.stack([a + b, a - b, a * b, a * inverses(modulus)[b]]) % modulus).astype(np.int8)
 
 
 def write_lines(lines: list[np.ndarray], max_length: int) -> Examples:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from effxf_jax.tasks.modular import inverses, modulus_problems
 from effxf_jax.tasks.task import (
     EOS,
     PAD,
@@ -70,8 +71,7 @@ class LinearEquations(Task):
         problems = []
         if not 1 <= self.n <= 26:
             problems.append(f'n must be from 1 to 26; got {self.n}')
-        if not 2 <= self.modulus <= 113 or any(self.modulus % d == 0 for d in range(2, self.modulus)):
-            problems.append(f'modulus must be a prime from 2 to 113; got {self.modulus}')
+        problems += modulus_problems(self.modulus)
         refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
@@ -200,7 +200,7 @@ def _eliminate(systems: np.ndarray, modulus: int) -> tuple[np.ndarray, np.ndarra
         regular, bool `[count]`; the states of the others mean nothing.
     """
     n, _, count = systems.shape
-    inverse = np.array([0] + [pow(x, -1, modulus) for x in range(1, modulus)], np.int16)
+    inverse = inverses(modulus)
     state = systems.astype(np.int16)  # products stay below 113^2
     states = np.empty((n + 1, *systems.shape), np.int8)
     states[0] = state

@@ -7,7 +7,8 @@ that a model wrote. Everything is a numpy array over examples; a task knows no m
 import abc
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +38,13 @@ class Vocabulary(NamedTuple):
     def size(self) -> int:
         return len(self.tokens)
 
-    def ids(self) -> dict[str, int]:
-        return {token: i for i, token in enumerate(self.tokens)}
+    def ids(self) -> Mapping[str, int]:
+        return _ids(self.tokens)
+
+
+@functools.cache
+def _ids(tokens: tuple[str, ...]) -> Mapping[str, int]:
+    return types.MappingProxyType({token: i for i, token in enumerate(tokens)})
 
 
 class Examples(NamedTuple):
