@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
+from effxf_jax.attention.standard import heads_major_update, masked_attention
 
 
 class BlockMask(NamedTuple):
@@ -42,8 +43,8 @@ class SparseCache(NamedTuple):
     """The current block and the summaries of the blocks before it.
 
     Attributes:
-        key, value: `[batch, block_size, heads, head_dim]`, zero where the block is not filled yet.
-        summary_key, summary_value: `[batch, (blocks - 1) * summary_size, heads, head_dim]`.
+        key, value: `[batch, heads, block_size, head_dim]`, zero where the block is not filled yet.
+        summary_key, summary_value: `[batch, heads, (blocks - 1) * summary_size, head_dim]`.
         index: int32 scalar, the number of tokens seen.
     """
 
@@ -104,9 +105,9 @@ def sparse(block_size: int | None = None, summary_size: int = 1) -> Mechanism:
 
     def init_cache(batch, length, heads, head_dim, dtype):
         size = size_for(length)
-        block = jnp.zeros((batch, size, heads, head_dim), dtype)
+        block = jnp.zeros((batch, heads, size, head_dim), dtype)
         blocks = -(-length // size)
-        summary = jnp.zeros((batch, (blocks - 1) * summary_size, heads, head_dim), dtype)
+        summary = jnp.zeros((batch, heads, (blocks - 1) * summary_size, head_dim), dtype)
         return SparseCache(block, block, summary, summary, jnp.int32(0))
 
     def state_size(length, heads, head_dim):
@@ -121,18 +122,12 @@ def sparse(block_size: int | None = None, summary_size: int = 1) -> Mechanism:
         numbers = 4 * length * heads * head_dim + pairs * heads
         return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * numbers)
 
-    prefill = functools.partial(_prefill, summary_size=summary_size)
-
-    def step(cache, q, k, v):
-        cache, out = prefill(cache, q[:, None], k[:, None], v[:, None])
-        return cache, out[:, 0]
-
     return Mechanism(
         name=f'sparse(block_size={block_size}, summary_size={summary_size})',
         attend=attend,
         init_cache=init_cache,
-        step=step,
-        prefill=prefill,
+        step=functools.partial(_step, summary_size=summary_size),
+        prefill=functools.partial(_prefill, summary_size=summary_size),
         cost=cost,
         state_size=state_size,
         at_length=lambda max_length: sparse(size_for(max_length), summary_size),
@@ -179,14 +174,14 @@ def _prefill(cache: SparseCache, q, k, v, *, summary_size: int):
     """Continues a cache by a stretch: the stretch, laid after the current block, is whole blocks again."""
     check_qkv(q, k, v)
     batch, stretch, heads, head_dim = q.shape
-    block_size = cache.key.shape[1]
+    block_size = cache.key.shape[2]
     blocks = -(-(block_size - 1 + stretch) // block_size)  # enough wherever in a block it starts
     first_block, offset = cache.index // block_size, cache.index % block_size
-    slots = cache.summary_key.shape[1]
+    slots = cache.summary_key.shape[2]
 
     def lay_out(stretch_values, current):
         room = jnp.zeros((batch, blocks * block_size, heads, head_dim), current.dtype)
-        room = room.at[:, :block_size].set(current)
+        room = room.at[:, :block_size].set(current.swapaxes(1, 2))
         room = jax.lax.dynamic_update_slice_in_dim(room, stretch_values.astype(current.dtype), offset, axis=1)
         return room.reshape(batch, blocks, block_size, heads, head_dim)
 
@@ -198,7 +193,7 @@ def _prefill(cache: SparseCache, q, k, v, *, summary_size: int):
         key,
         value,
         block_mask(blocks, block_size, summary_size),
-        earlier=(cache.summary_key, cache.summary_value, present),
+        earlier=(cache.summary_key.swapaxes(1, 2), cache.summary_value.swapaxes(1, 2), present),
     )
     out = out.reshape(batch, blocks * block_size, heads, head_dim)
     out = jax.lax.dynamic_slice_in_dim(out, offset, stretch, axis=1)
@@ -208,13 +203,13 @@ def _prefill(cache: SparseCache, q, k, v, *, summary_size: int):
     filled = (jnp.arange(block_size) < index % block_size)[:, None, None]
 
     def current_block(x):
-        return jnp.where(filled, jax.lax.dynamic_index_in_dim(x, last_block, 1, keepdims=False), 0)
+        block = jax.lax.dynamic_index_in_dim(x, last_block, 1, keepdims=False)
+        return jnp.where(filled, block, 0).swapaxes(1, 2)
 
     def extended(summary, x):
         new = x[:, :, block_size - summary_size :].reshape(batch, -1, heads, head_dim)
-        room = jnp.concatenate([summary, jnp.zeros_like(new)], axis=1)
-        room = jax.lax.dynamic_update_slice_in_dim(room, new, first_block * summary_size, axis=1)
-        return room[:, :slots]
+        room = jnp.concatenate([summary, jnp.zeros_like(new.swapaxes(1, 2))], axis=2)
+        return heads_major_update(room, new, first_block * summary_size)[:, :, :slots]
 
     return SparseCache(
         current_block(key),
@@ -223,3 +218,38 @@ def _prefill(cache: SparseCache, q, k, v, *, summary_size: int):
         extended(cache.summary_value, value),
         index,
     ), out
+
+
+def _step(cache: SparseCache, q, k, v, *, summary_size: int):
+    """Continues a cache by one token: its one query over the current block and the summaries."""
+    block_size, slots = cache.key.shape[2], cache.summary_key.shape[2]
+    block, offset = cache.index // block_size, cache.index % block_size
+    key = heads_major_update(cache.key, k[:, None], offset)
+    value = heads_major_update(cache.value, v[:, None], offset)
+    seen = jnp.concatenate([jnp.arange(block_size) <= offset, jnp.arange(slots) < block * summary_size])
+    out = masked_attention(
+        q[:, None],
+        jnp.concatenate([key, cache.summary_key], axis=2),
+        jnp.concatenate([value, cache.summary_value], axis=2),
+        seen[None],
+    )
+
+    place = offset - (block_size - summary_size)  # in the block's summary, if it is of it
+    slot = block * summary_size + place
+    belongs = (place >= 0) & (slot < slots)
+
+    def extended(summary, x):
+        if not slots:
+            return summary
+        at = jnp.clip(slot, 0, slots - 1)
+        there = jax.lax.dynamic_slice_in_dim(summary, at, 1, axis=2).swapaxes(1, 2)
+        return heads_major_update(summary, jnp.where(belongs, x[:, None], there), at)
+
+    is_full = offset == block_size - 1
+    return SparseCache(
+        jnp.where(is_full, 0, key),
+        jnp.where(is_full, 0, value),
+        extended(cache.summary_key, k),
+        extended(cache.summary_value, v),
+        cache.index + 1,
+    ), out[:, 0]
