@@ -4,9 +4,11 @@ A source gives examples by index: generated when they are asked for, from a prep
 from text files. A batch is a function of its number alone, so a stream resumes at any step in constant time.
 """
 
+import atexit
 import dataclasses
 import functools
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -24,6 +26,9 @@ for _kind in ('GPU', 'TPU'):
     tf.config.set_visible_devices([], _kind)
 
 SOURCES = ('generated', 'tfds', 'text')
+
+# Every wake of the pipeline's thread takes a core from the model, so it reads for many steps at a time.
+_STEPS_READ_AT_ONCE = 32
 
 # So many blocks of test problems, one after another, in which all stand in a file mean that all there are do.
 _MOST_FRUITLESS_BLOCKS = 16
@@ -248,15 +253,34 @@ def train_batches(
     if batch_size % hosts:
         raise ValueError(f'batch_size must be divisible by {hosts} hosts; got {batch_size}')
 
-    def read(step):
-        return source.read(batch_indices(int(step), batch_size, seed, source.num_examples, host, hosts))
+    share = batch_size // hosts
 
-    def batch(step):
-        tokens, given = tf.numpy_function(read, [step], [tf.int32, tf.bool])
-        shape = (batch_size // hosts, None)
-        return Examples(tf.ensure_shape(tokens, shape), tf.ensure_shape(given, shape))
+    def read(first):
+        steps = range(first, first + _STEPS_READ_AT_ONCE)
+        indices = [batch_indices(step, batch_size, seed, source.num_examples, host, hosts) for step in steps]
+        tokens, given = source.read(np.concatenate(indices))
+        return [x.reshape(len(steps), share, -1) for x in (tokens, given)]
 
-    dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(batch).prefetch(8)
+    dataset = tf.data.Dataset.range(start_step, tf.int64.max, _STEPS_READ_AT_ONCE)
+    dataset = dataset.map(lambda first: tf.numpy_function(read, [first], [tf.int32, tf.bool])).prefetch(2)
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1  # one thread is ample, and the cores are the model's
-    return dataset.with_options(options).as_numpy_iterator()
+    batches = _batches(dataset.with_options(options))
+    _live.add(batches)
+    return batches
+
+
+def _batches(stretches: tf.data.Dataset) -> Iterator[Examples]:
+    for stretch in stretches.as_numpy_iterator():
+        yield from (Examples(*batch) for batch in zip(*stretch, strict=True))
+
+
+# A pipeline's thread waits for the interpreter's lock, so one that is still open when the interpreter ends
+# would keep it from ending.
+_live: weakref.WeakSet[Iterator[Examples]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_pipelines() -> None:
+    for batches in list(_live):
+        batches.close()

@@ -1,6 +1,8 @@
 """Every source gives the same examples by index, and streams over it resume anywhere."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -67,6 +69,16 @@ def test_each_epoch_of_a_fixed_set_is_another_permutation_of_it():
 def test_a_fixed_set_holds_the_first_examples_of_the_stream():
     fixed = datasets.generated(TASK, 0, 'train', 2000).read(np.arange(2000))
     assert_same(fixed, datasets.generated(TASK, 0, 'train').read(np.arange(2000)))
+
+
+def test_a_process_ends_with_a_pipeline_still_open():
+    program = (
+        'from effxf_jax import datasets, tasks\n'
+        "source = datasets.generated(tasks.make('arithmetic', n=3), 0, 'train')\n"
+        'batches = datasets.train_batches(source, 32, 0)\n'
+        'next(batches)\n'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True, timeout=60)
 
 
 def test_tensorflow_is_left_no_accelerator():
