@@ -34,7 +34,8 @@ class ModelConfig:
             which the layers take in turn, over and over: `'linear+linear+standard'`.
         dropout: rate on embeddings and on residual branches while training.
         dtype: dtype of activations; parameters, softmax and sums are float32.
-        block_size, summary_size, feature_map, chunk_size: options of the mechanisms; see there.
+        block_size, summary_size, pattern, window, feature_map, chunk_size: options of the mechanisms; see
+            there.
 
     Raises:
         ValueError: naming every value that is out of range.
@@ -50,6 +51,8 @@ class ModelConfig:
     dtype: str = 'float32'
     block_size: int | None = None
     summary_size: int = 1
+    pattern: str = 'fixed'
+    window: int | None = None
     feature_map: str = 'elu_plus_one'
     chunk_size: int = 64
 

@@ -4,13 +4,25 @@ import inspect
 
 from effxf_jax.attention.linear import linear
 from effxf_jax.attention.mechanism import Cost, Mechanism
+from effxf_jax.attention.sliding_window import sliding_window
 from effxf_jax.attention.sparse import sparse
 from effxf_jax.attention.standard import standard
 
-MECHANISMS = {'standard': standard, 'sparse': sparse, 'linear': linear}
+MECHANISMS = {'standard': standard, 'sparse': sparse, 'linear': linear, 'sliding_window': sliding_window}
 """Factories by name. A new mechanism is one file and one row here."""
 
-__all__ = ['MECHANISMS', 'Cost', 'Mechanism', 'linear', 'make', 'options', 'parse', 'sparse', 'standard']
+__all__ = [
+    'MECHANISMS',
+    'Cost',
+    'Mechanism',
+    'linear',
+    'make',
+    'options',
+    'parse',
+    'sliding_window',
+    'sparse',
+    'standard',
+]
 
 
 def options() -> dict[str, object]:
@@ -22,27 +34,27 @@ def options() -> dict[str, object]:
     }
 
 
-def parse(pattern: str) -> tuple[str, ...]:
-    """The mechanisms' names in a pattern such as `'linear+linear+standard'`.
+def parse(mechanisms: str) -> tuple[str, ...]:
+    """The mechanisms' names in a text such as `'linear+linear+standard'`.
 
     Raises:
         ValueError: a name is not in MECHANISMS.
     """
-    names = tuple(pattern.split('+'))
+    names = tuple(mechanisms.split('+'))
     unknown = [name for name in names if name not in MECHANISMS]
     if unknown:
         raise ValueError(
-            f'unknown mechanism {", ".join(map(repr, unknown))} in {pattern!r}; '
+            f'unknown mechanism {", ".join(map(repr, unknown))} in {mechanisms!r}; '
             f'a mechanism is one of {sorted(MECHANISMS)}, or several joined by +'
         )
     return names
 
 
-def make(pattern: str, **values) -> tuple[Mechanism, ...]:
-    """The mechanisms of a pattern, in its order.
+def make(mechanisms: str, **values) -> tuple[Mechanism, ...]:
+    """The mechanisms that a text names, in its order.
 
     Args:
-        pattern: names joined by `+`.
+        mechanisms: names joined by `+`.
         **values: options by name; each mechanism takes those that it knows.
 
     Raises:
@@ -58,4 +70,4 @@ def make(pattern: str, **values) -> tuple[Mechanism, ...]:
         known = inspect.signature(factory).parameters
         return factory(**{key: value for key, value in values.items() if key in known})
 
-    return tuple(make_one(name) for name in parse(pattern))
+    return tuple(make_one(name) for name in parse(mechanisms))

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from effxf_jax.attention.block_sparse import cut, join
 from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
+from effxf_jax.attention.softmax import contract
 
 FEATURE_MAPS = {
     'elu_plus_one': lambda x: jax.nn.elu(x) + 1,  # Katharopoulos et al. 2020, equation 7
@@ -50,23 +52,26 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         raise ValueError(f'chunk_size must be at least 1; got {chunk_size}')
     phi = FEATURE_MAPS[feature_map]
 
-    def prefill(state, q, k, v):
+    def features(q, k, v):
         check_qkv(q, k, v)
-        query, key, value = (x.astype(jnp.float32) for x in (phi(q), phi(k), v))
-        state, out = continue_prefix_sums(state, query, key, value, chunk_size)
-        return state, out.astype(v.dtype)
+        size = min(chunk_size, q.shape[1])
+        return [cut(x.astype(jnp.float32), size) for x in (phi(q), phi(k), v)]
 
     def attend(q, k, v):
-        check_qkv(q, k, v)
-        batch, _, heads, head_dim = q.shape
-        return prefill(init_cache(batch, None, heads, head_dim, None), q, k, v)[1]
+        return join(_chunked(*features(q, k, v)))[:, : q.shape[1]].astype(v.dtype)
+
+    def prefill(state, q, k, v):
+        chunks = features(q, k, v)
+        before, after = _prefix_sums(*chunks[1:], state)
+        return after, join(_outputs(*chunks, before)[0])[:, : q.shape[1]].astype(v.dtype)
 
     def step(state, q, k, v):
         query, key, value = (x.astype(jnp.float32) for x in (phi(q), phi(k), v))
         state = LinearState(state.key_value + key[..., :, None] * value[..., None, :], state.key + key)
         numerator = jnp.einsum('bhd,bhde->bhe', query, state.key_value)
         normaliser = jnp.einsum('bhd,bhd->bh', query, state.key)
-        return state, _divide(numerator, normaliser).astype(v.dtype)
+        out = numerator / jnp.maximum(normaliser, _SMALLEST_NORMALISER)[..., None]
+        return state, out.astype(v.dtype)
 
     def cost(length, heads, head_dim):
         chunks, rest = divmod(length, chunk_size)
@@ -98,40 +103,88 @@ def init_cache(batch: int, length, heads: int, head_dim: int, dtype) -> LinearSt
     )
 
 
-def continue_prefix_sums(state: LinearState, q, k, v, chunk_size: int):
-    """Normalised causal sums after feature maps, continuing a state.
+@jax.custom_vjp
+def _chunked(q, k, v):
+    """Normalised causal sums after feature maps.
 
     Args:
-        state: the sums before the first token.
-        q, k: features, float32 `[batch, length, heads, head_dim]`.
-        v: float32 `[batch, length, heads, head_dim]`.
-        chunk_size: positions in a chunk.
+        q, k: features, float32 `[batch, heads, chunks, chunk_size, head_dim]`; zero at padded positions.
+        v: float32, of the same shape.
 
     Returns:
-        The state after the last token, and float32 `[batch, length, heads, head_dim]`.
+        float32, of the same shape.
     """
-    batch, length, heads, head_dim = q.shape
-    chunk_size = min(chunk_size, length)
-    chunks = -(-length // chunk_size)
-    padding = ((0, 0), (0, chunks * chunk_size - length), (0, 0), (0, 0))
-    # Padded features are zero, so that they add nothing to any sum.
-    q, k, v = (jnp.pad(x, padding).reshape(batch, chunks, chunk_size, heads, head_dim) for x in (q, k, v))
-    chunk_sums = LinearState(jnp.einsum('bnchd,bnche->bnhde', k, v), k.sum(axis=2))
-    after = jax.lax.associative_scan(lambda a, b: jax.tree.map(jnp.add, a, b), chunk_sums, axis=1)
-    after = jax.tree.map(lambda start, sums: start[:, None] + sums, state, after)
-    before = jax.tree.map(
-        lambda start, sums: jnp.concatenate([start[:, None], sums[:, :-1]], axis=1), state, after
+    return _forward(q, k, v)[0]
+
+
+def _forward(q, k, v):
+    batch, heads, _, _, head_dim = q.shape
+    before, _ = _prefix_sums(k, v, init_cache(batch, None, heads, head_dim, None))
+    out, normaliser = _outputs(q, k, v, before)
+    return out, (q, k, v, before, out, normaliser)
+
+
+def _backward(residuals, out_gradient):
+    """The chain rule through out = u / z, with g the gradient of u and n that of z."""
+    q, k, v, before, out, normaliser = residuals
+    g = out_gradient / normaliser[..., None]
+    n = jnp.where(normaliser > _SMALLEST_NORMALISER, -contract('...d,...d->...', out, g), 0)
+    later = LinearState(contract('bhcqd,bhcqe->bhcde', q, g), contract('bhcqd,bhcq->bhcd', q, n))
+    later = _exclusive_sums(later, reverse=True)
+    score_gradient = _causal(contract('bhcqe,bhcke->bhcqk', g, v) + n[..., None])
+    q_gradient = (
+        contract('bhcqk,bhckd->bhcqd', score_gradient, k)
+        + contract('bhcqe,bhcde->bhcqd', g, before.key_value)
+        + n[..., None] * before.key[..., None, :]
     )
+    k_gradient = (
+        contract('bhcqk,bhcqd->bhckd', score_gradient, q)
+        + contract('bhcke,bhcde->bhckd', v, later.key_value)
+        + later.key[..., None, :]
+    )
+    v_gradient = contract('bhcqk,bhcqe->bhcke', _scores(q, k), g) + contract(
+        'bhckd,bhcde->bhcke', k, later.key_value
+    )
+    return q_gradient, k_gradient, v_gradient
 
-    scores = jnp.einsum('bnqhd,bnkhd->bnhqk', q, k)
-    scores = jnp.where(jnp.tri(chunk_size, dtype=bool), scores, 0)
-    numerator = jnp.einsum('bnhqk,bnkhe->bnqhe', scores, v)
-    numerator += jnp.einsum('bnqhd,bnhde->bnqhe', q, before.key_value)
-    normaliser = scores.sum(axis=-1).swapaxes(2, 3)
-    normaliser += jnp.einsum('bnqhd,bnhd->bnqh', q, before.key)
-    out = _divide(numerator, normaliser).reshape(batch, chunks * chunk_size, heads, head_dim)
-    return jax.tree.map(lambda sums: sums[:, -1], after), out[:, :length]
+
+_chunked.defvjp(_forward, _backward)
 
 
-def _divide(numerator, normaliser):
-    return numerator / jnp.maximum(normaliser, _SMALLEST_NORMALISER)[..., None]
+def _prefix_sums(k, v, state: LinearState) -> tuple[LinearState, LinearState]:
+    """Sums over all chunks before each, continuing a state, `[batch, heads, chunks, ...]`; and over all."""
+    ones = jnp.ones(k.shape[3])
+    sums = LinearState(contract('bhckd,bhcke->bhcde', k, v), contract('bhckd,k->bhcd', k, ones))
+    before = jax.tree.map(lambda start, sums: start[:, :, None] + sums, state, _exclusive_sums(sums))
+    return before, jax.tree.map(lambda before, sums: before[:, :, -1] + sums[:, :, -1], before, sums)
+
+
+def _exclusive_sums(x: LinearState, reverse: bool = False) -> LinearState:
+    """Sums over all chunks before each chunk; or after each."""
+    add = lambda a, b: jax.tree.map(jnp.add, a, b)
+    x = jax.lax.associative_scan(add, x, axis=2, reverse=reverse)
+
+    def shift(sums):
+        none = jnp.zeros_like(sums[:, :, :1])
+        parts = [sums[:, :, 1:], none] if reverse else [none, sums[:, :, :-1]]
+        return jnp.concatenate(parts, axis=2)
+
+    return jax.tree.map(shift, x)
+
+
+def _outputs(q, k, v, before: LinearState):
+    """Normalised sums, and their normalisers `[batch, heads, chunks, chunk_size]`."""
+    scores = _scores(q, k)
+    out = contract('bhcqk,bhcke->bhcqe', scores, v) + contract('bhcqd,bhcde->bhcqe', q, before.key_value)
+    ones = jnp.ones(scores.shape[-1])
+    normaliser = contract('bhcqk,k->bhcq', scores, ones) + contract('bhcqd,bhcd->bhcq', q, before.key)
+    normaliser = jnp.maximum(normaliser, _SMALLEST_NORMALISER)
+    return out / normaliser[..., None], normaliser
+
+
+def _scores(q, k):
+    return _causal(contract('bhcqd,bhckd->bhcqk', q, k))
+
+
+def _causal(x):
+    return jnp.where(jnp.tri(x.shape[-1], dtype=bool), x, 0)

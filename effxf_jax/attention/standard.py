@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
+from effxf_jax.attention.softmax import heads_major, masked_attention
+from effxf_jax.attention.tiled import causal_attention
 
 
 class KeyValueCache(NamedTuple):
@@ -25,8 +27,8 @@ class KeyValueCache(NamedTuple):
 def standard() -> Mechanism:
     """Causal softmax attention, `out_t = sum_{s<=t} softmax_s(q_t k_s / sqrt(d)) v_s`.
 
-    Time and attention weights are quadratic in the length (Vaswani et al. 2017, equation 1); the cache
-    holds `length` keys and values.
+    Time is quadratic in the length (Vaswani et al. 2017, equation 1), memory is not; the cache holds
+    `length` keys and values. On a GPU, 16-bit inputs go to cuDNN's kernel.
     """
     return Mechanism(
         name='standard',
@@ -42,8 +44,16 @@ def standard() -> Mechanism:
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     check_qkv(q, k, v)
-    causal = jnp.tri(q.shape[1], dtype=bool)
-    return masked_attention(q, k.swapaxes(1, 2), v.swapaxes(1, 2), causal)
+    if _has_cudnn_kernel(q):
+        return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation='cudnn')
+    return heads_major(causal_attention(*(heads_major(x) for x in (q, k, v))))
+
+
+def _has_cudnn_kernel(q) -> bool:
+    """cuDNN's attention takes 16-bit heads of 8, 16, ... 128 numbers."""
+    head_dim = q.shape[3]
+    is_16_bit = q.dtype in (jnp.bfloat16, jnp.float16)
+    return jax.default_backend() == 'gpu' and is_16_bit and head_dim % 8 == 0 and head_dim <= 128
 
 
 def init_cache(batch: int, length: int, heads: int, head_dim: int, dtype) -> KeyValueCache:
@@ -73,24 +83,8 @@ def cost(length: int, heads: int, head_dim: int) -> Cost:
     return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * numbers)
 
 
-def masked_attention(q, k, v, mask):
-    """Softmax attention where a mask allows it; scores and weights in float32.
-
-    Args:
-        q: `[batch, queries, heads, head_dim]`.
-        k, v: `[batch, heads, keys, head_dim]`.
-        mask: bool `[queries, keys]`; every query must keep a key.
-
-    Returns:
-        `[batch, queries, heads, head_dim]`, in q's dtype.
-    """
-    q = q * q.shape[-1] ** -0.5
-    scores = jnp.einsum('bqhd,bhkd->bhqk', q, k, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
-    return jnp.einsum('bhqk,bhkd->bqhd', weights.astype(v.dtype), v).astype(q.dtype)
-
-
 def heads_major_update(cached, stretch, start):
     """Writes a stretch `[batch, length, heads, head_dim]` into `[batch, heads, slots, head_dim]`."""
-    stretch = stretch.swapaxes(1, 2).astype(cached.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(cached, stretch, start, axis=2)
+    return jax.lax.dynamic_update_slice_in_dim(
+        cached, heads_major(stretch).astype(cached.dtype), start, axis=2
+    )

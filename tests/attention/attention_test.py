@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from effxf_jax import attention
+from effxf_jax.attention import fixed, softmax, strided, tiled
+from effxf_jax.attention.sliding_window import window_pattern as declared_window
 
 HEADS, HEAD_DIM = 2, 8
 
@@ -36,6 +38,15 @@ def fixed_pattern(block_size, summary_size):
     return keeps
 
 
+def strided_pattern(stride):
+    """Child et al. 2019: the last positions, and those at multiples of the stride before them."""
+    return lambda query, key: key <= query and (query - key < stride or (query - key) % stride == 0)
+
+
+def window_pattern(window):
+    return lambda query, key: 0 <= query - key < window
+
+
 def elu_plus_one(x):
     return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
 
@@ -46,10 +57,23 @@ CASES = [
     Case('sparse_8_3', attention.sparse(8, 3), keeps=fixed_pattern(8, 3)),
     Case('sparse_1_1', attention.sparse(1, 1), keeps=lambda query, key: key <= query),
     Case('sparse_4_4', attention.sparse(4, 4), keeps=lambda query, key: key <= query),
+    Case('strided_1', attention.sparse(1, pattern='strided'), keeps=strided_pattern(1)),
+    Case('strided_4', attention.sparse(4, pattern='strided'), keeps=strided_pattern(4)),
+    Case('strided_64', attention.sparse(64, pattern='strided'), keeps=strided_pattern(64)),
+    Case('window_2', attention.sliding_window(2), keeps=window_pattern(2)),
+    Case('window_5', attention.sliding_window(5), keeps=window_pattern(5)),
+    Case('window_64', attention.sliding_window(64), keeps=window_pattern(64)),
     Case('linear_textbook', attention.linear(chunk_size=1), phi=elu_plus_one),
     Case('linear_chunked', attention.linear(chunk_size=8), phi=elu_plus_one),
     Case('linear_one_chunk', attention.linear(chunk_size=64), phi=elu_plus_one),
     Case('linear_softplus', attention.linear('softplus', 4), phi=jax.nn.softplus),
+]
+DEFAULTS = [
+    attention.standard(),
+    attention.sparse(),
+    attention.sparse(pattern='strided'),
+    attention.sliding_window(),
+    attention.linear(),
 ]
 every_mechanism = pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
 every_length = pytest.mark.parametrize('length', [1, 7, 37])
@@ -84,17 +108,38 @@ def with_gradients(attend, q, k, v, cotangent):
     return run(q, k, v)
 
 
+def check_against_oracle(case, length, dtype=jnp.float32, rtol=1e-4, rtol_of_largest=1e-5):
+    """Values and gradients, to tolerances relative to each number and to the largest one (if above 1)."""
+    qkv = [jnp.asarray(x, dtype) for x in random_qkv(length)]
+    cotangent = jnp.asarray(random_qkv(length, seed=1)[0], dtype)
+    actual = with_gradients(case.mechanism.attend, *qkv, cotangent)
+    with jax.enable_x64(True):
+        exact = (jnp.asarray(np.asarray(x, np.float64)) for x in (*qkv, cotangent))
+        expected = with_gradients(lambda *x: oracle(case, *x), *exact)
+        assert expected[0].dtype == np.float64
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == dtype
+        atol = rtol_of_largest * max(np.abs(e).max(), 1)
+        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol, atol=atol)
+
+
 @every_mechanism
 @every_length
 def test_attend_equals_the_float64_oracle_values_and_gradients(case, length):
-    qkv = random_qkv(length)
-    cotangent = random_qkv(length, seed=1)[0]
-    actual = with_gradients(case.mechanism.attend, *qkv, cotangent)
-    with jax.enable_x64(True):
-        expected = with_gradients(lambda *x: oracle(case, *x), *(np.float64(x) for x in (*qkv, cotangent)))
-        assert expected[0].dtype == np.float64
-    for a, e in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(a, e, rtol=2e-4, atol=2e-5)
+    check_against_oracle(case, length)
+
+
+@every_mechanism
+@pytest.mark.parametrize('length', [37, 64])
+def test_attend_equals_the_oracle_where_it_takes_a_sequence_piece_by_piece(case, length, monkeypatch):
+    monkeypatch.setattr(tiled, 'TILE', 8)
+    monkeypatch.setattr(softmax, '_QUERIES_AT_A_TIME', 8)
+    check_against_oracle(case, length)
+
+
+@every_mechanism
+def test_bfloat16_inputs_give_bfloat16_values_and_gradients_near_the_oracles(case):
+    check_against_oracle(case, 37, jnp.bfloat16, rtol=1e-2, rtol_of_largest=1e-2)
 
 
 @every_mechanism
@@ -144,20 +189,25 @@ def test_a_cache_may_have_room_for_more_than_it_is_given(case):
     np.testing.assert_allclose(out, jax.jit(mechanism.attend)(q, k, v), rtol=1e-4, atol=1e-5)
 
 
-@every_mechanism
-def test_bfloat16_inputs_give_bfloat16_outputs_near_the_float32_ones(case):
-    qkv = random_qkv(37, scale=1.0)
-    attend = jax.jit(case.mechanism.attend)
-    half = attend(*(x.astype(jnp.bfloat16) for x in qkv))
-    assert half.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.float32(half), attend(*qkv), atol=0.05)
-
-
-@every_mechanism
-def test_values_and_gradients_stay_finite_for_extreme_and_long_inputs(case):
-    q, k, v = random_qkv(150, batch=1, scale=60.0)
-    loss = lambda *x: jnp.square(case.mechanism.attend(*x)).sum()
+def check_finite(mechanism, length, scale):
+    q, k, v = random_qkv(length, batch=1, scale=scale)
+    loss = lambda *x: jnp.square(mechanism.attend(*x)).sum()
     chex.assert_tree_all_finite(jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(q, k, v))
+
+
+@every_mechanism
+def test_values_and_gradients_stay_finite_for_extreme_inputs(case):
+    check_finite(case.mechanism, 150, scale=60.0)
+
+
+def test_values_and_gradients_of_tiles_stay_finite_for_extreme_inputs():
+    check_finite(attention.standard(), tiled.TILE + 100, scale=60.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mechanism', DEFAULTS, ids=lambda mechanism: mechanism.name)
+def test_values_and_gradients_stay_finite_over_long_sequences(mechanism):
+    check_finite(mechanism, 2**14, scale=5.0)
 
 
 @every_mechanism
@@ -175,9 +225,17 @@ def test_caches_are_as_small_as_the_mechanism_allows():
     per_token = 2 * HEADS * HEAD_DIM
     assert numbers(attention.standard(), 100) == 100 * per_token
     assert numbers(attention.sparse(8, 2), 100) == (8 + 12 * 2) * per_token
+    assert numbers(attention.sparse(8, pattern='strided'), 96) == 96 * per_token
+    assert numbers(attention.sliding_window(8), 100) == 8 * per_token
     assert numbers(attention.linear(), 100) == numbers(attention.linear(), 7)
     assert numbers(attention.linear(), 7) == HEADS * (HEAD_DIM**2 + HEAD_DIM)
-    for mechanism in (attention.standard(), attention.sparse(8, 2), attention.linear()):
+    for mechanism in (
+        attention.standard(),
+        attention.sparse(8, 2),
+        attention.sparse(10, pattern='strided'),
+        attention.sliding_window(8),
+        attention.linear(),
+    ):
         assert numbers(mechanism, 100) == mechanism.state_size(100, HEADS, HEAD_DIM)
 
 
@@ -196,21 +254,23 @@ def test_sparse_resolved_at_a_length_keeps_its_mask_for_shorter_inputs():
     assert not np.allclose(resolved, attention.sparse().attend(*qkv))
 
 
-def largest_intermediate(mechanism, length):
-    """Numbers in the largest array that `attend` forms, by its jaxpr."""
-    x = jax.ShapeDtypeStruct((1, length, HEADS, HEAD_DIM), jnp.float32)
-    jaxpr = jax.make_jaxpr(mechanism.attend)(x, x, x)
-    return max(np.prod(v.aval.shape) for e in jaxpr.eqns for v in e.outvars)
-
-
-def test_sparse_never_forms_the_quadratic_scores_and_linear_never_a_state_per_token():
-    length = 1024
-    assert largest_intermediate(attention.standard(), length) >= HEADS * length**2
-    sparse = largest_intermediate(attention.sparse(), length)
-    assert sparse <= 2 * HEADS * length * 32 * 2
-    linear = largest_intermediate(attention.linear(chunk_size=32), length)
-    assert linear <= HEADS * length * 32 * 2
-    assert largest_intermediate(attention.linear(chunk_size=1), length) >= HEADS * length * HEAD_DIM**2
+@pytest.mark.parametrize(
+    ('mechanism', 'arrays_like_q'),
+    [
+        (attention.standard(), 20),
+        (attention.sparse(), 40),
+        (attention.sparse(pattern='strided'), 40),
+        (attention.sliding_window(128), 20),
+        (attention.linear(), 20),
+    ],
+    ids=lambda value: getattr(value, 'name', None),
+)
+def test_peak_memory_of_value_and_gradients_at_16k_is_that_of_a_few_arrays_like_q(mechanism, arrays_like_q):
+    x = jax.ShapeDtypeStruct((1, 2**14, 4, 32), jnp.float32)
+    compiled = (
+        jax.jit(lambda q, k, v, g: jax.vjp(mechanism.attend, q, k, v)[1](g)).lower(x, x, x, x).compile()
+    )
+    assert compiled.memory_analysis().temp_size_in_bytes <= arrays_like_q * x.size * 4
 
 
 @pytest.mark.parametrize('length', [1, 12, 37])
@@ -221,6 +281,11 @@ def test_cost_counts_the_pairs_of_the_pattern(length):
     per_pair = 2 * HEADS * HEAD_DIM
     assert attention.standard().cost(length, HEADS, HEAD_DIM).macs == per_pair * pairs(lambda q, k: k <= q)
     assert attention.sparse(4, 2).cost(length, HEADS, HEAD_DIM).macs == per_pair * pairs(fixed_pattern(4, 2))
+    for mechanism, keeps in (
+        (attention.sparse(4, pattern='strided'), strided_pattern(4)),
+        (attention.sliding_window(5), window_pattern(5)),
+    ):
+        assert mechanism.cost(length, HEADS, HEAD_DIM).macs == per_pair * pairs(keeps)
     state = HEAD_DIM**2 + HEAD_DIM
     assert attention.linear(chunk_size=5).cost(length, HEADS, HEAD_DIM).macs == (
         2 * HEADS * length * state + per_pair * pairs(lambda q, k: k <= q and q // 5 == k // 5)
@@ -244,6 +309,25 @@ def test_a_pattern_is_parsed_in_order_and_unknown_names_are_all_named():
 def test_impossible_block_sizes_are_refused(bad):
     with pytest.raises(ValueError, match='1 <= summary_size <= block_size'):
         attention.sparse(**bad)
+
+
+def test_a_pattern_is_declared_once_and_is_what_its_equation_says():
+    for pattern, keeps in (
+        (fixed.fixed_pattern(8, 3), fixed_pattern(8, 3)),
+        (strided.strided_pattern(4), strided_pattern(4)),
+        (declared_window(5), window_pattern(5)),
+    ):
+        expected = [[keeps(query, key) for key in range(37)] for query in range(37)]
+        np.testing.assert_array_equal(pattern.dense(37), expected)
+
+
+def test_options_that_mean_nothing_for_a_pattern_are_refused():
+    with pytest.raises(ValueError, match="fixed, strided; got 'banded'"):
+        attention.sparse(pattern='banded')
+    with pytest.raises(ValueError, match='no summaries; got summary_size 2'):
+        attention.sparse(summary_size=2, pattern='strided')
+    with pytest.raises(ValueError, match='at least 1; got 0'):
+        attention.sliding_window(0)
 
 
 def test_unknown_feature_map_and_chunk_size_are_refused():

@@ -1,0 +1,125 @@
+"""Sparse patterns declared block by block, and attention at the price of the pairs that they keep."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
+from effxf_jax.attention.softmax import Segment, heads_major, segment_attention
+
+
+class BlockPattern(NamedTuple):
+    """Which keys a query sees, by their places in their blocks; bool `[block_size, block_size]` each.
+
+    Attributes:
+        within: of its own block.
+        before: of the block before it.
+        earlier: of every earlier block, the one before it included. Either the same for all queries (each
+            block's summary), or the diagonal (each block's key at the query's own place).
+    """
+
+    within: np.ndarray
+    before: np.ndarray
+    earlier: np.ndarray
+
+    @property
+    def block_size(self) -> int:
+        return len(self.within)
+
+    def dense(self, length: int) -> np.ndarray:
+        """The same pattern over single positions, bool `[queries, keys]`; for tests and pictures."""
+        blocks = -(-length // self.block_size)
+        own = np.kron(np.eye(blocks, dtype=bool), self.within)
+        before = np.kron(np.eye(blocks, k=-1, dtype=bool), self.before)
+        earlier = np.kron(np.tri(blocks, k=-1, dtype=bool), self.earlier)
+        return (own | before | earlier)[:length, :length]
+
+    def cost(self, length: int, heads: int, head_dim: int) -> Cost:
+        """Of `attend`: for each kept pair a dot product, and a scaled value."""
+        block, place = np.divmod(np.arange(length), self.block_size)
+        kept = [x.sum(axis=1)[place] for x in (self.within, self.before & ~self.earlier, self.earlier)]
+        pairs = int(np.sum(kept[0] + kept[1] * (block > 0) + kept[2] * block))
+        numbers = 4 * length * heads * head_dim + pairs * heads
+        return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * numbers)
+
+
+def mechanism(
+    name: str,
+    pattern_for: Callable[[int], BlockPattern],
+    at_length: Callable[[int], Mechanism],
+    init_cache,
+    step,
+    prefill,
+    state_size: Callable[[int, int, int], int],
+) -> Mechanism:
+    """A mechanism of a pattern, which `pattern_for` gives by length; the rest as in `Mechanism`."""
+    return Mechanism(
+        name=name,
+        attend=lambda q, k, v: attend(q, k, v, pattern_for(q.shape[1])),
+        init_cache=init_cache,
+        step=step,
+        prefill=prefill,
+        cost=lambda length, heads, head_dim: pattern_for(length).cost(length, heads, head_dim),
+        state_size=state_size,
+        at_length=at_length,
+    )
+
+
+def default_block_size(length: int) -> int:
+    """The largest power of two <= sqrt(length)."""
+    return 2 ** int(math.log2(math.isqrt(length)))
+
+
+def cut(x: jax.Array, block_size: int) -> jax.Array:
+    """`[batch, length, heads, head_dim] -> [batch, heads, blocks, block_size, head_dim]`, padded with 0."""
+    batch, length, heads, head_dim = x.shape
+    blocks = -(-length // block_size)
+    x = jnp.pad(x, ((0, 0), (0, blocks * block_size - length), (0, 0), (0, 0)))
+    return heads_major(x).reshape(batch, heads, blocks, block_size, head_dim)
+
+
+def join(x: jax.Array) -> jax.Array:
+    """`[batch, heads, blocks, block_size, head_dim] -> [batch, blocks * block_size, heads, head_dim]`."""
+    batch, heads, blocks, block_size, head_dim = x.shape
+    return heads_major(x.reshape(batch, heads, blocks * block_size, head_dim))
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, pattern: BlockPattern) -> jax.Array:
+    """Softmax attention under a pattern; shapes as for `Mechanism.attend`."""
+    check_qkv(q, k, v)
+    queries, key, value = (cut(x, pattern.block_size) for x in (q, k, v))
+    return join(segment_attention(queries, segments(key, value, pattern)))[:, : q.shape[1]]
+
+
+def segments(key: jax.Array, value: jax.Array, pattern: BlockPattern) -> list[Segment]:
+    """What a pattern keeps of a sequence `[batch, heads, blocks, block_size, head_dim]` from its start."""
+    blocks = key.shape[2]
+    parts = [Segment('block', key, value, pattern.within)]
+    if blocks == 1:
+        return parts
+    if pattern.before.any():
+        one_later = lambda x: jnp.pad(x[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
+        is_there = np.arange(blocks)[:, None, None] > 0
+        parts.append(Segment('block', one_later(key), one_later(value), pattern.before & is_there))
+    if pattern.earlier.any():
+        parts.append(earlier_segment(key, value, pattern))
+    return parts
+
+
+def earlier_segment(key: jax.Array, value: jax.Array, pattern: BlockPattern) -> Segment:
+    """What a pattern keeps of all earlier blocks of a sequence from its start."""
+    batch, heads, blocks, block_size, head_dim = key.shape
+    is_earlier = np.tri(blocks, k=-1, dtype=bool)
+    if np.array_equal(pattern.earlier, np.eye(block_size, dtype=bool)):
+        by_place = lambda x: x.swapaxes(2, 3)
+        return Segment('offset', by_place(key), by_place(value), is_earlier[:, None])
+    columns = np.flatnonzero(pattern.earlier[0])
+    assert np.all(pattern.earlier == pattern.earlier[0]), 'neither a summary nor the diagonal'
+    # No block sees the last one's summary.
+    summaries = lambda x: x[:, :, :-1, columns].reshape(batch, heads, -1, head_dim)
+    seen = np.repeat(is_earlier[:, :-1], len(columns), axis=1)
+    return Segment('all', summaries(key), summaries(value), seen[:, None])

@@ -1,0 +1,145 @@
+"""The fixed pattern of `sparse`: the own block, and a summary of every earlier one."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effxf_jax.attention import block_sparse
+from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, segments
+from effxf_jax.attention.mechanism import Mechanism, check_qkv
+from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
+from effxf_jax.attention.standard import heads_major_update
+
+
+class FixedCache(NamedTuple):
+    """The current block and the summaries of the blocks before it.
+
+    Attributes:
+        key, value: `[batch, heads, block_size, head_dim]`, zero where the block is not filled yet.
+        summary_key, summary_value: `[batch, heads, (blocks - 1) * summary_size, head_dim]`.
+        index: int32 scalar, the number of tokens seen.
+    """
+
+    key: jax.Array
+    value: jax.Array
+    summary_key: jax.Array
+    summary_value: jax.Array
+    index: jax.Array
+
+
+def fixed(block_size: int | None, summary_size: int) -> Mechanism:
+    """`sparse(block_size, summary_size)`."""
+
+    def size_for(length: int) -> int:
+        return block_size or max(default_block_size(length), summary_size)
+
+    def init_cache(batch, length, heads, head_dim, dtype):
+        size = size_for(length)
+        block = jnp.zeros((batch, heads, size, head_dim), dtype)
+        blocks = -(-length // size)
+        summary = jnp.zeros((batch, heads, (blocks - 1) * summary_size, head_dim), dtype)
+        return FixedCache(block, block, summary, summary, jnp.int32(0))
+
+    def state_size(length, heads, head_dim):
+        size = size_for(length)
+        earlier = -(-length // size) - 1
+        return 2 * (min(size, length) + earlier * summary_size) * heads * head_dim
+
+    return block_sparse.mechanism(
+        f'sparse(block_size={block_size}, summary_size={summary_size})',
+        pattern_for=lambda length: fixed_pattern(size_for(length), summary_size),
+        at_length=lambda max_length: fixed(size_for(max_length), summary_size),
+        init_cache=init_cache,
+        step=functools.partial(_step, summary_size=summary_size),
+        prefill=functools.partial(_prefill, summary_size=summary_size),
+        state_size=state_size,
+    )
+
+
+def fixed_pattern(block_size: int, summary_size: int) -> BlockPattern:
+    in_summary = np.arange(block_size) >= block_size - summary_size
+    return BlockPattern(
+        within=np.tri(block_size, dtype=bool),
+        before=np.zeros((block_size, block_size), bool),
+        earlier=np.tile(in_summary, (block_size, 1)),
+    )
+
+
+def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
+    """Continues a cache by a stretch: the stretch, laid after the current block, is whole blocks again."""
+    check_qkv(q, k, v)
+    batch, stretch, heads, head_dim = q.shape
+    block_size, slots = cache.key.shape[2], cache.summary_key.shape[2]
+    first_block, offset = cache.index // block_size, cache.index % block_size
+
+    def lay_out(current, x):
+        room = jnp.pad(current.swapaxes(1, 2), ((0, 0), (0, stretch), (0, 0), (0, 0)))
+        room = jax.lax.dynamic_update_slice_in_dim(room, x.astype(room.dtype), offset, axis=1)
+        return cut(room, block_size)
+
+    key, value = lay_out(cache.key, k), lay_out(cache.value, v)
+    parts = segments(key, value, fixed_pattern(block_size, summary_size))
+    if slots:
+        present = jnp.arange(slots) < first_block * summary_size
+        parts.append(Segment('all', cache.summary_key, cache.summary_value, present[None]))
+    out = join(segment_attention(lay_out(jnp.zeros_like(cache.key, q.dtype), q), parts))
+    out = jax.lax.dynamic_slice_in_dim(out, offset, stretch, axis=1)
+
+    index = cache.index + stretch
+    last_block = jnp.minimum(index // block_size - first_block, key.shape[2] - 1)
+    filled = (jnp.arange(block_size) < index % block_size)[:, None]
+
+    def current_block(x):
+        return jnp.where(filled, jax.lax.dynamic_index_in_dim(x, last_block, 2, keepdims=False), 0)
+
+    def extended(summary, x):
+        new = x[:, :, :, block_size - summary_size :].reshape(batch, heads, -1, head_dim)
+        room = jnp.concatenate([summary, jnp.zeros_like(new)], axis=2)
+        room = jax.lax.dynamic_update_slice_in_dim(room, new, first_block * summary_size, axis=2)
+        return room[:, :, :slots]
+
+    return FixedCache(
+        current_block(key),
+        current_block(value),
+        extended(cache.summary_key, key),
+        extended(cache.summary_value, value),
+        index,
+    ), out
+
+
+def _step(cache: FixedCache, q, k, v, *, summary_size: int):
+    """Continues a cache by one token: its one query over the current block and the summaries."""
+    block_size, slots = cache.key.shape[2], cache.summary_key.shape[2]
+    block, offset = cache.index // block_size, cache.index % block_size
+    key = heads_major_update(cache.key, k[:, None], offset)
+    value = heads_major_update(cache.value, v[:, None], offset)
+    seen = jnp.concatenate([jnp.arange(block_size) <= offset, jnp.arange(slots) < block * summary_size])
+    out = masked_attention(
+        q[:, None],
+        jnp.concatenate([key, cache.summary_key], axis=2),
+        jnp.concatenate([value, cache.summary_value], axis=2),
+        seen[None],
+    )
+
+    place = offset - (block_size - summary_size)  # in the block's summary, if it is of it
+    slot = block * summary_size + place
+    belongs = (place >= 0) & (slot < slots)
+
+    def extended(summary, x):
+        if not slots:
+            return summary
+        at = jnp.clip(slot, 0, slots - 1)
+        there = jax.lax.dynamic_slice_in_dim(summary, at, 1, axis=2).swapaxes(1, 2)
+        return heads_major_update(summary, jnp.where(belongs, x[:, None], there), at)
+
+    is_full = offset == block_size - 1
+    return FixedCache(
+        jnp.where(is_full, 0, key),
+        jnp.where(is_full, 0, value),
+        extended(cache.summary_key, k),
+        extended(cache.summary_value, v),
+        cache.index + 1,
+    ), out[:, 0]

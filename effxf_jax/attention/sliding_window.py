@@ -1,0 +1,113 @@
+"""Softmax attention over a window of the last positions."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effxf_jax.attention import block_sparse
+from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join
+from effxf_jax.attention.mechanism import Mechanism, check_qkv
+from effxf_jax.attention.softmax import Segment, heads_major, masked_attention, segment_attention
+from effxf_jax.attention.standard import heads_major_update
+
+
+class RingCache(NamedTuple):
+    """The last `window` keys and values.
+
+    Attributes:
+        key, value: `[batch, heads, window, head_dim]`; position t lies at t modulo window.
+        index: int32 scalar, the number of tokens seen.
+    """
+
+    key: jax.Array
+    value: jax.Array
+    index: jax.Array
+
+
+def sliding_window(window: int | None = None) -> Mechanism:
+    """Softmax attention of every position over the last `window` positions, itself included.
+
+    Time is O(L * window), and the cache does not grow with L (Beltagy et al. 2020, section 3.1; the causal
+    half of it).
+
+    Args:
+        window: positions seen; None means the largest power of two <= sqrt(L), where L is the length given
+            to `at_length`, or else the length of the call.
+
+    Raises:
+        ValueError: window < 1.
+    """
+    if window is not None and window < 1:
+        raise ValueError(f'window must be at least 1; got {window}')
+
+    def window_for(length: int) -> int:
+        return window or default_block_size(length)
+
+    def init_cache(batch, length, heads, head_dim, dtype):
+        empty = jnp.zeros((batch, heads, window_for(length), head_dim), dtype)
+        return RingCache(empty, empty, jnp.int32(0))
+
+    return block_sparse.mechanism(
+        f'sliding_window(window={window})',
+        pattern_for=lambda length: window_pattern(window_for(length)),
+        at_length=lambda max_length: sliding_window(window_for(max_length)),
+        init_cache=init_cache,
+        step=_step,
+        prefill=_prefill,
+        state_size=lambda length, heads, head_dim: 2 * min(window_for(length), length) * heads * head_dim,
+    )
+
+
+def window_pattern(window: int) -> BlockPattern:
+    return BlockPattern(
+        within=np.tri(window, dtype=bool),
+        before=~np.tri(window, dtype=bool),
+        earlier=np.zeros((window, window), bool),
+    )
+
+
+def _prefill(cache: RingCache, q, k, v):
+    """Continues a cache by a stretch: the ring, put in order, is the block before the stretch's first."""
+    check_qkv(q, k, v)
+    stretch, window = q.shape[1], cache.key.shape[2]
+    pattern = window_pattern(window)
+
+    def in_order(ring):
+        return jnp.roll(ring, -cache.index, axis=2)[:, :, None]
+
+    key, value = cut(k.astype(cache.key.dtype), window), cut(v.astype(cache.value.dtype), window)
+    one_later = lambda ring, x: jnp.concatenate([in_order(ring), x[:, :, :-1]], axis=2)
+    is_first = np.arange(key.shape[2])[:, None, None] == 0
+    filled = jnp.arange(window) >= window - cache.index
+    out = segment_attention(
+        cut(q, window),
+        [
+            Segment('block', key, value, pattern.within),
+            Segment(
+                'block',
+                one_later(cache.key, key),
+                one_later(cache.value, value),
+                pattern.before & (~is_first | filled),
+            ),
+        ],
+    )
+
+    index = cache.index + stretch
+
+    def updated(ring, x):
+        seen = jnp.concatenate([in_order(ring)[:, :, 0], heads_major(x).astype(ring.dtype)], axis=2)
+        return jnp.roll(seen[:, :, stretch:], index, axis=2)
+
+    return RingCache(updated(cache.key, k), updated(cache.value, v), index), join(out)[:, :stretch]
+
+
+def _step(cache: RingCache, q, k, v):
+    """Continues a cache by one token, which takes the place of the oldest."""
+    window = cache.key.shape[2]
+    place = cache.index % window
+    key = heads_major_update(cache.key, k[:, None], place)
+    value = heads_major_update(cache.value, v[:, None], place)
+    seen = jnp.arange(window) <= cache.index
+    return RingCache(key, value, cache.index + 1), masked_attention(q[:, None], key, value, seen[None])[:, 0]

@@ -1,0 +1,116 @@
+"""The strided pattern of `sparse`: the last positions, and every so-many-th before them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effxf_jax.attention import block_sparse
+from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join
+from effxf_jax.attention.mechanism import Mechanism, check_qkv
+from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
+
+
+class StridedCache(NamedTuple):
+    """Keys and values of the tokens seen: each of them is a stride away from some later query.
+
+    Attributes:
+        key, value: `[batch, heads, blocks, stride, head_dim]`; empty from position `index` on.
+        index: int32 scalar, the number of tokens seen.
+    """
+
+    key: jax.Array
+    value: jax.Array
+    index: jax.Array
+
+
+def strided(stride: int | None) -> Mechanism:
+    """`sparse(block_size=stride, pattern='strided')`."""
+
+    def stride_for(length: int) -> int:
+        return stride or default_block_size(length)
+
+    def init_cache(batch, length, heads, head_dim, dtype):
+        size = stride_for(length)
+        empty = jnp.zeros((batch, heads, -(-length // size), size, head_dim), dtype)
+        return StridedCache(empty, empty, jnp.int32(0))
+
+    return block_sparse.mechanism(
+        f"sparse(block_size={stride}, pattern='strided')",
+        pattern_for=lambda length: strided_pattern(stride_for(length)),
+        at_length=lambda max_length: strided(stride_for(max_length)),
+        init_cache=init_cache,
+        step=_step,
+        prefill=_prefill,
+        state_size=lambda length, heads, head_dim: 2 * length * heads * head_dim,
+    )
+
+
+def strided_pattern(stride: int) -> BlockPattern:
+    return BlockPattern(
+        within=np.tri(stride, dtype=bool),
+        before=~np.tri(stride, dtype=bool),  # so that with the own block there are `stride` in all
+        earlier=np.eye(stride, dtype=bool),
+    )
+
+
+def _write(cached, stretch, index):
+    """Writes `[batch, length, heads, head_dim]` at a position, into blocks."""
+    batch, heads, blocks, stride, head_dim = cached.shape
+    flat = cached.reshape(batch, heads, blocks * stride, head_dim)
+    stretch = stretch.swapaxes(1, 2).astype(cached.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(flat, stretch, index, axis=2).reshape(cached.shape)
+
+
+def _prefill(cache: StridedCache, q, k, v):
+    """Continues a cache by a stretch: the blocks that it touches, over themselves and all before them."""
+    check_qkv(q, k, v)
+    batch, stretch, heads, head_dim = q.shape
+    blocks, stride = cache.key.shape[2:4]
+    first_block, offset = cache.index // stride, cache.index % stride
+    pattern = strided_pattern(stride)
+    key, value = _write(cache.key, k, cache.index), _write(cache.value, v, cache.index)
+
+    room = jnp.zeros((batch, stride - 1 + stretch, heads, head_dim), q.dtype)
+    queries = cut(jax.lax.dynamic_update_slice_in_dim(room, q, offset, axis=1), stride)
+    touched = queries.shape[2]
+
+    def blocks_from(x, first):
+        """As many as there are blocks of queries; first >= -1. Beyond the ends there is nothing."""
+        x = jnp.pad(x, ((0, 0), (0, 0), (1, touched), (0, 0), (0, 0)))
+        return jax.lax.dynamic_slice_in_dim(x, first + 1, touched, axis=2)
+
+    def block_segment(first, mask):
+        return Segment('block', blocks_from(key, first), blocks_from(value, first), mask)
+
+    number = first_block + jnp.arange(touched)[:, None, None]
+    column = (x.swapaxes(2, 3) for x in (key, value))
+    out = segment_attention(
+        queries,
+        [
+            block_segment(first_block, pattern.within),
+            block_segment(first_block - 1, pattern.before & (number > 0)),
+            Segment('offset', *column, jnp.arange(blocks) < number),
+        ],
+    )
+    out = jax.lax.dynamic_slice_in_dim(join(out), offset, stretch, axis=1)
+    return StridedCache(key, value, cache.index + stretch), out
+
+
+def _step(cache: StridedCache, q, k, v):
+    """Continues a cache by one token: its one query over two blocks' parts and a column of the cache."""
+    blocks, stride = cache.key.shape[2:4]
+    block, offset = cache.index // stride, cache.index % stride
+    key, value = (_write(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v)))
+
+    def in_reach(x):
+        own = jax.lax.dynamic_index_in_dim(x, block, 2, keepdims=False)
+        before = jax.lax.dynamic_index_in_dim(x, jnp.maximum(block - 1, 0), 2, keepdims=False)
+        column = jax.lax.dynamic_index_in_dim(x, offset, 3, keepdims=False)
+        return jnp.concatenate([own, before, column], axis=2)
+
+    place = jnp.arange(stride)
+    seen = jnp.concatenate([place <= offset, (place > offset) & (block > 0), jnp.arange(blocks) < block])
+    out = masked_attention(q[:, None], in_reach(key), in_reach(value), seen[None])
+    return StridedCache(key, value, cache.index + 1), out[:, 0]
