@@ -1,19 +1,21 @@
-"""Cached greedy decoding against the predecessor's way, the full forward pass for every token.
+"""Greedy decoding against the full forward pass for every token, and against PyTorch with a cache.
 
-    python -m benchmarks.decoding [--dim=128 --length=212 --batch=64]
+    python -m benchmarks.decoding [--dim=128 --length=212 --batch=64] [--out=DIR]
 
-Both write the same rows with the same random model. The slow way is timed over a few tokens, since each of
-its passes costs the same.
+All write rows of one length after prompts of one length, with random parameters. PyTorch's full way, which is
+the predecessor's, runs the prefix again for every token; ours runs a row of full length each time, so as to
+be compiled once. The plot shows what a token costs at ever later positions of longer rows.
 """
 
-import statistics
-import time
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 from absl import app, flags
 
+from benchmarks import measure, peers
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import EOS
@@ -22,44 +24,100 @@ _DIM = flags.DEFINE_integer('dim', 128, 'Width of the model.')
 _LENGTH = flags.DEFINE_integer('length', 212, 'Tokens in a row.')
 _BATCH = flags.DEFINE_integer('batch', 64, 'Rows.')
 _PROMPT = flags.DEFINE_integer('prompt', 24, 'Given tokens of a row.')
-_RUNS = flags.DEFINE_integer('runs', 5, 'Repetitions; the median counts.')
-_MECHANISMS = ('standard', 'sparse', 'linear', 'linear+linear+standard')
+_MECHANISMS = ('standard', 'sparse', 'sliding_window', 'linear', 'linear+linear+standard')
 _VOCAB = 20
+_POSITIONS = (256, 512, 1024, 2048, 4096)
+_STEPS_AT_POSITION = 32
 
 
-def median_seconds(call) -> float:
-    """Of several calls, after one that compiles."""
-    call()
-    times = []
-    for _ in range(_RUNS.value):
-        begun = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
-
-
-def tokens_per_second(mechanism: str) -> tuple[float, float]:
-    """Of full forward passes, and with caches."""
-    batch, length = _BATCH.value, _LENGTH.value
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(2, _VOCAB, (batch, length))
-    given = np.broadcast_to(np.arange(length) < _PROMPT.value, tokens.shape)
+def make(mechanism: str, length: int):
     model = Transformer(ModelConfig(_VOCAB, length, dim=_DIM.value, mechanism=mechanism, dropout=0.0))
     params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']
     params['head']['bias'] = params['head']['bias'].at[EOS].set(-1e9)  # every row to its full length
-    forward = jax.jit(lambda tokens: model.apply({'params': params}, tokens))
-    full = median_seconds(lambda: jax.block_until_ready(forward(tokens)))
-    cached = median_seconds(lambda: greedy_decode(model, params, tokens, given))
-    return batch / full, batch * (length - _PROMPT.value) / cached
+    return model, params
+
+
+def throughput() -> list[dict]:
+    """Tokens written a second, ours and PyTorch's."""
+    batch, length, prompt = _BATCH.value, _LENGTH.value, _PROMPT.value
+    written = batch * (length - prompt)
+    tokens = np.random.default_rng(0).integers(2, _VOCAB, (batch, length))
+    given = np.broadcast_to(np.arange(length) < prompt, tokens.shape)
+    peer = peers.PeerTransformer(ModelConfig(_VOCAB, length, dim=_DIM.value, dropout=0.0)).eval()
+    prompts = torch.from_numpy(tokens[:, :prompt])
+    assert torch.equal(peer.greedy_full(prompts, prompt + 8), peer.greedy_cached(prompts, prompt + 8))
+
+    cached, full = {'PyTorch': lambda: peer.greedy_cached(prompts, length)}, {}
+    for mechanism in _MECHANISMS:
+        model, params = make(mechanism, length)
+        cached[mechanism] = functools.partial(greedy_decode, model, params, tokens, given)
+        forward = functools.partial(jax.jit(model.apply), {'params': params}, tokens)
+        full[mechanism] = functools.partial(lambda f: jax.block_until_ready(f()), forward)
+    cached_rate = {name: written / s for name, s in measure.in_turn(cached).items()}
+    full_rate = {name: batch / s for name, s in measure.in_turn(full).items()}
+    full_peer = {'PyTorch': lambda: peer.greedy_full(prompts, length)}
+    full_rate['PyTorch'] = written / measure.in_turn(full_peer, runs=1, warmups=0)['PyTorch']
+    return [
+        {
+            'mechanism': name,
+            'cached, tokens/s': cached_rate[name],
+            'full, tokens/s': full_rate[name],
+            'cached / PyTorch full': cached_rate[name] / full_rate['PyTorch'],
+            'cached / own full': cached_rate[name] / full_rate[name],
+            'cached / PyTorch cached': cached_rate[name] / cached_rate['PyTorch'],
+        }
+        for name in cached
+    ]
+
+
+def microseconds_at(mechanism: str, position: int) -> float:
+    """Of one token of one row after `position` others, by our decoder's step."""
+    model, params = make(mechanism, position + _STEPS_AT_POSITION)
+
+    @jax.jit
+    def prefill(params, tokens):
+        caches = model.apply({'params': params}, 1, method='init_cache')
+        return model.apply({'params': params}, caches, tokens, 0, method='prefill')[0]
+
+    @jax.jit
+    def write(params, caches):
+        apply = functools.partial(model.apply, {'params': params})
+
+        def one(step, loop):
+            caches, token = loop
+            caches, logits = apply(caches, token, position + step, method='step')
+            return caches, jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+        return jax.lax.fori_loop(0, _STEPS_AT_POSITION, one, (caches, jnp.ones(1, jnp.int32)))[1]
+
+    caches = prefill(params, jnp.ones((1, position), jnp.int32))
+    seconds = measure.in_turn({mechanism: lambda: jax.block_until_ready(write(params, caches))})
+    return seconds[mechanism] / _STEPS_AT_POSITION * 1e6
+
+
+def plot(by_position, path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
+    for mechanism in _MECHANISMS:
+        points = [(row['position'], row[mechanism]) for row in by_position]
+        axes.loglog(*zip(*points, strict=True), 'o-', label=mechanism)
+    axes.set(xlabel='position', ylabel='one token of one row, µs', title=f'Width {_DIM.value}, three layers')
+    axes.set_xticks(_POSITIONS, [str(position) for position in _POSITIONS])
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(path, dpi=150)
 
 
 def main(argv):
     del argv
-    print(f'dim {_DIM.value}, length {_LENGTH.value}, batch {_BATCH.value}, {jax.devices()[0].device_kind}')
-    print(f'{"mechanism":24}{"full forward, tokens/s":>24}{"cached, tokens/s":>20}{"ratio":>8}')
-    for mechanism in _MECHANISMS:
-        full, cached = tokens_per_second(mechanism)
-        print(f'{mechanism:24}{full:>24,.0f}{cached:>20,.0f}{cached / full:>8,.0f}')
+    torch.set_num_threads(measure.machine()['cores'])
+    measure.report('decoding', throughput())
+    by_position = [
+        {'position': position, **{name: microseconds_at(name, position) for name in _MECHANISMS}}
+        for position in _POSITIONS
+    ]
+    measure.report('decoding_by_position', by_position, functools.partial(plot, by_position))
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ import numpy as np
 
 from effxf_jax import attention
 from effxf_jax.attention import Mechanism
+from effxf_jax.dropout import Dropout
 
 DTYPES = ('float32', 'bfloat16')
 
@@ -101,7 +102,7 @@ class Transformer(nn.Module):
         config = self.config
         self.embedding = nn.Embed(config.vocab_size, config.dim, embedding_init=nn.initializers.normal(1.0))
         self.embedding_norm = layer_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = [Block(config) for _ in range(config.num_layers)]
         self.final_norm = layer_norm(config)
         self.head = dense(config, config.vocab_size)
@@ -164,7 +165,7 @@ class Transformer(nn.Module):
     def _run(self, tokens, positions, mixers: Sequence[Callable], deterministic: bool):
         table = jnp.asarray(sinusoids(self.config.max_length, self.config.dim))
         x = self.embedding(tokens) + table[positions]
-        x = self.dropout(self.embedding_norm(x), deterministic=deterministic)
+        x = self.dropout(self.embedding_norm(x), deterministic)
         caches = []
         for block, mix in zip(self.blocks, mixers, strict=True):
             cache, x = block(x, mix, deterministic)
@@ -181,18 +182,18 @@ class Block(nn.Module):
     def __call__(self, x, mix: Callable, deterministic: bool):
         """Runs the block; `mix` is attention, `(q, k, v) -> (cache, out)`."""
         config = self.config
-        dropout = nn.Dropout(config.dropout, deterministic=deterministic)
+        dropout = Dropout(config.dropout)
         batch, length, dim = x.shape
 
         qkv = dense(config, 3 * dim, name='qkv')(layer_norm(config, name='attention_norm')(x))
-        q, k, v = jnp.moveaxis(qkv.reshape(batch, length, 3, config.num_heads, -1), 2, 0)
+        q, k, v = (x.reshape(batch, length, config.num_heads, -1) for x in jnp.split(qkv, 3, axis=-1))
         cache, out = mix(q, k, v)
         out = dense(config, dim, name='attention_out')(out.reshape(batch, length, dim))
-        x = x + dropout(out)
+        x = x + dropout(out, deterministic)
 
         hidden = dense(config, 4 * dim, name='expand')(layer_norm(config, name='feed_forward_norm')(x))
         out = dense(config, dim, name='contract')(nn.gelu(hidden, approximate=True))
-        return cache, x + dropout(out)
+        return cache, x + dropout(out, deterministic)
 
 
 def dense(config: ModelConfig, features: int, name: str | None = None) -> nn.Dense:

@@ -15,7 +15,7 @@ from effxf_jax.blocks import DataError
 from effxf_jax.run_directory import InUseError, MismatchError
 from effxf_jax.termination import Interrupted
 from effxf_jax.training import DivergedError
-from experiments import command_line, configs, console
+from experiments import command_line, compilations, configs, console
 from experiments.command_line import CONFIG, refuse
 
 _WORKDIR = flags.DEFINE_string(
@@ -31,6 +31,7 @@ def main(argv):
         return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
     if problems := command_line.missing_config():
         return refuse(problems)
+    compilations.keep()
     if _DISTRIBUTED.value:
         jax.distributed.initialize()
     config = CONFIG.value

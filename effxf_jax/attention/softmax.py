@@ -22,6 +22,9 @@ def contract(equation: str, *operands: jax.Array) -> jax.Array:
 
 _QUERIES_AT_A_TIME = 1024
 
+# So many weights are rather kept from the forward pass than computed again: what they take is little.
+_MOST_WEIGHTS_KEPT = 2**24
+
 
 class Segment(NamedTuple):
     """Keys that the queries of a block may see.
@@ -137,17 +140,24 @@ def _forward(sharing, q, keys, values, masks):
         for shared, w, value in zip(sharing, weights, values, strict=True)
     )
     out = (out / total).astype(q.dtype)
-    return out, (q, keys, values, masks, out, top * scale + jnp.log(total))
+    if sum(w.size for w in weights) <= _MOST_WEIGHTS_KEPT:
+        kept = [w / total for w in weights]
+    else:
+        kept = top * scale + jnp.log(total)
+    return out, (q, keys, values, masks, out, kept)
 
 
 def _backward(sharing, residuals, out_gradient):
-    q, keys, values, masks, out, log_total = residuals
+    q, keys, values, masks, out, kept = residuals
     scale = q.shape[-1] ** -0.5
     pull = normaliser_pull(out, out_gradient)
     q_gradient, key_gradients, value_gradients = 0.0, [], []
-    for shared, key, value, mask in zip(sharing, keys, values, masks, strict=True):
+    for number, (shared, key, value, mask) in enumerate(zip(sharing, keys, values, masks, strict=True)):
         axes = _KEY_AXES[shared]
-        weights = jnp.exp(_scores(shared, q, key, mask) * scale - log_total)
+        if isinstance(kept, list):
+            weights = kept[number]
+        else:
+            weights = jnp.exp(_scores(shared, q, key, mask) * scale - kept)
         score_gradient = weights * (contract(f'bhnqd,{axes}d->bhnqk', out_gradient, value) - pull)
         weights, score_gradient = weights.astype(value.dtype), score_gradient.astype(key.dtype)
         q_gradient += contract(f'bhnqk,{axes}d->bhnqd', score_gradient, key)
@@ -171,4 +181,5 @@ def _turn(x, dtype):
 
 def normaliser_pull(out, out_gradient):
     """What the normaliser takes off the gradient of each of a row's scores, `[..., 1]`."""
-    return contract('...d,...d->...', out, out_gradient)[..., None]
+    # Fused into what uses it, the sum would be taken again for every key.
+    return jax.lax.optimization_barrier(contract('...d,...d->...', out, out_gradient))[..., None]

@@ -12,6 +12,7 @@ from effxf_jax.attention.softmax import Segment, contract, normaliser_pull, segm
 
 TILE = 512
 """Positions along a tile's side: its scores fit a core's cache, and its matrix products are large."""
+_SHORTEST_HALVED = 128
 
 
 def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -25,9 +26,12 @@ def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """
     batch, heads, length, head_dim = q.shape
     if length <= TILE:
-        one_block = lambda x: x[:, :, None]
-        everything = Segment('block', one_block(k), one_block(v), jnp.tri(length, dtype=bool))
-        return segment_attention(one_block(q), [everything])[:, :, 0]
+        if length < _SHORTEST_HALVED:
+            return _attend_last(q, k, v)
+        # The first half's queries do not see the second half: that is a quarter of the pairs.
+        half = length // 2
+        first = _attend_last(*(x[:, :, :half] for x in (q, k, v)))
+        return jnp.concatenate([first, _attend_last(q[:, :, half:], k, v)], axis=2)
     tiles = -(-length // TILE)
 
     def cut(x):
@@ -36,6 +40,13 @@ def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
     out = jnp.moveaxis(_attend(cut(q), cut(k), cut(v)), 0, 2)
     return out.reshape(batch, heads, tiles * TILE, head_dim)[:, :, :length]
+
+
+def _attend_last(q, k, v):
+    """Attention of the last positions over all of them, at once."""
+    one_block = lambda x: x[:, :, None]
+    causal = jnp.tri(q.shape[2], k.shape[2], k=k.shape[2] - q.shape[2], dtype=bool)
+    return segment_attention(one_block(q), [Segment('block', one_block(k), one_block(v), causal)])[:, :, 0]
 
 
 @jax.custom_vjp

@@ -1,0 +1,112 @@
+"""Every mechanism's forward and backward pass against PyTorch's causal attention, from 1k to 16k positions.
+
+    python -m benchmarks.attention [--out=DIR]
+
+One sequence, four heads of 32 numbers, float32. PyTorch takes all cores with its threads; ours, with several
+devices, shares the heads out over them. Memory is what the compiled program takes besides its arguments and
+results, over all devices, in arrays of the size of q.
+"""
+
+import functools
+
+import jax
+import numpy as np
+import torch
+from absl import app
+from jax.sharding import NamedSharding, PartitionSpec
+
+from benchmarks import measure
+from effxf_jax import attention
+
+_LENGTHS = (1024, 2048, 4096, 8192, 16384)
+_HEADS, _HEAD_DIM = 4, 32
+_MECHANISMS = {
+    'standard': attention.standard(),
+    'sparse': attention.sparse(),
+    'sparse, strided': attention.sparse(pattern='strided'),
+    'sliding window': attention.sliding_window(),
+    'linear': attention.linear(),
+}
+
+
+def ours(mechanism, qkvg):
+    """A call that runs forward and backward, and the program's memory in arrays of q's size."""
+
+    def both(q, k, v, g):
+        out, pullback = jax.vjp(mechanism.attend, q, k, v)
+        return out, pullback(g)
+
+    if jax.device_count() > 1:
+        mesh = jax.make_mesh((jax.device_count(),), ('heads',))
+        by_head = PartitionSpec(None, None, 'heads')
+        qkvg = [jax.device_put(x, NamedSharding(mesh, by_head)) for x in qkvg]
+        both = jax.shard_map(both, mesh=mesh, in_specs=by_head, out_specs=by_head, check_vma=False)
+    compiled = jax.jit(both).lower(*qkvg).compile()
+    memory = compiled.memory_analysis().temp_size_in_bytes * jax.device_count()
+    return lambda: jax.block_until_ready(compiled(*qkvg)), memory / qkvg[0].nbytes
+
+
+def peer(qkvg):
+    """PyTorch on the same numbers, in its own layout."""
+    *qkv, g = (torch.from_numpy(x.swapaxes(1, 2).copy()) for x in qkvg)
+    for x in qkv:
+        x.requires_grad_()
+
+    def call():
+        out = torch.nn.functional.scaled_dot_product_attention(*qkv, is_causal=True)
+        torch.autograd.grad(out, qkv, g)
+
+    return call
+
+
+def main(argv):
+    del argv
+    torch.set_num_threads(measure.machine()['cores'])
+    rng = np.random.default_rng(0)
+    rows = []
+    for length in _LENGTHS:
+        qkvg = [rng.normal(size=(1, length, _HEADS, _HEAD_DIM)).astype(np.float32) for _ in 'qkvg']
+        calls, memory = {'PyTorch': peer(qkvg)}, {}
+        for name, mechanism in _MECHANISMS.items():
+            calls[name], memory[name] = ours(mechanism, qkvg)
+        seconds = measure.in_turn(calls)
+        rows += [
+            {
+                'length': length,
+                'mechanism': name,
+                'ms': seconds[name] * 1e3,
+                'PyTorch / ours': seconds['PyTorch'] / seconds[name],
+                'memory / q': memory.get(name, float('nan')),
+            }
+            for name in calls
+        ]
+    for name in ('PyTorch', *_MECHANISMS):
+        print(f'{name}: time grows as length^{growth(rows, name):.2f}')
+    measure.report('attention', rows, functools.partial(plot, rows))
+
+
+def growth(rows, name: str) -> float:
+    """The exponent of a least-squares line through the logarithms."""
+    points = [(row['length'], row['ms']) for row in rows if row['mechanism'] == name]
+    return np.polyfit(*np.log(np.array(points)).T, 1)[0]
+
+
+def plot(rows, path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4.5), layout='constrained')
+    for name in ('PyTorch', *_MECHANISMS):
+        points = [(row['length'], row['ms']) for row in rows if row['mechanism'] == name]
+        style = {'color': 'black', 'linestyle': '--'} if name == 'PyTorch' else {}
+        axes.loglog(
+            *zip(*points, strict=True), marker='o', label=f'{name}, L^{growth(rows, name):.2f}', **style
+        )
+    axes.set(xlabel='length L', ylabel='forward and backward, ms', title='One sequence, 4 heads of 32')
+    axes.set_xticks(_LENGTHS, [f'{length // 1024}k' for length in _LENGTHS])
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,84 @@
+"""Timing programs in turn, and writing down what came of it."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+_RUNS = flags.DEFINE_integer('runs', 9, 'Repetitions of each program; medians count.')
+_OUT = flags.DEFINE_string('out', None, 'A directory to write figures to, as JSON, and a plot.')
+
+# Idle threads, PyTorch's above all, spin for a while after their work, on cores that are the next program's.
+_REST = 0.3
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], Any]], runs: int | None = None, warmups: int = 2
+) -> dict[str, float]:
+    """Median seconds of each call, which must wait for what it starts.
+
+    Each is run a few times first, to compile and to warm up. Then they are run in turn, so that whatever else
+    the machine does falls on all alike.
+
+    Args:
+        calls: by name.
+        runs: of each; by default what --runs says.
+        warmups: how often each is run first.
+    """
+    for call in calls.values():
+        for _ in range(warmups):
+            call()
+    times = {name: [] for name in calls}
+    for _ in range(runs or _RUNS.value):
+        for name, call in calls.items():
+            time.sleep(_REST)
+            begun = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on besides the code."""
+    cpu = platform.processor()
+    if Path('/proc/cpuinfo').exists():
+        lines = [line.partition(':') for line in Path('/proc/cpuinfo').read_text().splitlines()]
+        named = {key.strip(): value.strip() for key, _, value in lines}
+        says = ('model name', 'cpu family', 'model')
+        cpu = ', '.join(f'{key} {named[key]}' for key in says if key in named)
+    return {
+        'cpu': cpu,
+        'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+        'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'allocator': 'jemalloc' if 'jemalloc' in os.environ.get('LD_PRELOAD', '') else 'the C library',
+        'jax': jax.__version__,
+        'python': platform.python_version(),
+    }
+
+
+def report(name: str, rows: Sequence[Mapping[str, Any]], plot: Callable[[Path], None] | None = None) -> None:
+    """Prints rows as a table; with --out writes NAME.json and, where there is a plot, NAME.png."""
+    print(f'{name}: {machine()}')
+    columns = list(rows[0])
+    shown = [[_show(row[column]) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
+    for line in [columns, *shown]:
+        print('  '.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    if _OUT.value:
+        out = Path(_OUT.value)
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({'machine': machine(), 'rows': list(rows)}, indent=2)
+        (out / f'{name}.json').write_text(text + '\n')
+        if plot:
+            plot(out / f'{name}.png')
+
+
+def _show(value: Any) -> str:
+    return f'{value:,.4g}' if isinstance(value, float) else str(value)

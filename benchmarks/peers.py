@@ -1,0 +1,113 @@
+"""The same Transformer in PyTorch, as minGPT and the predecessor write it: the peer to measure against."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from effxf_jax.model import ModelConfig, sinusoids
+
+
+class PeerTransformer(nn.Module):
+    """Eager PyTorch, attention by `scaled_dot_product_attention`, dropout at the same places as ours.
+
+    Made from a ModelConfig, whose mechanism must be 'standard'.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        assert config.mechanism == 'standard'
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.embedding_norm = nn.LayerNorm(config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(PeerBlock(config) for _ in range(config.num_layers))
+        self.final_norm = nn.LayerNorm(config.dim)
+        self.head = nn.Linear(config.dim, config.vocab_size)
+        self.register_buffer('positions', torch.from_numpy(sinusoids(config.max_length, config.dim)))
+
+    def forward(self, tokens, caches=None, start=0):
+        """Logits `[batch, length, vocab_size]`; with caches, of tokens that go on from `start`."""
+        x = self.embedding(tokens) + self.positions[start : start + tokens.shape[1]]
+        x = self.dropout(self.embedding_norm(x))
+        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+            x = block(x, cache, start)
+        return self.head(self.final_norm(x))
+
+    def empty_caches(self, batch: int):
+        """Per layer a buffer for keys and one for values, `[batch, heads, max_length, head_dim]`."""
+        config = self.config
+        shape = batch, config.num_heads, config.max_length, config.dim // config.num_heads
+        return [(torch.zeros(shape), torch.zeros(shape)) for _ in self.blocks]
+
+    @torch.inference_mode()
+    def greedy_full(self, tokens, length: int):
+        """The predecessor's way: the whole prefix again for every token."""
+        while tokens.shape[1] < length:
+            chosen = self(tokens)[:, -1].argmax(dim=-1, keepdim=True)
+            tokens = torch.cat([tokens, chosen], dim=1)
+        return tokens
+
+    @torch.inference_mode()
+    def greedy_cached(self, tokens, length: int):
+        """With a cache of keys and values that is written in place."""
+        caches, start, new = self.empty_caches(len(tokens)), 0, tokens
+        out = [tokens]
+        for _ in range(length - tokens.shape[1]):
+            logits = self(new, caches, start)
+            start, new = start + new.shape[1], logits[:, -1].argmax(dim=-1, keepdim=True)
+            out.append(new)
+        return torch.cat(out, dim=1)
+
+
+class PeerBlock(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        dim = config.dim
+        self.heads = config.num_heads
+        self.attention_norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.attention_out = nn.Linear(dim, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, 4 * dim)
+        self.contract = nn.Linear(4 * dim, dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x, cache, start):
+        batch, length, dim = x.shape
+        qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            stop = start + length
+            cache[0][:, :, start:stop], cache[1][:, :, start:stop] = k, v
+            k, v = cache[0][:, :, :stop], cache[1][:, :, :stop]
+        # A single query sees every key there is.
+        out = functional.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
+        x = x + self.dropout(self.attention_out(out.transpose(1, 2).reshape(batch, length, dim)))
+        hidden = functional.gelu(self.expand(self.feed_forward_norm(x)), approximate='tanh')
+        return x + self.dropout(self.contract(hidden))
+
+
+def train_step(model: PeerTransformer, tokens, counts):
+    """A function that makes one AdamW update on a batch, and waits for its loss.
+
+    Args:
+        model: in training mode.
+        tokens: int64 `[batch, length]`.
+        counts: bool `[batch, length]`, the tokens that the loss counts.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
+    weights = counts[:, 1:].reshape(-1).float()
+
+    def step() -> float:
+        logits = model(tokens[:, :-1])
+        losses = functional.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1), reduction='none'
+        )
+        loss = (losses * weights).sum() / weights.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step

@@ -1,0 +1,45 @@
+"""Dropout whose mask is a hash of a seed and the position: cheap on every backend, and the same anywhere.
+
+JAX's own generator, of cryptographic ancestry, takes a tenth of a small model's training step on a CPU.
+Whether a number is dropped needs far less: here one round of integer mixing. The bits are a function of the
+key and the index alone, so that they do not change under `vmap`, `pmap` or in a resumed run.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Dropout(nn.Module):
+    """Sets numbers to zero with probability `rate` and divides the others by `1 - rate`.
+
+    Attributes:
+        rate: in [0, 1).
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+        """`x` itself if deterministic; otherwise a key named 'dropout' must be given."""
+        if deterministic or self.rate == 0:
+            return x
+        keep = keep_mask(self.make_rng('dropout'), x.shape, self.rate)
+        return jnp.where(keep, x * (1 / (1 - self.rate)), 0)
+
+
+def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
+    """bool `shape`, each True with probability `1 - rate` (to within 2^-32).
+
+    Two words of the key enter before and after the first half of the mixing function lowbias32 (Wellons 2018,
+    "Prospecting for Hash Functions"), so that masks of different keys are not shifts of one another.
+    """
+    first, second = jax.random.bits(key, (2,), jnp.uint32)
+    x = jax.lax.iota(jnp.uint32, math.prod(shape))
+    x = (x ^ first) * jnp.uint32(0x9E3779B9)
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = ((x ^ (x >> 15)) + second) * jnp.uint32(0x846CA68B)
+    x = x ^ (x >> 16)
+    return (x >= jnp.uint32(round(rate * 2**32))).reshape(shape)
