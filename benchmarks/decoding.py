@@ -76,7 +76,7 @@ def microseconds_at(mechanism: str, position: int) -> float:
 
     @jax.jit
     def prefill(params, tokens):
-        caches = model.apply({'params': params}, 1, method='init_cache')
+        caches = model.apply({'params': params}, 1, model.config.max_length, method='init_cache')
         return model.apply({'params': params}, caches, tokens, 0, method='prefill')[0]
 
     @jax.jit

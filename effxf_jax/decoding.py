@@ -1,21 +1,25 @@
-"""Greedy decoding with caches, compiled once per shape and length of the common prompt."""
+"""Greedy decoding with caches on all local devices, compiled once per shape and shortest prompt."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from effxf_jax.model import Transformer
 from effxf_jax.tasks import EOS, PAD
+
+_PREFILL_STEP = 8
 
 
 def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
     """Writes the tokens that are not given, each the most likely one after all before it.
 
-    The batch's shortest leading run of given tokens goes through the model in one parallel pass; from
-    there on one token at a time, with caches, where given tokens are forced. A row ends at the first
-    `<eos>` that it writes with nothing given after it; decoding stops when every row has ended.
+    The batch's shortest leading run of given tokens, or a little less, goes through the model in one parallel
+    pass; from there on one token at a time, with caches, where given tokens are forced. A row ends at the
+    first `<eos>` that it writes with nothing given after it; decoding stops when every row has ended.
 
     Args:
         model: the Transformer.
@@ -39,12 +43,29 @@ def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
         raise ValueError(f'rows of at most {model.config.max_length} tokens; got {tokens.shape[1]}')
     if not given[:, 0].all():
         raise ValueError('the first token of every row must be given')
-    leading_run = np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1))
-    return np.asarray(_decode(model, params, tokens, given, prefill_length=int(leading_run.min())))
+    leading_run = int(np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1)).min())
+    # Rounded down, so that batches whose shortest prompts differ a little share one program.
+    if leading_run > _PREFILL_STEP:
+        leading_run -= leading_run % _PREFILL_STEP
+    devices = jax.local_devices()[: math.gcd(len(tokens), jax.local_device_count())]
+    out = _decode(model, params, tokens, given, prefill_length=leading_run, devices=tuple(devices))
+    return np.asarray(out)
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'prefill_length'))
-def _decode(model: Transformer, params, tokens, given, *, prefill_length: int):
+@functools.partial(jax.jit, static_argnames=('model', 'prefill_length', 'devices'))
+def _decode(model: Transformer, params, tokens, given, *, prefill_length: int, devices: tuple):
+    """Shares the rows out over devices, each of which goes on until its own rows have ended."""
+    by_row, whole = PartitionSpec('rows'), PartitionSpec()
+    return jax.shard_map(
+        functools.partial(_decode_rows, model, prefill_length),
+        mesh=jax.sharding.Mesh(np.array(devices), ('rows',)),
+        in_specs=(whole, by_row, by_row),
+        out_specs=by_row,
+        check_vma=False,
+    )(params, tokens, given)
+
+
+def _decode_rows(model: Transformer, prefill_length: int, params, tokens, given):
     batch, length = tokens.shape
     apply = functools.partial(model.apply, {'params': params})
     # A row may only end once nothing is given any more.
@@ -60,10 +81,6 @@ def _decode(model: Transformer, params, tokens, given, *, prefill_length: int):
         tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position, 1)
         return tokens, ended | ((chosen == EOS) & ~is_given & (position > last_given))
 
-    def unfinished(loop):
-        position, _, ended, _ = loop
-        return (position < length - 1) & ~jnp.all(ended)
-
     def step(loop):
         position, tokens, ended, caches = loop
         token = jax.lax.dynamic_index_in_dim(tokens, position, 1, keepdims=False)
@@ -71,10 +88,40 @@ def _decode(model: Transformer, params, tokens, given, *, prefill_length: int):
         tokens, ended = write(tokens, ended, logits, position + 1)
         return position + 1, tokens, ended, caches
 
-    caches = apply(batch, method='init_cache')
-    caches, logits = apply(caches, tokens[:, :prefill_length], 0, method='prefill')
+    init_cache = functools.partial(apply, batch, method='init_cache')
+    first, *later = _cache_lengths(init_cache, prefill_length, length)
+    caches, logits = apply(init_cache(first), tokens[:, :prefill_length], 0, method='prefill')
     ended = jnp.zeros(batch, bool)
     if prefill_length < length:
         tokens, ended = write(tokens, ended, logits[:, -1], prefill_length)
     loop = jnp.int32(prefill_length), tokens, ended, caches
-    return jax.lax.while_loop(unfinished, step, loop)[1]
+    for cache_length in (first, *later):
+        *rest, caches = loop
+        loop = *rest, _padded_to(caches, jax.eval_shape(functools.partial(init_cache, cache_length)))
+        # A row's last token is written, not read. Before a cache grows, its last place stays free too: what
+        # lies there is needed only by what comes after it, so a mechanism need not keep it.
+        last = cache_length - 1
+        loop = jax.lax.while_loop(lambda loop, last=last: (loop[0] < last) & ~jnp.all(loop[2]), step, loop)
+    return loop[1]
+
+
+def _cache_lengths(init_cache, prefill_length: int, length: int) -> list[int]:
+    """For how many tokens caches have room, one after another; a step goes over all the room there is.
+
+    Where the caches of a quarter of the tokens take much less than those of all, they grow by quarters.
+    """
+    quarters = [-(-length * i // 4) for i in (1, 2, 3, 4)]
+    numbers = lambda n: sum(x.size for x in jax.tree.leaves(jax.eval_shape(lambda: init_cache(n))))
+    if numbers(length) < 2 * numbers(quarters[0]):
+        return [length]
+    return [n for n in quarters if n > prefill_length or n == length]
+
+
+def _padded_to(caches, shapes):
+    """A cache with room for more tokens is the smaller one, not yet full, padded with zeros."""
+
+    def pad(x, to):
+        widths = [(0, n - m) for m, n in zip(x.shape, to.shape, strict=True)]
+        return jnp.pad(x, widths) if any(widths) else x
+
+    return jax.tree.map(pad, caches, shapes)

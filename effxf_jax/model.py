@@ -126,13 +126,13 @@ class Transformer(nn.Module):
         mixers = [lambda q, k, v, m=m: (None, m.attend(q, k, v)) for m in self.config.mechanisms()]
         return self._run(tokens, jnp.arange(length), mixers, deterministic)[1]
 
-    def init_cache(self, batch: int):
-        """Empty caches, one per layer, for `batch` sequences of at most max_length tokens."""
+    def init_cache(self, batch: int, length: int):
+        """Empty caches, one per layer, for `batch` sequences of at most `length` tokens."""
         config = self.config
         return [
             mechanism.init_cache(
                 batch,
-                config.max_length,
+                length,
                 config.num_heads,
                 config.dim // config.num_heads,
                 jnp.dtype(config.dtype),

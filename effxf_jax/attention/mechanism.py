@@ -36,7 +36,7 @@ class Mechanism(NamedTuple):
         attend: `(q, k, v) -> out`. All four are `[batch, length, heads, head_dim]` of one dtype, for
             any `length >= 1`. `out[:, t]` depends on `q[:, t]` and on `k` and `v` at positions `<= t`.
         init_cache: `(batch, length, heads, head_dim, dtype) -> cache`, empty, for at most `length`
-            tokens.
+            tokens. A cache that holds fewer, padded with zeros to the shapes of a longer one, is that one.
         step: `(cache, q, k, v) -> (cache, out)` for one token; q, k, v and out are
             `[batch, heads, head_dim]`.
         prefill: `(cache, q, k, v) -> (cache, out)` for a stretch of tokens, laid out as for `attend`,

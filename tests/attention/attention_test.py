@@ -211,6 +211,22 @@ def test_values_and_gradients_stay_finite_over_long_sequences(mechanism):
 
 
 @every_mechanism
+@pytest.mark.parametrize('room', [9, 12, 13])
+def test_a_cache_that_is_not_full_grows_by_padding_it_with_zeros(case, room):
+    q, k, v = random_qkv(30)
+    mechanism = case.mechanism
+    cache = mechanism.init_cache(2, room, HEADS, HEAD_DIM, jnp.float32)
+    cache, _ = jax.jit(mechanism.prefill)(cache, *(x[:, : room - 1] for x in (q, k, v)))
+    larger = mechanism.init_cache(2, 30, HEADS, HEAD_DIM, jnp.float32)
+    pad = lambda x, to: (
+        jnp.pad(x, [(0, n - m) for m, n in zip(x.shape, to.shape, strict=True)]) if x.ndim else x
+    )
+    cache = jax.tree.map(pad, cache, larger)
+    _, out = jax.jit(mechanism.prefill)(cache, *(x[:, room - 1 :] for x in (q, k, v)))
+    np.testing.assert_allclose(out, jax.jit(mechanism.attend)(q, k, v)[:, room - 1 :], rtol=1e-4, atol=1e-5)
+
+
+@every_mechanism
 def test_shapes_that_do_not_agree_are_named(case):
     q, k, v = random_qkv(5)
     with pytest.raises(ValueError, match=r'\(2, 4, 2, 8\)'):
