@@ -218,9 +218,11 @@ def test_a_cache_that_is_not_full_grows_by_padding_it_with_zeros(case, room):
     cache = mechanism.init_cache(2, room, HEADS, HEAD_DIM, jnp.float32)
     cache, _ = jax.jit(mechanism.prefill)(cache, *(x[:, : room - 1] for x in (q, k, v)))
     larger = mechanism.init_cache(2, 30, HEADS, HEAD_DIM, jnp.float32)
-    pad = lambda x, to: (
-        jnp.pad(x, [(0, n - m) for m, n in zip(x.shape, to.shape, strict=True)]) if x.ndim else x
-    )
+
+    def pad(x, to):
+        widths = [(0, n - m) for m, n in zip(x.shape, to.shape, strict=True)]
+        return jnp.pad(x, widths) if widths else x
+
     cache = jax.tree.map(pad, cache, larger)
     _, out = jax.jit(mechanism.prefill)(cache, *(x[:, room - 1 :] for x in (q, k, v)))
     np.testing.assert_allclose(out, jax.jit(mechanism.attend)(q, k, v)[:, room - 1 :], rtol=1e-4, atol=1e-5)
