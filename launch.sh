@@ -65,6 +65,13 @@ if [[ $backend == cpu && ${XLA_FLAGS:-} != *xla_force_host_platform_device_count
   export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$cores"
 fi
 
+if [[ ${1:-} == test ]]; then
+  shift
+  unset XLA_FLAGS # tests set their own
+  .venv/bin/ruff check .
+  .venv/bin/ruff format --check .
+  exec .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile "$@"
+fi
 # A step's buffers are large and freed after it; where the allocator gives them back to the system each time,
 # a fifth of a CPU's step is spent on getting them anew.
 jemalloc=$(ldconfig -p 2>/dev/null | grep -m 1 -o '/.*libjemalloc\.so\.2$' || true)
@@ -75,13 +82,6 @@ elif [[ $backend == cpu ]]; then # glibc's own allocator; others do not read the
   export MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592
 fi
 
-if [[ ${1:-} == test ]]; then
-  shift
-  unset XLA_FLAGS # tests set their own
-  .venv/bin/ruff check .
-  .venv/bin/ruff format --check .
-  exec .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile "$@"
-fi
 if [[ ${1:-} == bench ]]; then
   shift
   if [[ $# -gt 0 && $1 != -* ]]; then

@@ -106,11 +106,11 @@ def segments(key: jax.Array, value: jax.Array, pattern: BlockPattern) -> list[Se
         is_there = np.arange(blocks)[:, None, None] > 0
         parts.append(Segment('block', one_later(key), one_later(value), pattern.before & is_there))
     if pattern.earlier.any():
-        parts.append(earlier_segment(key, value, pattern))
+        parts.append(_earlier_segment(key, value, pattern))
     return parts
 
 
-def earlier_segment(key: jax.Array, value: jax.Array, pattern: BlockPattern) -> Segment:
+def _earlier_segment(key: jax.Array, value: jax.Array, pattern: BlockPattern) -> Segment:
     """What a pattern keeps of all earlier blocks of a sequence from its start."""
     batch, heads, blocks, block_size, head_dim = key.shape
     is_earlier = np.tri(blocks, k=-1, dtype=bool)
