@@ -4,7 +4,7 @@
 #   ./launch.sh --config=experiments/arith.py     runs python -m experiments.main with these flags
 #   ./launch.sh test                              runs the linter and the whole test suite
 #   ./launch.sh test -m "not slow"                with pytest's flags
-#   ./launch.sh bench training --out=DIR          runs python -m benchmarks.training; without a name, all of them
+#   ./launch.sh bench training --out=DIR          runs python -m benchmarks.training; without a name, all against PyTorch
 #
 # PYTHON=python3.12 ./launch.sh ...               picks the interpreter that makes .venv (>= 3.11)
 # EFFXF_BACKEND=cpu|cuda|tpu ./launch.sh ...      overrides what the machine is taken for

@@ -6,6 +6,8 @@ Three layers, four heads, dropout 0.1, AdamW, gradient clipping; a batch of the 
 standard attention, whatever ours runs.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 from absl import app
@@ -49,10 +51,7 @@ def main(argv):
         tokens, counts = torch.from_numpy(batch.tokens).long(), torch.from_numpy(produced(batch))
         calls = {'PyTorch': peers.train_step(peers.PeerTransformer(config), tokens, counts)}
         for mechanism in _MECHANISMS:
-            ours_config = ModelConfig(
-                config.vocab_size, config.max_length, dim, num_heads=4, num_layers=3, mechanism=mechanism
-            )
-            calls[mechanism] = ours(ours_config, batch)
+            calls[mechanism] = ours(dataclasses.replace(config, mechanism=mechanism), batch)
         seconds = measure.in_turn(calls)
         rows += [
             {

@@ -89,13 +89,13 @@ def _decode_rows(model: Transformer, prefill_length: int, params, tokens, given)
         return position + 1, tokens, ended, caches
 
     init_cache = functools.partial(apply, batch, method='init_cache')
-    first, *later = _cache_lengths(init_cache, prefill_length, length)
-    caches, logits = apply(init_cache(first), tokens[:, :prefill_length], 0, method='prefill')
+    cache_lengths = _cache_lengths(init_cache, prefill_length, length)
+    caches, logits = apply(init_cache(cache_lengths[0]), tokens[:, :prefill_length], 0, method='prefill')
     ended = jnp.zeros(batch, bool)
     if prefill_length < length:
         tokens, ended = write(tokens, ended, logits[:, -1], prefill_length)
     loop = jnp.int32(prefill_length), tokens, ended, caches
-    for cache_length in (first, *later):
+    for cache_length in cache_lengths:
         *rest, caches = loop
         loop = *rest, _padded_to(caches, jax.eval_shape(functools.partial(init_cache, cache_length)))
         # A row's last token is written, not read. Before a cache grows, its last place stays free too: what

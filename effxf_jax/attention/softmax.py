@@ -73,9 +73,9 @@ def masked_attention(q, k, v, mask):
 def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
     """Softmax attention of blocks of queries over the union of some segments.
 
-    Blocks are taken some at a time, so that their scores stay in a cache. The backward pass computes the
-    weights again from q and the keys rather than keep them (Dao et al. 2022, section 3.1; the gradient is
-    that of their appendix B.2).
+    Blocks are taken some at a time, so that their scores stay in a cache. Unless the weights of those are few,
+    the backward pass computes them again rather than keep them (Dao et al. 2022, section 3.1; the gradient
+    is that of their appendix B.2).
 
     Args:
         q: `[batch, heads, blocks, block_size, head_dim]`.
@@ -181,5 +181,4 @@ def _turn(x, dtype):
 
 def normaliser_pull(out, out_gradient):
     """What the normaliser takes off the gradient of each of a row's scores, `[..., 1]`."""
-    # Fused into what uses it, the sum would be taken again for every key.
-    return jax.lax.optimization_barrier(contract('...d,...d->...', out, out_gradient))[..., None]
+    return contract('...d,...d->...', out, out_gradient)[..., None]

@@ -10,6 +10,7 @@ from effxf_jax.attention import block_sparse
 from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join
 from effxf_jax.attention.mechanism import Mechanism, check_qkv
 from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
+from effxf_jax.attention.standard import heads_major_update
 
 
 class StridedCache(NamedTuple):
@@ -59,8 +60,7 @@ def _write(cached, stretch, index):
     """Writes `[batch, length, heads, head_dim]` at a position, into blocks."""
     batch, heads, blocks, stride, head_dim = cached.shape
     flat = cached.reshape(batch, heads, blocks * stride, head_dim)
-    stretch = stretch.swapaxes(1, 2).astype(cached.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(flat, stretch, index, axis=2).reshape(cached.shape)
+    return heads_major_update(flat, stretch, index).reshape(cached.shape)
 
 
 def _prefill(cache: StridedCache, q, k, v):
