@@ -73,9 +73,9 @@ def masked_attention(q, k, v, mask):
 def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
     """Softmax attention of blocks of queries over the union of some segments.
 
-    Blocks are taken some at a time, so that their scores stay in a cache. Unless the weights of those are few,
-    the backward pass computes them again rather than keep them (Dao et al. 2022, section 3.1; the gradient
-    is that of their appendix B.2).
+    Blocks are taken some at a time, so that their scores stay in a cache. Unless the weights of those are
+    few, the backward pass computes them again rather than keep them (Dao et al. 2022, section 3.1; the
+    gradient is that of their appendix B.2).
 
     Args:
         q: `[batch, heads, blocks, block_size, head_dim]`.
