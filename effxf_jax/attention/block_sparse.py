@@ -15,6 +15,8 @@ from effxf_jax.attention.softmax import Segment, heads_major, segment_attention
 class BlockPattern(NamedTuple):
     """Which keys a query sees, by their places in their blocks; bool `[block_size, block_size]` each.
 
+    No pair is of both `before` and `earlier`: its weight would count twice.
+
     Attributes:
         within: of its own block.
         before: of the block before it.
@@ -41,7 +43,7 @@ class BlockPattern(NamedTuple):
     def cost(self, length: int, heads: int, head_dim: int) -> Cost:
         """Of `attend`: for each kept pair a dot product, and a scaled value."""
         block, place = np.divmod(np.arange(length), self.block_size)
-        kept = [x.sum(axis=1)[place] for x in (self.within, self.before & ~self.earlier, self.earlier)]
+        kept = [x.sum(axis=1)[place] for x in (self.within, self.before, self.earlier)]
         pairs = int(np.sum(kept[0] + kept[1] * (block > 0) + kept[2] * block))
         numbers = 4 * length * heads * head_dim + pairs * heads
         return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * numbers)

@@ -131,7 +131,11 @@ def test_attend_equals_the_float64_oracle_values_and_gradients(case, length):
 
 @every_mechanism
 @pytest.mark.parametrize('length', [37, 64])
-def test_attend_equals_the_oracle_where_it_takes_a_sequence_piece_by_piece(case, length, monkeypatch):
+@pytest.mark.parametrize('weights_kept', [0, 2**24])
+def test_attend_equals_the_oracle_where_it_takes_a_sequence_piece_by_piece(
+    case, length, weights_kept, monkeypatch
+):
+    monkeypatch.setattr(softmax, '_MOST_WEIGHTS_KEPT', weights_kept)
     monkeypatch.setattr(tiled, 'TILE', 8)
     monkeypatch.setattr(softmax, '_QUERIES_AT_A_TIME', 8)
     check_against_oracle(case, length)
