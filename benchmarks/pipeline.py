@@ -15,6 +15,7 @@ from flax import jax_utils
 from ml_collections import config_flags
 
 from effxf_jax import datasets, training
+from effxf_jax.datasets import Stream
 from effxf_jax.model import Transformer
 from experiments import configs
 
@@ -28,9 +29,8 @@ def main(argv):
     model = Transformer(experiment.model)
     optimizer = training.make_optimizer(experiment.train)
     train_step = training.make_train_step(model, optimizer, experiment.seed)
-    pipeline = datasets.train_batches(
-        experiment.open_data().train, experiment.train.batch_size, experiment.seed
-    )
+    stream = Stream(experiment.open_data().train, experiment.seed)
+    pipeline = datasets.train_batches(stream, experiment.train.batch_size)
     held = cycle([next(pipeline)])
     states = [jax_utils.replicate(training.init_state(model, optimizer, experiment.seed))]
 

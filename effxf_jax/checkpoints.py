@@ -50,11 +50,11 @@ class Checkpoints:
     def __exit__(self, *exception) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState, record: dict[str, Any]) -> None:
-        """Saves a state of numpy arrays under its step, in the background."""
+    def save(self, step: int, state: TrainState, record: dict[str, Any]) -> None:
+        """Saves a state of numpy arrays under a step, in the background."""
         record = {**record, 'checksum': _checksum(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
-        self._manager.save(int(state.step), args=args, force=True)
+        self._manager.save(step, args=args, force=True)
 
     def restore_latest(
         self, like: TrainState, check: Callable[[dict[str, Any]], None] = lambda record: None

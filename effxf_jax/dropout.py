@@ -33,11 +33,17 @@ class Dropout(nn.Module):
 def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
     """bool `shape`, each True with probability `1 - rate` (to within 2^-32).
 
+    The bits of a number depend on its row, the first index, and on its place within the row, so that rows
+    with less padding have the same masks. Rows begin multiples of 2^32 divided by the golden ratio apart,
+    which keeps them from meeting while there are fewer than 2^32 / 3 numbers in all.
+
     Two words of the key enter before and after the first half of the mixing function lowbias32 (Wellons 2018,
     "Prospecting for Hash Functions"), so that masks of different keys are not shifts of one another.
     """
     first, second = jax.random.bits(key, (2,), jnp.uint32)
-    x = jax.lax.iota(jnp.uint32, math.prod(shape))
+    rows, *within = shape
+    row = jax.lax.iota(jnp.uint32, rows)[:, None] * jnp.uint32(0x9E3779B9)
+    x = row + jax.lax.iota(jnp.uint32, math.prod(within))
     x = (x ^ first) * jnp.uint32(0x9E3779B9)
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = ((x ^ (x >> 15)) + second) * jnp.uint32(0x846CA68B)

@@ -1,9 +1,14 @@
-"""A run: train, evaluate, decode and grade one experiment, in a directory that survives any kill."""
+"""A run: train, evaluate, decode and grade one experiment, in a directory that survives any kill.
 
+Runs that differ in nothing but their seeds can be trained side by side, as one program: then the directory
+holds one for each of them, which in the end is as it would be had the run been made alone.
+"""
+
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,11 +19,11 @@ from flax import jax_utils
 from effxf_jax import datasets, evaluation, training
 from effxf_jax.blocks import DataError
 from effxf_jax.checkpoints import Checkpoints
-from effxf_jax.datasets import DataConfig, Sources
+from effxf_jax.datasets import DataConfig, Sources, Stream
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.run_directory import MetricsLog, RunDirectory, check_same
-from effxf_jax.tasks import Examples, Task
+from effxf_jax.tasks import Task
 from effxf_jax.termination import Interrupted, Termination
 from effxf_jax.training import DivergedError, Metrics, TrainConfig, TrainState
 
@@ -65,7 +70,7 @@ class Experiment:
     """Everything that a run's outcome depends on.
 
     Attributes:
-        seed: of parameters, dropout and data.
+        seed: of parameters, dropout and data; the first one, of replicates.
         task, model, data, train, run: the parts.
         record: all of it as nested plain values: what config.json holds, and what a directory must agree
             with to be gone on with.
@@ -78,6 +83,20 @@ class Experiment:
     train: TrainConfig
     run: RunConfig
     record: Mapping[str, Any]
+
+    def replicates(self) -> list['Experiment']:
+        """The runs to be trained side by side, one for each seed; of one, itself."""
+        count = self.train.num_replicates
+        if count == 1:
+            return [self]
+        train = dataclasses.replace(self.train, num_replicates=1)
+        train_record = {**self.record['train'], 'num_replicates': 1}
+        return [
+            dataclasses.replace(
+                self, seed=seed, train=train, record={**self.record, 'seed': seed, 'train': train_record}
+            )
+            for seed in range(self.seed, self.seed + count)
+        ]
 
     def open_data(self) -> Sources:
         """The examples to train and to test on.
@@ -94,197 +113,338 @@ class Experiment:
 
 
 class Listener(Protocol):
-    """What a run tells whoever watches it."""
+    """What a run tells whoever watches it. Of runs side by side, all are told of together, by their seeds."""
 
     def started(self, num_params: int, step: int) -> None:
         """Training begins, after `step` steps made earlier."""
 
-    def stepped(self, step: int, metrics: Metrics) -> None:
+    def stepped(self, step: int, metrics: Mapping[int, Metrics]) -> None:
         """A step's metrics have come."""
 
-    def evaluated(self, step: int, measured: Evaluation) -> None:
+    def evaluated(self, step: int, measured: Mapping[int, Evaluation]) -> None:
         """Some test examples have been graded."""
 
-    def finished(self, result: Mapping[str, Any], samples: str) -> None:
-        """The run is done."""
+    def diverged(self, seed: int, reason: str) -> None:
+        """One run of several is given up; the others go on."""
+
+    def finished(self, results: Sequence[Mapping[str, Any]], samples: str) -> None:
+        """The runs are done; samples are the first one's."""
 
 
 class Totals(NamedTuple):
-    """What a run has taken up to its latest checkpoint; what a kill threw away does not count.
+    """What training has taken up to its latest checkpoint; what a kill threw away does not count.
 
     Attributes:
         wall_seconds: from the beginning of `run`, compilation and evaluations included, imports not.
         train_seconds: of these, the time spent in training steps.
-        train_tokens: tokens of the batches, without padding.
     """
 
     wall_seconds: float = 0.0
     train_seconds: float = 0.0
-    train_tokens: int = 0
 
 
-def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> dict[str, Any]:
+class _Replicate:
+    """One of the runs trained side by side.
+
+    Attributes:
+        experiment: what it would be alone.
+        directory: its own; of a single run, that of all.
+        sources: its examples.
+        examples: those of the test examples that are graded while training.
+        train_tokens: tokens of its batches so far, without padding.
+        diverged: why it has been given up; None while it has not.
+    """
+
+    def __init__(self, experiment: Experiment, directory: RunDirectory):
+        """Opens its data; writes nothing."""
+        self.experiment = experiment
+        self.directory = directory
+        self.sources = experiment.open_data()
+        self.examples = self.sources.test.read(np.arange(experiment.run.num_progress_examples))
+        self.train_tokens = 0
+        self.diverged: str | None = None
+
+
+def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list[dict[str, Any]]:
     """Runs an experiment, or what is left of it, in a directory.
 
     Args:
         experiment: what to run.
-        workdir: the run's directory; made where it does not exist.
+        workdir: the run's directory; made where it does not exist. With several replicates each has a
+            directory `seed-SEED` in it, and result.json lists all their results.
         listener: is told what happens.
 
     Returns:
-        What result.json holds.
+        What the result.json of each replicate holds.
 
     Raises:
         MismatchError: the directory, or a checkpoint in it, is of another configuration.
         DataError: the data are not there; nothing is written then.
         InUseError: another process is running in the directory.
-        DivergedError: the loss is no longer finite; the last good checkpoint stays.
+        DivergedError: the loss is no longer finite; the last good checkpoint stays. Of several replicates,
+            this is raised when the others are done, or when there are none.
         Interrupted: after SIGTERM or SIGINT, with the state saved if training had begun.
         OSError: the directory cannot be written.
     """
     directory = RunDirectory(workdir, writes=jax.process_index() == 0)
     directory.check(experiment.record)
-    result = directory.read_result()
-    if result is None:
-        sources = experiment.open_data()
+    done = directory.read_result()
+    if done is None:
+        replicates = [_Replicate(e, _directory_of(e, experiment, directory)) for e in experiment.replicates()]
         directory.claim(experiment.record)
         with directory.lock(), Termination() as termination:
-            state, totals = _train(experiment, sources, directory, listener, termination)
-            result = _finish(experiment, sources, state, totals, directory)
-    samples_path = directory.path / 'samples.txt'
-    listener.finished(result, samples_path.read_text() if samples_path.exists() else '')
-    return result
+            for replicate in replicates:
+                replicate.directory.claim(replicate.experiment.record)
+            states, totals = _Training(experiment, replicates, directory, listener, termination).run()
+            results = _finish(replicates, states, totals)
+        if len(replicates) > 1:
+            directory.write_text('result.json', json.dumps({'replicates': results}, indent=2) + '\n')
+    else:
+        results = done.get('replicates', [done])
+    first = _directory_of(experiment.replicates()[0], experiment, directory)
+    samples_path = first.path / 'samples.txt'
+    listener.finished(results, samples_path.read_text() if samples_path.exists() else '')
+    return results
 
 
-def _train(
-    experiment: Experiment,
-    sources: Sources,
-    directory: RunDirectory,
-    listener: Listener,
-    termination: Termination,
-) -> tuple[TrainState, Totals]:
-    """Trains from the latest checkpoint to the last step; the state comes back as numpy arrays."""
-    begun = time.monotonic()
-    config = experiment.run
-    model = Transformer(experiment.model)
-    optimizer = training.make_optimizer(experiment.train)
-    state = training.init_state(model, optimizer, experiment.seed)
-    with Checkpoints(directory.path / 'checkpoints', config.checkpoints_kept) as checkpoints:
-        state, totals = _restore(checkpoints, state, experiment, directory)
-        start = int(state.step)
-        listener.started(sum(x.size for x in jax.tree.leaves(state.params)), start)
-        train_step = training.make_train_step(model, optimizer, experiment.seed)
-        batches = datasets.train_batches(
-            sources.train,
-            experiment.train.batch_size,
-            experiment.seed,
-            start_step=start,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
-        )
-        examples = sources.test.read(np.arange(config.num_progress_examples))
-        with MetricsLog(directory, start) as log:
+def _directory_of(replicate: Experiment, experiment: Experiment, directory: RunDirectory) -> RunDirectory:
+    if experiment.train.num_replicates == 1:
+        return directory
+    return RunDirectory(directory.path / f'seed-{replicate.seed}', directory.writes)
 
-            def report(step, metrics, measured=None):
-                nonlocal totals
-                totals = totals._replace(train_tokens=totals.train_tokens + int(metrics.tokens))
-                log.write(step, metrics, measured, to_tensorboard=step % config.log_every == 0)
-                listener.stepped(step, metrics)
 
+class _Training:
+    """Training from the latest checkpoint to the last step, of one or more replicates."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        replicates: Sequence[_Replicate],
+        directory: RunDirectory,
+        listener: Listener,
+        termination: Termination,
+    ):
+        self._experiment = experiment
+        self._replicates = replicates
+        self._directory = directory
+        self._listener = listener
+        self._termination = termination
+        self._model = Transformer(experiment.model)
+        self._totals = Totals()
+
+    def run(self) -> tuple[list[TrainState], Totals]:
+        """Makes the updates; the states come back as numpy arrays, one for each replicate."""
+        begun = time.monotonic()
+        config, train = self._experiment.run, self._experiment.train
+        optimizer = training.make_optimizer(train)
+        seeds = [replicate.experiment.seed for replicate in self._replicates]
+        states = [training.init_state(self._model, optimizer, seed) for seed in seeds]
+        num_params = sum(x.size for x in jax.tree.leaves(states[0].params))
+        with contextlib.ExitStack() as stack:
+            checkpoints = stack.enter_context(
+                Checkpoints(self._directory.path / 'checkpoints', config.checkpoints_kept)
+            )
+            start, states = self._restore(checkpoints, states)
+            self._listener.started(num_params, start)
+            logs = [stack.enter_context(MetricsLog(r.directory, start)) for r in self._replicates]
+            updates = training.run_steps(
+                training.make_train_step(self._model, optimizer, _joined(seeds)),
+                jax_utils.replicate(_stack(states)),
+                datasets.train_batches(
+                    _joined([Stream(r.sources.train, r.experiment.seed) for r in self._replicates]),
+                    train.batch_size,
+                    start_step=start,
+                    host=jax.process_index(),
+                    hosts=jax.process_count(),
+                ),
+                start,
+                train.steps,
+            )
             unread = None  # the step before, whose metrics leave the devices while this one runs
-            wall_before, resumed = totals.wall_seconds, time.monotonic()
-            steps = experiment.train.steps
-            updates = training.run_steps(train_step, jax_utils.replicate(state), batches, start, steps)
+            wall_before, resumed = self._totals.wall_seconds, time.monotonic()
             for step, replicated, fetch in updates:
-                termination.defer()  # now that there is something to save first
+                self._termination.defer()  # now that there is something to save first
                 if unread:
-                    report(unread[0], unread[1]())
+                    last, fetch_last = unread
+                    self._report(logs, last, self._read(last, fetch_last))
                 unread = step, fetch
-                signal_number = termination.asked(step)
-                evaluates = step % config.eval_every == 0 and step < steps
-                saves = step % config.checkpoint_every == 0 or step == steps or signal_number
+                signal_number = self._termination.asked(step)
+                evaluates = step % config.eval_every == 0 and step < train.steps
+                saves = step % config.checkpoint_every == 0 or step == train.steps or signal_number
                 if not (evaluates or saves):
                     continue
 
-                metrics, unread = fetch(), None  # raises before a diverged state is measured or saved
-                state = training.to_host(replicated)
-                train_seconds = totals.train_seconds + time.monotonic() - resumed
-                measured = None
+                # Divergence is known before a state is measured or saved.
+                metrics, unread = self._read(step, fetch), None
+                states = _unstack(training.to_host(replicated), len(seeds))
+                train_seconds = self._totals.train_seconds + time.monotonic() - resumed
+                measured = {}
                 if evaluates:
-                    measured, _ = evaluation.evaluate(
-                        model, state.params, experiment.task, examples, config.eval_batch_size
-                    )
-                    listener.evaluated(step, measured)
-                    signal_number = signal_number or termination.asked(step)
-                report(step, metrics, measured)
-                totals = totals._replace(
-                    train_seconds=train_seconds, wall_seconds=wall_before + time.monotonic() - begun
-                )
+                    measured = self._evaluate(states)
+                    self._listener.evaluated(step, measured)
+                    signal_number = signal_number or self._termination.asked(step)
+                self._report(logs, step, metrics, measured)
+                self._totals = Totals(wall_before + time.monotonic() - begun, train_seconds)
                 if saves or signal_number:
-                    _save(checkpoints, model, state, totals, experiment, examples)
+                    self._save(checkpoints, step, states)
                 if signal_number:
                     raise Interrupted(signal_number)
                 resumed = time.monotonic()
-    termination.stop_deferring()
-    return state, totals
+        self._termination.stop_deferring()
+        return states, self._totals
 
+    def _trained(self) -> list[_Replicate]:
+        return [replicate for replicate in self._replicates if replicate.diverged is None]
 
-def _restore(
-    checkpoints: Checkpoints, state: TrainState, experiment: Experiment, directory: RunDirectory
-) -> tuple[TrainState, Totals]:
-    """The latest checkpoint; the state as it is where there is none."""
-    where = f'The checkpoint in {directory.path}'
-    restored = checkpoints.restore_latest(
-        state, check=lambda record: check_same(record['config'], experiment.record, where)
-    )
-    return (state, Totals()) if restored is None else (restored.state, Totals(**restored.record['totals']))
+    def _read(self, step: int, fetch) -> dict[int, Metrics]:
+        """A step's metrics by seed, without those of replicates given up now or before."""
+        by_replicate = _unstack(fetch(), len(self._replicates))
+        metrics = {r.experiment.seed: m for r, m in zip(self._replicates, by_replicate, strict=True)}
+        for replicate in self._trained():
+            try:
+                training.check_finite(step, metrics[replicate.experiment.seed])
+            except DivergedError as error:
+                self._give_up(replicate, error)
+        return {r.experiment.seed: metrics[r.experiment.seed] for r in self._trained()}
 
+    def _give_up(self, replicate: _Replicate, error: DivergedError) -> None:
+        """Goes on without a replicate; raises where it was the last one."""
+        replicate.diverged = str(error)
+        if not self._trained():
+            _raise_divergence(self._replicates)
+        self._listener.diverged(replicate.experiment.seed, replicate.diverged)
 
-def _save(
-    checkpoints: Checkpoints,
-    model: Transformer,
-    state: TrainState,
-    totals: Totals,
-    experiment: Experiment,
-    examples: Examples,
-) -> None:
-    """Saves a state, if its loss on some examples is a number.
+    def _report(
+        self, logs, step: int, metrics: Mapping[int, Metrics], measured: Mapping | None = None
+    ) -> None:
+        to_tensorboard = step % self._experiment.run.log_every == 0
+        for replicate, log in zip(self._replicates, logs, strict=True):
+            seed = replicate.experiment.seed
+            if seed in metrics:
+                replicate.train_tokens += int(metrics[seed].tokens)
+                log.write(step, metrics[seed], (measured or {}).get(seed), to_tensorboard)
+        self._listener.stepped(step, metrics)
 
-    A step's metrics are of the parameters before its update; a good checkpoint's are good after it too.
-    """
-    loss = evaluation.mean_loss(model, state.params, examples)
-    if not np.isfinite(loss):
-        raise DivergedError(
-            f'the loss is {loss} at step {int(state.step) + 1}; the state before is not saved'
+    def _evaluate(self, states: Sequence[TrainState]) -> dict[int, Evaluation]:
+        """Grades some test examples; by seed."""
+        return {
+            replicate.experiment.seed: evaluation.evaluate(
+                self._model,
+                state.params,
+                self._experiment.task,
+                replicate.examples,
+                self._experiment.run.eval_batch_size,
+            )[0]
+            for replicate, state in zip(self._replicates, states, strict=True)
+            if replicate.diverged is None
+        }
+
+    def _restore(self, checkpoints: Checkpoints, states: list[TrainState]) -> tuple[int, list[TrainState]]:
+        """The step and states of the latest checkpoint; the states as they are where there is none."""
+        where = f'The checkpoint in {self._directory.path}'
+        restored = checkpoints.restore_latest(
+            _stack(states),
+            check=lambda record: check_same(record['config'], self._experiment.record, where),
         )
-    checkpoints.save(state, {'config': experiment.record, 'totals': totals._asdict()})
+        if restored is None:
+            return 0, states
+        self._totals = Totals(**restored.record['totals'])
+        for replicate, record in zip(self._replicates, restored.record['replicates'], strict=True):
+            replicate.train_tokens, replicate.diverged = record['train_tokens'], record['diverged']
+        states = _unstack(restored.state, len(states))
+        return int(states[0].step), states
+
+    def _save(self, checkpoints: Checkpoints, step: int, states: Sequence[TrainState]) -> None:
+        """Saves states whose loss on some examples is a number.
+
+        A step's metrics are of the parameters before its update; a good checkpoint's are good after it too.
+        """
+        for replicate, state in zip(self._replicates, states, strict=True):
+            if replicate.diverged is not None:
+                continue
+            loss = evaluation.mean_loss(self._model, state.params, replicate.examples)
+            if not np.isfinite(loss):
+                self._give_up(
+                    replicate,
+                    DivergedError(f'the loss is {loss} at step {step + 1}; the state before is not saved'),
+                )
+        record = {
+            'config': self._experiment.record,
+            'totals': self._totals._asdict(),
+            'replicates': [
+                {'train_tokens': r.train_tokens, 'diverged': r.diverged} for r in self._replicates
+            ],
+        }
+        checkpoints.save(step, _stack(states), record)
 
 
 def _finish(
-    experiment: Experiment, sources: Sources, state: TrainState, totals: Totals, directory: RunDirectory
-) -> dict[str, Any]:
-    """Grades generations on the test examples, and writes samples.txt and result.json."""
+    replicates: Sequence[_Replicate], states: Sequence[TrainState], totals: Totals
+) -> list[dict[str, Any]]:
+    """Grades generations on the test examples, and writes the files that a finished run has.
+
+    Raises:
+        DivergedError: there are replicates that are not worth it; those that are, are finished first.
+    """
     begun = time.monotonic()
-    config = experiment.run
-    examples = sources.test.read(np.arange(config.num_eval_examples))
-    model = Transformer(experiment.model)
+    results = []
+    for replicate, state in zip(replicates, states, strict=True):
+        if replicate.diverged is not None:
+            continue
+        result = replicate.directory.read_result()
+        if result is None:
+            result = _grade(replicate, state) | {
+                'seed': replicate.experiment.seed,
+                'num_replicates': len(replicates),
+                'train_steps': replicate.experiment.train.steps,
+                'train_tokens': replicate.train_tokens,
+                'wall_seconds': totals.wall_seconds + time.monotonic() - begun,
+                'train_seconds': totals.train_seconds,
+                'tokens_per_second': replicate.train_tokens / totals.train_seconds,
+                'num_params': sum(x.size for x in jax.tree.leaves(state.params)),
+            }
+            if len(replicates) > 1:
+                with Checkpoints(replicate.directory.path / 'checkpoints') as checkpoints:
+                    checkpoints.save(int(state.step), state, {'config': replicate.experiment.record})
+            replicate.directory.write_text('result.json', json.dumps(result, indent=2) + '\n')
+        results.append(result)
+    if len(results) < len(replicates):
+        _raise_divergence(replicates)
+    return results
+
+
+def _grade(replicate: _Replicate, state: TrainState) -> dict[str, Any]:
+    """Generates on the test examples, and writes samples.txt."""
+    experiment = replicate.experiment
+    count = experiment.run.num_eval_examples
+    examples = replicate.sources.test.read(np.arange(count))
     measured, generations = evaluation.evaluate(
-        model, state.params, experiment.task, examples, config.eval_batch_size
+        Transformer(experiment.model), state.params, experiment.task, examples, experiment.run.eval_batch_size
     )
-    samples = [
-        evaluation.describe(experiment.task, generations, row)
-        for row in range(min(_SAMPLES, config.num_eval_examples))
-    ]
-    directory.write_text('samples.txt', '\n\n'.join(samples) + '\n')
-    result = {
-        **measured._asdict(),
-        'num_eval_examples': config.num_eval_examples,
-        'train_steps': experiment.train.steps,
-        'train_tokens': totals.train_tokens,
-        'wall_seconds': totals.wall_seconds + time.monotonic() - begun,
-        'train_seconds': totals.train_seconds,
-        'tokens_per_second': totals.train_tokens / totals.train_seconds,
-        'num_params': sum(x.size for x in jax.tree.leaves(state.params)),
-    }
-    directory.write_text('result.json', json.dumps(result, indent=2) + '\n')
-    return result
+    samples = [evaluation.describe(experiment.task, generations, row) for row in range(min(_SAMPLES, count))]
+    replicate.directory.write_text('samples.txt', '\n\n'.join(samples) + '\n')
+    return {**measured._asdict(), 'num_eval_examples': count}
+
+
+def _raise_divergence(replicates: Sequence[_Replicate]) -> None:
+    reasons = {r.experiment.seed: r.diverged for r in replicates if r.diverged is not None}
+    if len(replicates) == 1:
+        raise DivergedError(*reasons.values())
+    raise DivergedError('\n'.join(f'seed {seed}: {reason}' for seed, reason in reasons.items()))
+
+
+def _joined(of_replicates: list) -> Any:
+    """What the train step and its batches take: the one, or all of several."""
+    return of_replicates[0] if len(of_replicates) == 1 else of_replicates
+
+
+def _stack(states: Sequence[TrainState]) -> TrainState:
+    """States of replicates as one, an axis over them before all others; of one, itself."""
+    return states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def _unstack(stacked, count: int) -> list:
+    """The other way round; of metrics too."""
+    if count == 1:
+        return [stacked]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]

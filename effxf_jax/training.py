@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -31,6 +31,8 @@ class TrainConfig:
         weight_decay: of matrices and embeddings; biases and LayerNorm are spared.
         beta1, beta2: Adam's averages.
         clip_norm: the largest global norm of a gradient.
+        num_replicates: so many runs are trained side by side as one program, each as it would be alone, with
+            seeds that count up from the configured one.
 
     Raises:
         ValueError: naming every value that is out of range.
@@ -45,11 +47,12 @@ class TrainConfig:
     beta1: float = 0.9
     beta2: float = 0.999
     clip_norm: float = 1.0
+    num_replicates: int = 1
 
     def __post_init__(self):
         problems = [
             f'{name} must be at least 1; got {getattr(self, name)}'
-            for name in ('steps', 'batch_size')
+            for name in ('steps', 'batch_size', 'num_replicates')
             if getattr(self, name) < 1
         ]
         problems += [
@@ -188,20 +191,26 @@ def token_losses(model: Transformer, params, batch: Examples, dropout_key=None) 
 
 
 def make_train_step(
-    model: Transformer, optimizer: optax.GradientTransformation, seed: int
+    model: Transformer, optimizer: optax.GradientTransformation, seed: int | Sequence[int]
 ) -> Callable[[TrainState, Examples], tuple[TrainState, Metrics]]:
     """The update, `jax.pmap`ped over devices: `(state, batch) -> (state, metrics)`.
 
     State and metrics carry a leading axis over local devices, all copies equal; so does the batch, whose
     copies differ. The sums of losses and of counted tokens are reduced separately, so that the update is
     that of the whole batch however unevenly its tokens lie. The state passed in is donated.
+
+    Args:
+        model: the Transformer.
+        optimizer: as `make_optimizer` makes it.
+        seed: of dropout. Several train as many replicates, vmapped: state, batch and metrics then carry an
+            axis over them behind that of the devices.
     """
 
     def loss_sum(params, batch, key):
         losses, counts, _ = token_losses(model, params, batch, key)
         return jnp.sum(losses), jnp.sum(counts)
 
-    def train_step(state: TrainState, batch: Examples):
+    def update(seed: jax.Array, state: TrainState, batch: Examples):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         key = jax.random.fold_in(key, jax.lax.axis_index('devices')) if model.config.dropout else None
         (loss, count), gradient = jax.value_and_grad(loss_sum, has_aux=True)(state.params, batch, key)
@@ -213,6 +222,8 @@ def make_train_step(
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
         return state, Metrics(loss / count, tokens, optax.global_norm(gradient))
 
+    seeds = jnp.asarray(seed, jnp.int32)
+    train_step = functools.partial(jax.vmap(update) if seeds.ndim else update, seeds)
     return jax.pmap(train_step, axis_name='devices', donate_argnums=0)
 
 
@@ -222,15 +233,20 @@ def to_host(replicated) -> TrainState | Metrics:
 
 
 def shard(batch: Examples) -> Examples:
-    """Lays a host's batch out over its devices: `[rows, length] -> [devices, rows / devices, length]`.
+    """Lays a host's batch out over its devices.
+
+    `[rows, length]`, with or without an axis over replicates before, becomes
+    `[devices, rows / devices, length]`, with that axis second.
 
     Raises:
         ValueError: rows that the devices cannot share evenly.
     """
-    devices, rows = jax.local_device_count(), len(batch.tokens)
+    devices = jax.local_device_count()
+    *replicates, rows, length = batch.tokens.shape
     if rows % devices:
         raise ValueError(f'a batch must be divisible by {devices} devices; got {rows} rows')
-    return Examples(*(x.reshape(devices, rows // devices, -1) for x in batch))
+    split = (*replicates, devices, rows // devices, length)
+    return Examples(*(np.moveaxis(x.reshape(split), -3, 0) for x in batch))
 
 
 def run_steps(
@@ -241,20 +257,16 @@ def run_steps(
     Yields, after dispatching each update, its number, the state after it, and a function that waits for
     its metrics. Whoever asks for metrics one step late never makes a device wait. The state is donated to
     the next update, so use it before going on.
-
-    Raises:
-        DivergedError: from the function, naming the step at which loss or gradient are not finite.
     """
     for step in range(start + 1, stop + 1):
         state, metrics = train_step(state, shard(next(batches)))
-        yield step, state, functools.partial(_fetch, step, metrics)
+        yield step, state, functools.partial(to_host, metrics)
 
 
-def _fetch(step: int, metrics: Metrics) -> Metrics:
-    metrics = to_host(metrics)
+def check_finite(step: int, metrics: Metrics) -> None:
+    """Raises DivergedError, naming the step, where loss or gradient are not finite."""
     if not (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm)):
         raise DivergedError(
             f'the loss is {metrics.loss} and the norm of its gradient {metrics.grad_norm} at step {step}; '
             'a lower learning_rate or clip_norm, or a longer warmup, may help'
         )
-    return metrics

@@ -197,6 +197,9 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
     batch_size = values['train']['batch_size']
     if batch_size and batch_size % devices:
         problems.append(f'train: batch_size must be divisible by the {devices} devices; got {batch_size}')
+    last_seed = config.seed + values['train']['num_replicates'] - 1
+    if config.seed < 2**31 <= last_seed:
+        problems.append(f'seed must be at most 2^31 - num_replicates; the last one would be {last_seed}')
     if problems:
         raise ConfigError(problems, config)
     return Experiment(seed=config.seed, record=values, **parts)

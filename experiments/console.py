@@ -1,7 +1,8 @@
 """What a run shows in a terminal, or in a log where there is none."""
 
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -62,29 +63,36 @@ class TerminalListener:
         )
         self._progress.start()
 
-    def stepped(self, step: int, metrics: Metrics) -> None:
+    def stepped(self, step: int, metrics: Mapping[int, Metrics]) -> None:
         if step == self._start + 1:  # the first step is compilation
             self._tokens, self._since = 0, time.monotonic()
             return
         now = time.monotonic()
-        self._tokens += int(metrics.tokens)
-        loss, speed = float(metrics.loss), self._tokens / max(now - self._since, 1e-9)
+        self._tokens += sum(int(m.tokens) for m in metrics.values())
+        loss = statistics.fmean(float(m.loss) for m in metrics.values())
+        speed = self._tokens / max(now - self._since, 1e-9)
         self._progress.update(self._bar, completed=step, loss=loss, tokens_per_second=speed)
         if not self._console.is_terminal and (now - self._logged > _LOG_SECONDS or step == self._steps):
             self._logged = now
             self._console.print(f'step {step:,}/{self._steps:,}  loss {loss:.4f}  {speed:,.0f} tokens/s')
 
-    def evaluated(self, step: int, measured: Evaluation) -> None:
-        self._console.print(
-            f'step {step:,}: answers {measured.answer_accuracy:.3f}, chains {measured.chain_accuracy:.3f}, '
-            f'teacher-forced {measured.teacher_forced_accuracy:.3f}, loss {measured.teacher_forced_loss:.4f}'
-        )
+    def evaluated(self, step: int, measured: Mapping[int, Evaluation]) -> None:
+        for seed, m in measured.items():
+            which = f', seed {seed}' if len(measured) > 1 else ''
+            self._console.print(
+                f'step {step:,}{which}: answers {m.answer_accuracy:.3f}, chains {m.chain_accuracy:.3f}, '
+                f'teacher-forced {m.teacher_forced_accuracy:.3f}, loss {m.teacher_forced_loss:.4f}'
+            )
 
-    def finished(self, result: Mapping[str, Any], samples: str) -> None:
+    def diverged(self, seed: int, reason: str) -> None:
+        self._console.print(f'seed {seed} is given up: {reason}')
+
+    def finished(self, results: Sequence[Mapping[str, Any]], samples: str) -> None:
         self.close()
-        table = Table(show_header=False)
+        several = len(results) > 1
+        table = Table('seed', *(str(r['seed']) for r in results), show_header=several)
         for name, (label, layout) in _RESULT_ROWS.items():
-            table.add_row(label, layout.format(result[name]))
+            table.add_row(label, *(layout.format(result[name]) for result in results))
         self._console.print(table)
         for sample in samples.split('\n\n')[:_SAMPLES_SHOWN]:
             self._console.print(sample.rstrip() + '\n', markup=False)

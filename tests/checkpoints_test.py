@@ -20,7 +20,9 @@ def state_at(step):
 def save(directory, *steps):
     with Checkpoints(directory, keep=3) as checkpoints:
         for step in steps:
-            checkpoints.save(state_at(step), {'config': {'seed': 1}, 'totals': {'wall_seconds': 0.1 * step}})
+            checkpoints.save(
+                step, state_at(step), {'config': {'seed': 1}, 'totals': {'wall_seconds': 0.1 * step}}
+            )
 
 
 def restore(directory):

@@ -9,18 +9,25 @@ import pytest
 
 from effxf_jax import datasets, tasks, text_files
 from effxf_jax.blocks import DataError, generate_block
-from effxf_jax.datasets import DataConfig
+from effxf_jax.datasets import DataConfig, Stream
 from effxf_jax.dp_chains import DpChains
 
 TASK = tasks.make('arithmetic', n=4)
 
 
-def take(count, *args, **kwargs):
-    return list(itertools.islice(datasets.train_batches(*args, **kwargs), count))
+def take(count, source, batch_size, seed, *args, **kwargs):
+    return list(
+        itertools.islice(datasets.train_batches(Stream(source, seed), batch_size, *args, **kwargs), count)
+    )
+
+
+def whole(x):
+    """Rows that were cut, with their padding."""
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, TASK.max_length - x.shape[-1])])
 
 
 def joined(batches):
-    return [np.concatenate(x) for x in zip(*batches, strict=True)]
+    return [np.concatenate([whole(part) for part in x], axis=-2) for x in zip(*batches, strict=True)]
 
 
 def assert_same(a, b):
@@ -48,21 +55,58 @@ def test_hosts_share_out_the_very_batch_of_one_host(num_examples):
     alone = take(3, source, 60, 0)
     shares = [take(3, source, 60, 0, host=host, hosts=3) for host in range(3)]
     for step in range(3):
-        assert_same(alone[step], joined([share[step] for share in shares]))
+        assert_same(joined(alone[step : step + 1]), joined([share[step] for share in shares]))
+        assert len({batch[step].tokens.shape for batch in shares}) == 1
+
+
+def test_a_batch_is_cut_behind_its_longest_row():
+    task = tasks.make('arithmetic', n=10)
+    source = datasets.generated(task, 0, 'train')
+    batches = take(40, source, 8, 0)
+    rows = source.read(np.arange(40 * 8))
+    longest = np.count_nonzero(rows.tokens, axis=1).reshape(40, 8).max(axis=1)
+    lengths = np.array([batch.tokens.shape[1] for batch in batches])
+    assert np.all(longest <= lengths)
+    assert np.all((lengths < longest + 16) | (lengths == task.max_length))
+    assert len(set(lengths)) > 1
+    for number, batch in enumerate(batches):
+        here = slice(8 * number, 8 * number + 8)
+        assert_same(batch, [x[here, : lengths[number]] for x in rows])
+
+
+@pytest.mark.parametrize('max_length', [1, 15, 17, 86, 222, 1000, 4095])
+def test_a_cut_keeps_every_row_and_there_are_at_most_sixteen(max_length):
+    cuts = [datasets.cut_length(longest, max_length) for longest in range(1, max_length + 1)]
+    assert all(cut >= longest for longest, cut in enumerate(cuts, start=1))
+    assert cuts[-1] == max_length
+    assert len(set(cuts)) <= 16
+    assert np.all(np.diff(np.unique(cuts))[:-1] >= 16)
+
+
+@pytest.mark.parametrize('num_examples', [None, 300])
+def test_streams_side_by_side_are_each_as_it_is_alone(num_examples):
+    seeds = 3, 4, 9
+    sources = [datasets.generated(TASK, seed, 'train', num_examples) for seed in seeds]
+    streams = [Stream(*pair) for pair in zip(sources, seeds, strict=True)]
+    together = joined(itertools.islice(datasets.train_batches(streams, 64, start_step=2), 9))
+    for number, (source, seed) in enumerate(zip(sources, seeds, strict=True)):
+        alone = joined(take(9, source, 64, seed, start_step=2))
+        assert_same([x[number] for x in together], alone)
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused():
     with pytest.raises(ValueError, match='divisible by 3 hosts; got 64'):
-        next(datasets.train_batches(datasets.generated(TASK, 0, 'train'), 64, 0, hosts=3))
+        next(datasets.train_batches(Stream(datasets.generated(TASK, 0, 'train'), 0), 64, hosts=3))
 
 
 def test_each_epoch_of_a_fixed_set_is_another_permutation_of_it():
-    indices = np.concatenate([datasets.batch_indices(step, 50, 3, 210) for step in range(21)])
+    fixed = datasets.generated(TASK, 0, 'train', 210)
+    indices = np.concatenate([Stream(fixed, 3).indices(step, 50) for step in range(21)])
     epochs = indices.reshape(-1, 210)
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(210))
     assert len({epoch.tobytes() for epoch in epochs}) == len(epochs)
-    other_seed = np.concatenate([datasets.batch_indices(step, 50, 4, 210) for step in range(21)])
+    other_seed = np.concatenate([Stream(fixed, 4).indices(step, 50) for step in range(21)])
     assert not np.array_equal(indices, other_seed)
 
 
@@ -75,7 +119,7 @@ def test_a_process_ends_with_a_pipeline_still_open():
     program = (
         'from effxf_jax import datasets, tasks\n'
         "source = datasets.generated(tasks.make('arithmetic', n=3), 0, 'train')\n"
-        'batches = datasets.train_batches(source, 32, 0)\n'
+        'batches = datasets.train_batches(datasets.Stream(source, 0), 32)\n'
         'next(batches)\n'
     )
     subprocess.run([sys.executable, '-c', program], check=True, timeout=60)

@@ -6,6 +6,7 @@ import pytest
 from flax import jax_utils
 
 from effxf_jax import datasets, evaluation, tasks, training
+from effxf_jax.datasets import Stream
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.evaluation import Generations
 from effxf_jax.model import ModelConfig, Transformer
@@ -19,7 +20,7 @@ def measured():
     model = Transformer(ModelConfig(TASK.vocabulary.size, TASK.max_length, 16, 2, 2, dropout=0.0))
     optimizer = training.make_optimizer(training.TrainConfig(steps=150, batch_size=32, learning_rate=1e-2))
     start = jax_utils.replicate(training.init_state(model, optimizer, 0))
-    batches = datasets.train_batches(datasets.generated(TASK, 0, 'train'), 32, 0)
+    batches = datasets.train_batches(Stream(datasets.generated(TASK, 0, 'train'), 0), 32)
     train_step = training.make_train_step(model, optimizer, 0)
     for _, state, fetch in training.run_steps(train_step, start, batches, 0, 150):
         fetch()

@@ -169,14 +169,56 @@ def test_a_loss_that_is_not_finite_is_raised_with_its_step():
     updates = training.run_steps(
         train_step, jax_utils.replicate(state), iter([make_batch()]), start=6, stop=7
     )
-    _, _, fetch = next(updates)
+    step, _, fetch = next(updates)
     with pytest.raises(training.DivergedError, match='loss is nan .* at step 7'):
-        fetch()
+        training.check_finite(step, fetch())
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
     with pytest.raises(ValueError, match='divisible by 4 devices; got 6 rows'):
         training.shard(make_batch(count=6))
+
+
+def test_padding_changes_nothing_not_even_what_is_dropped():
+    model, optimizer, state = make(dropout=0.3)
+    train_step = training.make_train_step(model, optimizer, seed=0)
+    batch = make_batch(count=64)
+    lengths = np.count_nonzero(batch.tokens, axis=1)
+    padded = Examples(*(x[np.argsort(lengths)[:16]] for x in batch))
+    longest = np.sort(lengths)[15]
+    cut = Examples(*(x[:, :longest] for x in padded))
+    assert longest < padded.tokens.shape[1]
+    after = [
+        training.to_host(train_step(jax_utils.replicate(state), training.shard(b))[1]) for b in (padded, cut)
+    ]
+    np.testing.assert_allclose(after[0].loss, after[1].loss, rtol=1e-6)
+    np.testing.assert_allclose(after[0].grad_norm, after[1].grad_norm, rtol=1e-5)
+
+
+@pytest.mark.parametrize('mechanism', ['standard', 'sparse', 'linear', 'sliding_window'])
+def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism):
+    config = TrainConfig(steps=50, batch_size=16, learning_rate=1e-3, warmup_steps=5)
+    model, optimizer, _ = make(mechanism, dropout=0.2, config=config)
+    seeds = [3, 4, 8]
+
+    def losses(seed, state, batches):
+        train_step = training.make_train_step(model, optimizer, seed)
+        updates = training.run_steps(train_step, jax_utils.replicate(state), batches, 0, 50)
+        return np.array([fetch().loss for _, _, fetch in updates])
+
+    states = [training.init_state(model, optimizer, seed) for seed in seeds]
+    batches = [[make_batch(1000 * seed + step) for step in range(50)] for seed in seeds]
+    together = losses(
+        seeds,
+        jax.tree.map(lambda *leaves: np.stack(leaves), *states),
+        (Examples(*map(np.stack, zip(*of_step, strict=True))) for of_step in zip(*batches, strict=True)),
+    )
+    assert together.shape == (50, 3)
+    for number, seed in enumerate(seeds):
+        np.testing.assert_allclose(
+            together[:, number], losses(seed, states[number], iter(batches[number])), rtol=1e-4
+        )
+    assert len(np.unique(together[0])) == 3
 
 
 def test_state_survives_the_way_to_the_devices_and_back():

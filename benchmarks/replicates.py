@@ -1,0 +1,74 @@
+"""Many small models at once: replicates trained as one program against the same runs one after another.
+
+    python -m benchmarks.replicates [--out=DIR]
+
+The laptop preset of arithmetic (batches of 32, at most 26 tokens) at widths that a sweep spends its time on.
+Both sides train on batches from the pipeline, as a run does.
+"""
+
+import jax
+import numpy as np
+from absl import app
+from flax import jax_utils
+
+from benchmarks import measure
+from effxf_jax import datasets, training
+from effxf_jax.datasets import Stream
+from effxf_jax.model import Transformer
+from experiments import arith, configs
+
+_WIDTHS = (16, 32)
+_REPLICATES = (1, 2, 4, 8, 16)
+_STEPS = 50
+
+
+def steps_of(dim: int, num_replicates: int):
+    """A call that makes some updates of as many replicates, and waits for their losses."""
+    config = arith.get_config(f'dim={dim},num_replicates={num_replicates}')
+    experiment = configs.make_experiment(config, jax.device_count())
+    replicates = experiment.replicates()
+    model = Transformer(experiment.model)
+    optimizer = training.make_optimizer(experiment.train)
+    streams = [Stream(r.open_data().train, r.seed) for r in replicates]
+    states = [training.init_state(model, optimizer, r.seed) for r in replicates]
+    seeds = [r.seed for r in replicates]
+    if num_replicates == 1:
+        (streams,), (state,), (seeds,) = streams, states, seeds
+    else:
+        state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+    train_step = training.make_train_step(model, optimizer, seeds)
+    batches = datasets.train_batches(streams, experiment.train.batch_size)
+    held = [jax_utils.replicate(state)]
+
+    def steps():
+        late = None
+        for _, state, fetch in training.run_steps(train_step, held.pop(), batches, 0, _STEPS):
+            held[:] = [state]
+            if late:
+                late()
+            late = fetch
+        return late()
+
+    return steps
+
+
+def main(argv):
+    del argv
+    rows = []
+    for dim in _WIDTHS:
+        seconds = measure.in_turn({r: steps_of(dim, r) for r in _REPLICATES})
+        rows += [
+            {
+                'dim': dim,
+                'replicates': r,
+                'ms a step of all': seconds[r] / _STEPS * 1e3,
+                'ms a step of each': seconds[r] / _STEPS / r * 1e3,
+                'one after another / together': r * seconds[1] / seconds[r],
+            }
+            for r in _REPLICATES
+        ]
+    measure.report('replicates', rows)
+
+
+if __name__ == '__main__':
+    app.run(main)
