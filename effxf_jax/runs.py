@@ -368,14 +368,16 @@ class _Training:
                     replicate,
                     DivergedError(f'the loss is {loss} at step {step + 1}; the state before is not saved'),
                 )
-        record = {
-            'config': self._experiment.record,
-            'totals': self._totals._asdict(),
-            'replicates': [
-                {'train_tokens': r.train_tokens, 'diverged': r.diverged} for r in self._replicates
-            ],
-        }
-        checkpoints.save(step, _stack(states), record)
+        checkpoints.save(step, _stack(states), _record(self._experiment, self._totals, self._replicates))
+
+
+def _record(experiment: Experiment, totals: Totals, replicates: Sequence[_Replicate]) -> dict[str, Any]:
+    """What is saved beside the states."""
+    return {
+        'config': experiment.record,
+        'totals': totals._asdict(),
+        'replicates': [{'train_tokens': r.train_tokens, 'diverged': r.diverged} for r in replicates],
+    }
 
 
 def _finish(
@@ -405,7 +407,8 @@ def _finish(
             }
             if len(replicates) > 1:
                 with Checkpoints(replicate.directory.path / 'checkpoints') as checkpoints:
-                    checkpoints.save(int(state.step), state, {'config': replicate.experiment.record})
+                    record = _record(replicate.experiment, totals, [replicate])
+                    checkpoints.save(int(state.step), state, record)
             replicate.directory.write_text('result.json', json.dumps(result, indent=2) + '\n')
         results.append(result)
     if len(results) < len(replicates):

@@ -147,13 +147,13 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 def init_state(model: Transformer, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first update, on one device."""
+    return _init(model, optimizer, jnp.int32(seed))
 
-    @jax.jit
-    def init(key):
-        params = model.init(key, jnp.zeros((1, 1), jnp.int32))['params']
-        return TrainState(jnp.int32(0), params, optimizer.init(params))
 
-    return init(jax.random.key(seed))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(model: Transformer, optimizer: optax.GradientTransformation, seed: jax.Array) -> TrainState:
+    params = model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))['params']
+    return TrainState(jnp.int32(0), params, optimizer.init(params))
 
 
 class TokenLosses(NamedTuple):
