@@ -2,8 +2,9 @@
 
     python -m benchmarks.training [--out=DIR]
 
-Three layers, four heads, dropout 0.1, AdamW, gradient clipping; a batch of the arithmetic task. PyTorch runs
-standard attention, whatever ours runs.
+Three layers, four heads, dropout 0.1, AdamW, gradient clipping; a batch of the arithmetic task, once at the
+task's longest length and once cut behind its longest row, as a run's batches are. PyTorch runs standard
+attention, whatever ours runs.
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ from flax import jax_utils
 
 from benchmarks import measure, peers
 from effxf_jax import tasks, training
+from effxf_jax.datasets import cut_length
 from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
 
 # Width, operators of the arithmetic task (their longest chains take 86 and 222 tokens), batch size.
@@ -40,6 +43,12 @@ def ours(config: ModelConfig, batch):
     return step
 
 
+def peer(config: ModelConfig, batch):
+    """The same of PyTorch."""
+    tokens, counts = torch.from_numpy(batch.tokens).long(), torch.from_numpy(produced(batch))
+    return peers.train_step(peers.PeerTransformer(config), tokens, counts)
+
+
 def main(argv):
     del argv
     torch.set_num_threads(measure.machine()['cores'])
@@ -48,21 +57,24 @@ def main(argv):
         task = tasks.make('arithmetic', n=n)
         batch = task.encode(task.sample(np.random.default_rng(0), batch_size))
         config = ModelConfig(task.vocabulary.size, task.max_length, dim, num_heads=4, num_layers=3)
-        tokens, counts = torch.from_numpy(batch.tokens).long(), torch.from_numpy(produced(batch))
-        calls = {'PyTorch': peers.train_step(peers.PeerTransformer(config), tokens, counts)}
+        length = cut_length(np.count_nonzero(batch.tokens, axis=1).max(), task.max_length)
+        cut = Examples(*(x[:, :length] for x in batch))
+        calls = {('PyTorch', task.max_length): peer(config, batch), ('PyTorch', length): peer(config, cut)}
         for mechanism in _MECHANISMS:
-            calls[mechanism] = ours(dataclasses.replace(config, mechanism=mechanism), batch)
+            own = dataclasses.replace(config, mechanism=mechanism)
+            calls |= {(mechanism, task.max_length): ours(own, batch), (mechanism, length): ours(own, cut)}
         seconds = measure.in_turn(calls)
         rows += [
             {
                 'dim': dim,
-                'length': task.max_length,
                 'batch': batch_size,
-                'mechanism': name,
+                'mechanism': mechanism,
+                'length': at,
                 'ms': value * 1e3,
-                'PyTorch / ours': seconds['PyTorch'] / value,
+                'PyTorch, whole / ours': seconds['PyTorch', task.max_length] / value,
+                'PyTorch, same length / ours': seconds['PyTorch', at] / value,
             }
-            for name, value in seconds.items()
+            for (mechanism, at), value in seconds.items()
         ]
     measure.report('training', rows)
 

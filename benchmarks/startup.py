@@ -1,0 +1,66 @@
+"""From the command to the end of the first training step, again and again.
+
+    python -m benchmarks.startup [--config=experiments/arith.py] [--out=DIR]
+
+The first run finds no compiled programs, the others those of the first. Each is killed once its first step is
+in metrics.jsonl.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+from benchmarks import measure
+
+_CONFIG = flags.DEFINE_string('config', 'experiments/arith.py', 'What to start.')
+_STARTS = 4
+_PATIENCE = 300.0
+
+
+def seconds_to_first_step(workdir: Path, cache: Path) -> float:
+    """Starts a run, and kills it after its first step.
+
+    Raises:
+        RuntimeError: it ended before, or took too long.
+    """
+    command = [sys.executable, '-m', 'experiments.main', f'--config={_CONFIG.value}', f'--workdir={workdir}']
+    metrics = workdir / 'metrics.jsonl'
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, 'XDG_CACHE_HOME': str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not (metrics.exists() and metrics.stat().st_size):
+            if process.poll() is not None:
+                raise RuntimeError(f'the run ended before its first step:\n{process.stderr.read()[-2000:]}')
+            if time.perf_counter() - begun > _PATIENCE:
+                raise RuntimeError(f'no first step within {_PATIENCE:.0f} s')
+            time.sleep(0.02)
+        return time.perf_counter() - begun
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def main(argv):
+    del argv
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary)
+        rows = [
+            {'start': start + 1, 'seconds': seconds_to_first_step(path / str(start), path / 'cache')}
+            for start in range(_STARTS)
+        ]
+    measure.report('startup', rows)
+
+
+if __name__ == '__main__':
+    app.run(main)
