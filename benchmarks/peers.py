@@ -87,18 +87,15 @@ class PeerBlock(nn.Module):
         return x + self.dropout(self.contract(hidden))
 
 
-def train_step(model: PeerTransformer, tokens, counts):
-    """A function that makes one AdamW update on a batch, and waits for its loss.
+def train_step(model: PeerTransformer):
+    """A function that makes one AdamW update of a model in training mode, and waits for its loss.
 
-    Args:
-        model: in training mode.
-        tokens: int64 `[batch, length]`.
-        counts: bool `[batch, length]`, the tokens that the loss counts.
+    It takes tokens, int64 `[batch, length]`, and which of them the loss counts, float32 likewise.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
-    weights = counts[:, 1:].reshape(-1).float()
 
-    def step() -> float:
+    def step(tokens, counts) -> float:
+        weights = counts[:, 1:].reshape(-1)
         logits = model(tokens[:, :-1])
         losses = functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1), reduction='none'

@@ -2,7 +2,7 @@
 
     python -m benchmarks.pipeline [--config=experiments/arith.py]
 
-Times the same training steps twice, on batches from the pipeline and on one batch held in memory.
+Times the same training steps twice, on batches from the pipeline and on some held in memory.
 """
 
 import statistics
@@ -31,7 +31,7 @@ def main(argv):
     train_step = training.make_train_step(model, optimizer, experiment.seed)
     stream = Stream(experiment.open_data().train, experiment.seed)
     pipeline = datasets.train_batches(stream, experiment.train.batch_size)
-    held = cycle([next(pipeline)])
+    held = cycle(list(islice(pipeline, 32)))
     states = [jax_utils.replicate(training.init_state(model, optimizer, experiment.seed))]
 
     def seconds_per_step(batches):

@@ -1,9 +1,9 @@
-"""From the command to the end of the first training step, again and again.
+"""From the command to the first step in metrics.jsonl, again and again.
 
     python -m benchmarks.startup [--config=experiments/arith.py] [--out=DIR]
 
-The first run finds no compiled programs, the others those of the first. Each is killed once its first step is
-in metrics.jsonl.
+A step is reported when the next one has been started. The first run finds no compiled programs, the others
+those of the first. Each is then killed.
 """
 
 import os
@@ -31,24 +31,26 @@ def seconds_to_first_step(workdir: Path, cache: Path) -> float:
     command = [sys.executable, '-m', 'experiments.main', f'--config={_CONFIG.value}', f'--workdir={workdir}']
     metrics = workdir / 'metrics.jsonl'
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, 'XDG_CACHE_HOME': str(cache)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with tempfile.TemporaryFile('w+') as said:
+        process = subprocess.Popen(
+            command, env={**os.environ, 'XDG_CACHE_HOME': str(cache)}, stdout=said, stderr=said
+        )
+        return _wait(process, metrics, begun, said)
+
+
+def _wait(process: subprocess.Popen, metrics: Path, begun: float, said) -> float:
     try:
         while not (metrics.exists() and metrics.stat().st_size):
             if process.poll() is not None:
-                raise RuntimeError(f'the run ended before its first step:\n{process.stderr.read()[-2000:]}')
+                said.seek(0)
+                raise RuntimeError(f'the run ended before its first step:\n{said.read()[-2000:]}')
             if time.perf_counter() - begun > _PATIENCE:
                 raise RuntimeError(f'no first step within {_PATIENCE:.0f} s')
             time.sleep(0.02)
         return time.perf_counter() - begun
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def main(argv):

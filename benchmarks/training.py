@@ -1,13 +1,15 @@
-"""A training step of every mechanism against eager PyTorch's, on the same batch.
+"""A training step of every mechanism against eager PyTorch's, on the same batches.
 
     python -m benchmarks.training [--out=DIR]
 
-Three layers, four heads, dropout 0.1, AdamW, gradient clipping; a batch of the arithmetic task, once at the
-task's longest length and once cut behind its longest row, as a run's batches are. PyTorch runs standard
-attention, whatever ours runs.
+Three layers, four heads, dropout 0.1, AdamW, gradient clipping; the first batches of an arithmetic task, once
+with the padding to the task's longest length, once cut behind their longest rows as a run's are. PyTorch runs
+standard attention, whatever ours runs.
 """
 
 import dataclasses
+import itertools
+import statistics
 
 import numpy as np
 import torch
@@ -15,38 +17,45 @@ from absl import app
 from flax import jax_utils
 
 from benchmarks import measure, peers
-from effxf_jax import tasks, training
-from effxf_jax.datasets import cut_length
+from effxf_jax import datasets, tasks, training
+from effxf_jax.datasets import Stream
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
 
 # Width, operators of the arithmetic task (their longest chains take 86 and 222 tokens), batch size.
 _CASES = ((64, 6, 64), (128, 10, 32))
+_BATCHES = 8
 _MECHANISMS = ('standard', 'sparse', 'sliding_window', 'linear', 'linear+linear+standard')
 
 
-def ours(config: ModelConfig, batch):
-    """A call that makes an update and waits for its loss."""
+def ours(config: ModelConfig, batches: list[Examples]):
+    """A call that makes an update on each batch, and waits for its loss."""
     model = Transformer(config)
-    train = training.TrainConfig(steps=10**6, batch_size=len(batch.tokens), learning_rate=1e-4)
+    train = training.TrainConfig(steps=10**6, batch_size=len(batches[0].tokens), learning_rate=1e-4)
     optimizer = training.make_optimizer(train)
     train_step = training.make_train_step(model, optimizer, seed=0)
     states = [jax_utils.replicate(training.init_state(model, optimizer, seed=0))]
-    batch = training.shard(batch)
 
-    def step() -> float:
-        state, metrics = train_step(states.pop(), batch)
-        states.append(state)
-        return float(training.to_host(metrics).loss)
+    def steps() -> None:
+        for batch in batches:
+            state, metrics = train_step(states.pop(), training.shard(batch))
+            states.append(state)
+            float(training.to_host(metrics).loss)
 
-    return step
+    return steps
 
 
-def peer(config: ModelConfig, batch):
-    """The same of PyTorch."""
-    tokens, counts = torch.from_numpy(batch.tokens).long(), torch.from_numpy(produced(batch))
-    return peers.train_step(peers.PeerTransformer(config), tokens, counts)
+def pytorch(config: ModelConfig, batches: list[Examples]):
+    """The same of PyTorch's Transformer."""
+    step = peers.train_step(peers.PeerTransformer(config))
+    pairs = [(torch.from_numpy(b.tokens).long(), torch.from_numpy(produced(b)).float()) for b in batches]
+
+    def steps() -> None:
+        for tokens, counts in pairs:
+            step(tokens, counts)
+
+    return steps
 
 
 def main(argv):
@@ -55,26 +64,30 @@ def main(argv):
     rows = []
     for dim, n, batch_size in _CASES:
         task = tasks.make('arithmetic', n=n)
-        batch = task.encode(task.sample(np.random.default_rng(0), batch_size))
+        source = datasets.generated(task, 0, 'train')
+        cut = datasets.train_batches(Stream(source, 0), batch_size)
+        batches = {
+            'whole': [source.read(k * batch_size + np.arange(batch_size)) for k in range(_BATCHES)],
+            'cut': list(itertools.islice(cut, _BATCHES)),
+        }
         config = ModelConfig(task.vocabulary.size, task.max_length, dim, num_heads=4, num_layers=3)
-        length = cut_length(np.count_nonzero(batch.tokens, axis=1).max(), task.max_length)
-        cut = Examples(*(x[:, :length] for x in batch))
-        calls = {('PyTorch', task.max_length): peer(config, batch), ('PyTorch', length): peer(config, cut)}
+        calls = {('PyTorch', kind): pytorch(config, batches[kind]) for kind in batches}
         for mechanism in _MECHANISMS:
             own = dataclasses.replace(config, mechanism=mechanism)
-            calls |= {(mechanism, task.max_length): ours(own, batch), (mechanism, length): ours(own, cut)}
+            calls |= {(mechanism, kind): ours(own, batches[kind]) for kind in batches}
         seconds = measure.in_turn(calls)
         rows += [
             {
                 'dim': dim,
                 'batch': batch_size,
                 'mechanism': mechanism,
-                'length': at,
-                'ms': value * 1e3,
-                'PyTorch, whole / ours': seconds['PyTorch', task.max_length] / value,
-                'PyTorch, same length / ours': seconds['PyTorch', at] / value,
+                'batches': kind,
+                'length': statistics.fmean(b.tokens.shape[1] for b in batches[kind]),
+                'ms a step': value / _BATCHES * 1e3,
+                'PyTorch, whole / ours': seconds['PyTorch', 'whole'] / value,
+                'PyTorch, the same / ours': seconds['PyTorch', kind] / value,
             }
-            for (mechanism, at), value in seconds.items()
+            for (mechanism, kind), value in seconds.items()
         ]
     measure.report('training', rows)
 

@@ -51,7 +51,9 @@ class Checkpoints:
         self._manager.close()
 
     def save(self, step: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Saves a state of numpy arrays under a step, in the background."""
+        """Saves a state of numpy arrays under a step, in the background; what is there already stays."""
+        if step in self._manager.all_steps():
+            return
         record = {**record, 'checksum': _checksum(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
         self._manager.save(step, args=args, force=True)

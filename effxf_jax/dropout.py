@@ -35,7 +35,7 @@ def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
 
     The bits of a number depend on its row, the first index, and on its place within the row, so that rows
     with less padding have the same masks. Rows begin multiples of 2^32 divided by the golden ratio apart,
-    which keeps them from meeting while there are fewer than 2^32 / 3 numbers in all.
+    which keeps them from meeting while there are fewer than 2^32 / 3 numbers in all, in at most 75,000 rows.
 
     Two words of the key enter before and after the first half of the mixing function lowbias32 (Wellons 2018,
     "Prospecting for Hash Functions"), so that masks of different keys are not shifts of one another.

@@ -155,10 +155,17 @@ class _Replicate:
         diverged: why it has been given up; None while it has not.
     """
 
-    def __init__(self, experiment: Experiment, directory: RunDirectory):
-        """Opens its data; writes nothing."""
+    def __init__(self, experiment: Experiment, directory: RunDirectory, together: Experiment):
+        """Opens its data; writes nothing.
+
+        Args:
+            experiment: its own.
+            directory: that of all.
+            together: what all of them are.
+        """
         self.experiment = experiment
-        self.directory = directory
+        alone = together.train.num_replicates == 1
+        self.directory = directory if alone else _own(directory, experiment.seed)
         self.sources = experiment.open_data()
         self.examples = self.sources.test.read(np.arange(experiment.run.num_progress_examples))
         self.train_tokens = 0
@@ -182,35 +189,53 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list
         DataError: the data are not there; nothing is written then.
         InUseError: another process is running in the directory.
         DivergedError: the loss is no longer finite; the last good checkpoint stays. Of several replicates,
-            this is raised when the others are done, or when there are none.
+            this is raised when the others are done, or when there are none; one that diverged keeps its log.
         Interrupted: after SIGTERM or SIGINT, with the state saved if training had begun.
         OSError: the directory cannot be written.
     """
     directory = RunDirectory(workdir, writes=jax.process_index() == 0)
     directory.check(experiment.record)
     done = directory.read_result()
-    if done is None:
-        replicates = [_Replicate(e, _directory_of(e, experiment, directory)) for e in experiment.replicates()]
+    if done is not None:
+        results, diverged = done.get('replicates', [done]), {}
+    else:
+        replicates = [_Replicate(alone, directory, experiment) for alone in experiment.replicates()]
+        several = len(replicates) > 1
+        for replicate in replicates:
+            replicate.directory.check(replicate.experiment.record)
         directory.claim(experiment.record)
-        with directory.lock(), Termination() as termination:
-            for replicate in replicates:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(directory.lock())
+            for replicate in replicates if several else []:
                 replicate.directory.claim(replicate.experiment.record)
+                stack.enter_context(replicate.directory.lock())
+            termination = stack.enter_context(Termination())
             states, totals = _Training(experiment, replicates, directory, listener, termination).run()
             results = _finish(replicates, states, totals)
-        if len(replicates) > 1:
-            directory.write_text('result.json', json.dumps({'replicates': results}, indent=2) + '\n')
-    else:
-        results = done.get('replicates', [done])
-    first = _directory_of(experiment.replicates()[0], experiment, directory)
+            diverged = _diverged(replicates)
+            if several and not diverged:
+                text = json.dumps({'replicates': results}, indent=2)
+                directory.write_text('result.json', text + '\n')
+    first = directory if experiment.train.num_replicates == 1 else _own(directory, results[0]['seed'])
     samples_path = first.path / 'samples.txt'
     listener.finished(results, samples_path.read_text() if samples_path.exists() else '')
+    if diverged:
+        raise _divergence(diverged)
     return results
 
 
-def _directory_of(replicate: Experiment, experiment: Experiment, directory: RunDirectory) -> RunDirectory:
-    if experiment.train.num_replicates == 1:
-        return directory
-    return RunDirectory(directory.path / f'seed-{replicate.seed}', directory.writes)
+def _own(directory: RunDirectory, seed: int) -> RunDirectory:
+    """The directory of one of several replicates."""
+    return RunDirectory(directory.path / f'seed-{seed}', directory.writes)
+
+
+def _diverged(replicates: Sequence[_Replicate]) -> dict[int, str]:
+    """Why replicates have been given up, by seed."""
+    return {r.experiment.seed: r.diverged for r in replicates if r.diverged is not None}
+
+
+def _divergence(reasons: Mapping[int, str]) -> DivergedError:
+    return DivergedError('\n'.join(f'seed {seed}: {reason}' for seed, reason in reasons.items()))
 
 
 class _Training:
@@ -310,8 +335,10 @@ class _Training:
     def _give_up(self, replicate: _Replicate, error: DivergedError) -> None:
         """Goes on without a replicate; raises where it was the last one."""
         replicate.diverged = str(error)
+        if len(self._replicates) == 1:
+            raise error
         if not self._trained():
-            _raise_divergence(self._replicates)
+            raise _divergence(_diverged(self._replicates)) from error
         self._listener.diverged(replicate.experiment.seed, replicate.diverged)
 
     def _report(
@@ -355,7 +382,7 @@ class _Training:
         return int(states[0].step), states
 
     def _save(self, checkpoints: Checkpoints, step: int, states: Sequence[TrainState]) -> None:
-        """Saves states whose loss on some examples is a number.
+        """Saves the states, unless none is left whose loss on some examples is a number.
 
         A step's metrics are of the parameters before its update; a good checkpoint's are good after it too.
         """
@@ -366,7 +393,7 @@ class _Training:
             if not np.isfinite(loss):
                 self._give_up(
                     replicate,
-                    DivergedError(f'the loss is {loss} at step {step + 1}; the state before is not saved'),
+                    DivergedError(f'the loss is {loss} at step {step + 1}, after a state that is not saved'),
                 )
         checkpoints.save(step, _stack(states), _record(self._experiment, self._totals, self._replicates))
 
@@ -383,11 +410,7 @@ def _record(experiment: Experiment, totals: Totals, replicates: Sequence[_Replic
 def _finish(
     replicates: Sequence[_Replicate], states: Sequence[TrainState], totals: Totals
 ) -> list[dict[str, Any]]:
-    """Grades generations on the test examples, and writes the files that a finished run has.
-
-    Raises:
-        DivergedError: there are replicates that are not worth it; those that are, are finished first.
-    """
+    """Grades generations of those that have not diverged, and writes the files that a finished run has."""
     begun = time.monotonic()
     results = []
     for replicate, state in zip(replicates, states, strict=True):
@@ -411,8 +434,6 @@ def _finish(
                     checkpoints.save(int(state.step), state, record)
             replicate.directory.write_text('result.json', json.dumps(result, indent=2) + '\n')
         results.append(result)
-    if len(results) < len(replicates):
-        _raise_divergence(replicates)
     return results
 
 
@@ -427,13 +448,6 @@ def _grade(replicate: _Replicate, state: TrainState) -> dict[str, Any]:
     samples = [evaluation.describe(experiment.task, generations, row) for row in range(min(_SAMPLES, count))]
     replicate.directory.write_text('samples.txt', '\n\n'.join(samples) + '\n')
     return {**measured._asdict(), 'num_eval_examples': count}
-
-
-def _raise_divergence(replicates: Sequence[_Replicate]) -> None:
-    reasons = {r.experiment.seed: r.diverged for r in replicates if r.diverged is not None}
-    if len(replicates) == 1:
-        raise DivergedError(*reasons.values())
-    raise DivergedError('\n'.join(f'seed {seed}: {reason}' for seed, reason in reasons.items()))
 
 
 def _joined(of_replicates: list) -> Any:

@@ -147,7 +147,7 @@ def make_task(config: ConfigDict) -> Task:
     Raises:
         ConfigError: naming every value that is out of range.
     """
-    in_range = 0 <= config.seed < 2**31
+    in_range = config.seed is not None and 0 <= config.seed < 2**31
     problems = [] if in_range else [f'seed must be from 0 to 2^31 - 1; got {config.seed}']
     try:
         task = tasks.make(**config.task.to_dict())
@@ -197,8 +197,8 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
     batch_size = values['train']['batch_size']
     if batch_size and batch_size % devices:
         problems.append(f'train: batch_size must be divisible by the {devices} devices; got {batch_size}')
-    last_seed = config.seed + values['train']['num_replicates'] - 1
-    if config.seed < 2**31 <= last_seed:
+    last_seed = (config.seed or 0) + (values['train']['num_replicates'] or 1) - 1
+    if (config.seed or 0) < 2**31 <= last_seed:
         problems.append(f'seed must be at most 2^31 - num_replicates; the last one would be {last_seed}')
     if problems:
         raise ConfigError(problems, config)

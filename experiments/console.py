@@ -33,8 +33,9 @@ _RESULT_ROWS = {
 class TerminalListener:
     """A `runs.Listener`: a progress bar, a line for each evaluation, a table and samples at the end."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int, num_replicates: int = 1):
         self._steps = steps
+        self._several = num_replicates > 1
         self._console = Console(highlight=False)
         self._progress = Progress(
             TextColumn('training'),
@@ -78,7 +79,7 @@ class TerminalListener:
 
     def evaluated(self, step: int, measured: Mapping[int, Evaluation]) -> None:
         for seed, m in measured.items():
-            which = f', seed {seed}' if len(measured) > 1 else ''
+            which = f', seed {seed}' if self._several else ''
             self._console.print(
                 f'step {step:,}{which}: answers {m.answer_accuracy:.3f}, chains {m.chain_accuracy:.3f}, '
                 f'teacher-forced {m.teacher_forced_accuracy:.3f}, loss {m.teacher_forced_loss:.4f}'
@@ -89,10 +90,25 @@ class TerminalListener:
 
     def finished(self, results: Sequence[Mapping[str, Any]], samples: str) -> None:
         self.close()
-        several = len(results) > 1
-        table = Table('seed', *(str(r['seed']) for r in results), show_header=several)
-        for name, (label, layout) in _RESULT_ROWS.items():
-            table.add_row(label, *(layout.format(result[name]) for result in results))
-        self._console.print(table)
+        if self._several:
+            self._console.print(_table_of_seeds(results))
+        else:
+            table = Table(show_header=False)
+            for name, (label, layout) in _RESULT_ROWS.items():
+                table.add_row(label, layout.format(results[0][name]))
+            self._console.print(table)
         for sample in samples.split('\n\n')[:_SAMPLES_SHOWN]:
             self._console.print(sample.rstrip() + '\n', markup=False)
+
+
+def _table_of_seeds(results: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each seed, of what differs between them; below, what they share."""
+    own = ('answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss')
+    labels = [_RESULT_ROWS[name][0].partition(',')[0] for name in own]
+    shared = ('num_eval_examples', 'num_params', 'train_steps', 'wall_seconds')
+    written = {name: _RESULT_ROWS[name][1].format(results[-1][name]) for name in shared}
+    caption = '; '.join(f'{_RESULT_ROWS[name][0]} {text}' for name, text in written.items())
+    table = Table('seed', *labels, caption=caption)
+    for result in results:
+        table.add_row(str(result['seed']), *(_RESULT_ROWS[name][1].format(result[name]) for name in own))
+    return table

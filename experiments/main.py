@@ -48,7 +48,7 @@ def main(argv):
         f'{config}\nworkdir: {workdir}\ndevices: {jax.device_count()} x {jax.devices()[0].device_kind}',
         flush=True,
     )
-    listener = console.TerminalListener(experiment.train.steps)
+    listener = console.TerminalListener(experiment.train.steps, experiment.train.num_replicates)
     try:
         runs.run(experiment, workdir, listener)
     except (MismatchError, InUseError, DataError) as error:
