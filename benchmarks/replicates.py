@@ -7,7 +7,6 @@ Both sides train on batches from the pipeline, as a run does.
 """
 
 import jax
-import numpy as np
 from absl import app
 from flax import jax_utils
 
@@ -33,12 +32,10 @@ def steps_of(dim: int, num_replicates: int):
     states = [training.init_state(model, optimizer, r.seed) for r in replicates]
     seeds = [r.seed for r in replicates]
     if num_replicates == 1:
-        (streams,), (state,), (seeds,) = streams, states, seeds
-    else:
-        state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+        (streams,), (seeds,) = streams, seeds
     train_step = training.make_train_step(model, optimizer, seeds)
     batches = datasets.train_batches(streams, experiment.train.batch_size)
-    held = [jax_utils.replicate(state)]
+    held = [jax_utils.replicate(training.stack(states))]
 
     def steps():
         late = None

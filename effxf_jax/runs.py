@@ -5,7 +5,6 @@ holds one for each of them, which in the end is as it would be had the run been 
 """
 
 import contextlib
-import dataclasses
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -17,99 +16,16 @@ import numpy as np
 from flax import jax_utils
 
 from effxf_jax import datasets, evaluation, training
-from effxf_jax.blocks import DataError
 from effxf_jax.checkpoints import Checkpoints
-from effxf_jax.datasets import DataConfig, Sources, Stream
+from effxf_jax.datasets import Stream
 from effxf_jax.evaluation import Evaluation
-from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.experiment import Experiment
+from effxf_jax.model import Transformer
 from effxf_jax.run_directory import MetricsLog, RunDirectory, check_same
-from effxf_jax.tasks import Task
 from effxf_jax.termination import Interrupted, Termination
-from effxf_jax.training import DivergedError, Metrics, TrainConfig, TrainState
+from effxf_jax.training import DivergedError, Metrics, TrainState
 
 _SAMPLES = 12
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """What happens around training.
-
-    Attributes:
-        num_eval_examples: test examples generated and graded at the end.
-        num_progress_examples: of these, how many are also graded while training.
-        eval_every: steps between these gradings.
-        eval_batch_size: test examples decoded at a time.
-        checkpoint_every: steps between checkpoints.
-        checkpoints_kept: how many of the latest checkpoints stay.
-        log_every: steps between points for TensorBoard; metrics.jsonl has every step.
-
-    Raises:
-        ValueError: naming every value below 1.
-    """
-
-    num_eval_examples: int
-    num_progress_examples: int
-    eval_every: int
-    eval_batch_size: int
-    checkpoint_every: int
-    checkpoints_kept: int
-    log_every: int
-
-    def __post_init__(self):
-        problems = [
-            f'{field.name} must be at least 1; got {getattr(self, field.name)}'
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) < 1
-        ]
-        if problems:
-            raise ValueError('\n'.join(problems))
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Everything that a run's outcome depends on.
-
-    Attributes:
-        seed: of parameters, dropout and data; the first one, of replicates.
-        task, model, data, train, run: the parts.
-        record: all of it as nested plain values: what config.json holds, and what a directory must agree
-            with to be gone on with.
-    """
-
-    seed: int
-    task: Task
-    model: ModelConfig
-    data: DataConfig
-    train: TrainConfig
-    run: RunConfig
-    record: Mapping[str, Any]
-
-    def replicates(self) -> list['Experiment']:
-        """The runs to be trained side by side, one for each seed; of one, itself."""
-        count = self.train.num_replicates
-        if count == 1:
-            return [self]
-        train = dataclasses.replace(self.train, num_replicates=1)
-        train_record = {**self.record['train'], 'num_replicates': 1}
-        return [
-            dataclasses.replace(
-                self, seed=seed, train=train, record={**self.record, 'seed': seed, 'train': train_record}
-            )
-            for seed in range(self.seed, self.seed + count)
-        ]
-
-    def open_data(self) -> Sources:
-        """The examples to train and to test on.
-
-        Raises:
-            DataError: they are not there, or too few.
-            OSError: they cannot be read.
-        """
-        sources = datasets.open_sources(self.data, self.task, self.seed)
-        most, asked = sources.test.num_examples, self.run.num_eval_examples
-        if most is not None and asked > most:
-            raise DataError(f'num_eval_examples must be at most {most:,}, the test examples; got {asked:,}')
-        return sources
 
 
 class Listener(Protocol):
@@ -274,7 +190,7 @@ class _Training:
             logs = [stack.enter_context(MetricsLog(r.directory, start)) for r in self._replicates]
             updates = training.run_steps(
                 training.make_train_step(self._model, optimizer, _joined(seeds)),
-                jax_utils.replicate(_stack(states)),
+                jax_utils.replicate(training.stack(states)),
                 datasets.train_batches(
                     _joined([Stream(r.sources.train, r.experiment.seed) for r in self._replicates]),
                     train.batch_size,
@@ -301,7 +217,7 @@ class _Training:
 
                 # Divergence is known before a state is measured or saved.
                 metrics, unread = self._read(step, fetch), None
-                states = _unstack(training.to_host(replicated), len(seeds))
+                states = training.unstack(training.to_host(replicated), len(seeds))
                 train_seconds = self._totals.train_seconds + time.monotonic() - resumed
                 measured = {}
                 if evaluates:
@@ -323,7 +239,7 @@ class _Training:
 
     def _read(self, step: int, fetch) -> dict[int, Metrics]:
         """A step's metrics by seed, without those of replicates given up now or before."""
-        by_replicate = _unstack(fetch(), len(self._replicates))
+        by_replicate = training.unstack(fetch(), len(self._replicates))
         metrics = {r.experiment.seed: m for r, m in zip(self._replicates, by_replicate, strict=True)}
         for replicate in self._trained():
             try:
@@ -370,7 +286,7 @@ class _Training:
         """The step and states of the latest checkpoint; the states as they are where there is none."""
         where = f'The checkpoint in {self._directory.path}'
         restored = checkpoints.restore_latest(
-            _stack(states),
+            training.stack(states),
             check=lambda record: check_same(record['config'], self._experiment.record, where),
         )
         if restored is None:
@@ -378,7 +294,7 @@ class _Training:
         self._totals = Totals(**restored.record['totals'])
         for replicate, record in zip(self._replicates, restored.record['replicates'], strict=True):
             replicate.train_tokens, replicate.diverged = record['train_tokens'], record['diverged']
-        states = _unstack(restored.state, len(states))
+        states = training.unstack(restored.state, len(states))
         return int(states[0].step), states
 
     def _save(self, checkpoints: Checkpoints, step: int, states: Sequence[TrainState]) -> None:
@@ -395,7 +311,9 @@ class _Training:
                     replicate,
                     DivergedError(f'the loss is {loss} at step {step + 1}, after a state that is not saved'),
                 )
-        checkpoints.save(step, _stack(states), _record(self._experiment, self._totals, self._replicates))
+        checkpoints.save(
+            step, training.stack(states), _record(self._experiment, self._totals, self._replicates)
+        )
 
 
 def _record(experiment: Experiment, totals: Totals, replicates: Sequence[_Replicate]) -> dict[str, Any]:
@@ -453,15 +371,3 @@ def _grade(replicate: _Replicate, state: TrainState) -> dict[str, Any]:
 def _joined(of_replicates: list) -> Any:
     """What the train step and its batches take: the one, or all of several."""
     return of_replicates[0] if len(of_replicates) == 1 else of_replicates
-
-
-def _stack(states: Sequence[TrainState]) -> TrainState:
-    """States of replicates as one, an axis over them before all others; of one, itself."""
-    return states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-
-
-def _unstack(stacked, count: int) -> list:
-    """The other way round; of metrics too."""
-    if count == 1:
-        return [stacked]
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]

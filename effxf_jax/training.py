@@ -156,6 +156,18 @@ def _init(model: Transformer, optimizer: optax.GradientTransformation, seed: jax
     return TrainState(jnp.int32(0), params, optimizer.init(params))
 
 
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """States of replicates as one, an axis over them before all others; of one, itself."""
+    return states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def unstack(stacked, count: int) -> list:
+    """The other way round; of metrics too."""
+    if count == 1:
+        return [stacked]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]
+
+
 class TokenLosses(NamedTuple):
     """Of next-token predictions, `[batch, length - 1]`: column t is of token t + 1.
 

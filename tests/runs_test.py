@@ -1,4 +1,4 @@
-"""Replicates are the runs that their seeds are alone; one that diverges keeps its last good checkpoint."""
+"""Replicates are the runs that their seeds are alone, and one that diverges does no harm to what is good."""
 
 import json
 import shutil

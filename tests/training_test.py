@@ -210,7 +210,7 @@ def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism):
     batches = [[make_batch(1000 * seed + step) for step in range(50)] for seed in seeds]
     together = losses(
         seeds,
-        jax.tree.map(lambda *leaves: np.stack(leaves), *states),
+        training.stack(states),
         (Examples(*map(np.stack, zip(*of_step, strict=True))) for of_step in zip(*batches, strict=True)),
     )
     assert together.shape == (50, 3)
