@@ -11,11 +11,11 @@ from itertools import cycle, islice
 
 import jax
 from absl import app
-from flax import jax_utils
 from ml_collections import config_flags
 
 from effxf_jax import datasets, training
 from effxf_jax.datasets import Stream
+from effxf_jax.layout import Layout
 from effxf_jax.model import Transformer
 from experiments import configs
 
@@ -28,15 +28,16 @@ def main(argv):
     experiment = configs.make_experiment(_CONFIG.value, jax.device_count())
     model = Transformer(experiment.model)
     optimizer = training.make_optimizer(experiment.train)
-    train_step = training.make_train_step(model, optimizer, experiment.seed)
+    train_step = training.make_train_step(model, optimizer, [experiment.seed])
     stream = Stream(experiment.open_data().train, experiment.seed)
     pipeline = datasets.train_batches(stream, experiment.train.batch_size)
     held = cycle(list(islice(pipeline, 32)))
-    states = [jax_utils.replicate(training.init_state(model, optimizer, experiment.seed))]
+    layout = Layout()
+    states = [layout.to_devices([training.init_state(model, optimizer, experiment.seed)])]
 
     def seconds_per_step(batches):
         begun, late = time.perf_counter(), None
-        steps = training.run_steps(train_step, states.pop(), islice(batches, _STEPS), 0, _STEPS)
+        steps = training.run_steps(train_step, layout, states.pop(), islice(batches, _STEPS), 0, _STEPS)
         for _, state, fetch in steps:
             states[:] = [state]
             if late:

@@ -8,11 +8,11 @@ Both sides train on batches from the pipeline, as a run does.
 
 import jax
 from absl import app
-from flax import jax_utils
 
 from benchmarks import measure
 from effxf_jax import datasets, training
 from effxf_jax.datasets import Stream
+from effxf_jax.layout import Layout
 from effxf_jax.model import Transformer
 from experiments import arith, configs
 
@@ -30,16 +30,14 @@ def steps_of(dim: int, num_replicates: int):
     optimizer = training.make_optimizer(experiment.train)
     streams = [Stream(r.open_data().train, r.seed) for r in replicates]
     states = [training.init_state(model, optimizer, r.seed) for r in replicates]
-    seeds = [r.seed for r in replicates]
-    if num_replicates == 1:
-        (streams,), (seeds,) = streams, seeds
-    train_step = training.make_train_step(model, optimizer, seeds)
+    train_step = training.make_train_step(model, optimizer, [r.seed for r in replicates])
     batches = datasets.train_batches(streams, experiment.train.batch_size)
-    held = [jax_utils.replicate(training.stack(states))]
+    layout = Layout(num_replicates)
+    held = [layout.to_devices(states)]
 
     def steps():
         late = None
-        for _, state, fetch in training.run_steps(train_step, held.pop(), batches, 0, _STEPS):
+        for _, state, fetch in training.run_steps(train_step, layout, held.pop(), batches, 0, _STEPS):
             held[:] = [state]
             if late:
                 late()

@@ -14,11 +14,11 @@ import statistics
 import numpy as np
 import torch
 from absl import app
-from flax import jax_utils
 
 from benchmarks import measure, peers
 from effxf_jax import datasets, tasks, training
 from effxf_jax.datasets import Stream
+from effxf_jax.layout import Layout
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
@@ -34,14 +34,15 @@ def ours(config: ModelConfig, batches: list[Examples]):
     model = Transformer(config)
     train = training.TrainConfig(steps=10**6, batch_size=len(batches[0].tokens), learning_rate=1e-4)
     optimizer = training.make_optimizer(train)
-    train_step = training.make_train_step(model, optimizer, seed=0)
-    states = [jax_utils.replicate(training.init_state(model, optimizer, seed=0))]
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
+    layout = Layout()
+    states = [layout.to_devices([training.init_state(model, optimizer, seed=0)])]
 
     def steps() -> None:
         for batch in batches:
-            state, metrics = train_step(states.pop(), training.shard(batch))
+            state, metrics = train_step(states.pop(), layout.shard(batch))
             states.append(state)
-            float(training.to_host(metrics).loss)
+            float(layout.to_host(metrics)[0].loss)
 
     return steps
 

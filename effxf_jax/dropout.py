@@ -22,28 +22,34 @@ class Dropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
-        """`x` itself if deterministic; otherwise a key named 'dropout' must be given."""
+    def __call__(self, x: jax.Array, deterministic: bool, first_row: int | jax.Array = 0) -> jax.Array:
+        """`x` itself if deterministic; otherwise a key named 'dropout' must be given.
+
+        `x` may be some rows of a larger array, from `first_row` on: what is dropped of them is the same.
+        """
         if deterministic or self.rate == 0:
             return x
-        keep = keep_mask(self.make_rng('dropout'), x.shape, self.rate)
+        keep = keep_mask(self.make_rng('dropout'), x.shape, self.rate, first_row)
         return jnp.where(keep, x * (1 / (1 - self.rate)), 0)
 
 
-def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
+def keep_mask(
+    key: jax.Array, shape: tuple[int, ...], rate: float, first_row: int | jax.Array = 0
+) -> jax.Array:
     """bool `shape`, each True with probability `1 - rate` (to within 2^-32).
 
-    The bits of a number depend on its row, the first index, and on its place within the row, so that rows
-    with less padding have the same masks. Rows begin multiples of 2^32 divided by the golden ratio apart,
-    which keeps them from meeting while there are fewer than 2^32 / 3 numbers in all, in at most 75,000 rows.
+    The bits of a number depend on its row, the first index counted from `first_row`, and on its place within
+    the row, so that rows have the same masks however a batch is padded or shared out. Rows begin multiples of
+    2^32 divided by the golden ratio apart, which keeps them from meeting while there are fewer than 2^32 / 3
+    numbers in all, in at most 75,000 rows.
 
     Two words of the key enter before and after the first half of the mixing function lowbias32 (Wellons 2018,
     "Prospecting for Hash Functions"), so that masks of different keys are not shifts of one another.
     """
     first, second = jax.random.bits(key, (2,), jnp.uint32)
     rows, *within = shape
-    row = jax.lax.iota(jnp.uint32, rows)[:, None] * jnp.uint32(0x9E3779B9)
-    x = row + jax.lax.iota(jnp.uint32, math.prod(within))
+    row = jnp.asarray(first_row, jnp.uint32) + jax.lax.iota(jnp.uint32, rows)
+    x = row[:, None] * jnp.uint32(0x9E3779B9) + jax.lax.iota(jnp.uint32, math.prod(within))
     x = (x ^ first) * jnp.uint32(0x9E3779B9)
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = ((x ^ (x >> 15)) + second) * jnp.uint32(0x846CA68B)

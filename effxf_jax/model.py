@@ -107,12 +107,15 @@ class Transformer(nn.Module):
         self.final_norm = layer_norm(config)
         self.head = dense(config, config.vocab_size)
 
-    def __call__(self, tokens: jax.Array, deterministic: bool = True) -> jax.Array:
+    def __call__(
+        self, tokens: jax.Array, deterministic: bool = True, first_row: int | jax.Array = 0
+    ) -> jax.Array:
         """The logits of each next token.
 
         Args:
             tokens: int `[batch, length]`, length at most max_length.
             deterministic: False applies dropout, and needs an rng named 'dropout'.
+            first_row: which row of a larger batch comes first here; dropout depends on it.
 
         Returns:
             float32 `[batch, length, vocab_size]`.
@@ -124,7 +127,7 @@ class Transformer(nn.Module):
         if length > self.config.max_length:
             raise ValueError(f'sequences of at most {self.config.max_length} tokens; got {length}')
         mixers = [lambda q, k, v, m=m: (None, m.attend(q, k, v)) for m in self.config.mechanisms()]
-        return self._run(tokens, jnp.arange(length), mixers, deterministic)[1]
+        return self._run(tokens, jnp.arange(length), mixers, deterministic, first_row)[1]
 
     def init_cache(self, batch: int, length: int):
         """Empty caches, one per layer, for `batch` sequences of at most `length` tokens."""
@@ -146,7 +149,7 @@ class Transformer(nn.Module):
             functools.partial(m.prefill, cache)
             for m, cache in zip(self.config.mechanisms(), caches, strict=True)
         ]
-        return self._run(tokens, start + jnp.arange(tokens.shape[1]), mixers, deterministic=True)
+        return self._run(tokens, start + jnp.arange(tokens.shape[1]), mixers)
 
     def step(self, caches, tokens: jax.Array, position: jax.Array):
         """Runs one token, int `[batch]`, at a position: caches and logits `[batch, vocab_size]`."""
@@ -159,16 +162,16 @@ class Transformer(nn.Module):
             return mix
 
         mixers = [one_token(m, c) for m, c in zip(self.config.mechanisms(), caches, strict=True)]
-        caches, logits = self._run(tokens[:, None], position[None], mixers, deterministic=True)
+        caches, logits = self._run(tokens[:, None], position[None], mixers)
         return caches, logits[:, 0]
 
-    def _run(self, tokens, positions, mixers: Sequence[Callable], deterministic: bool):
+    def _run(self, tokens, positions, mixers: Sequence[Callable], deterministic=True, first_row=0):
         table = jnp.asarray(sinusoids(self.config.max_length, self.config.dim))
         x = self.embedding(tokens) + table[positions]
-        x = self.dropout(self.embedding_norm(x), deterministic)
+        x = self.dropout(self.embedding_norm(x), deterministic, first_row)
         caches = []
         for block, mix in zip(self.blocks, mixers, strict=True):
-            cache, x = block(x, mix, deterministic)
+            cache, x = block(x, mix, deterministic, first_row)
             caches.append(cache)
         return caches, self.head(self.final_norm(x)).astype(jnp.float32)
 
@@ -179,7 +182,7 @@ class Block(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x, mix: Callable, deterministic: bool):
+    def __call__(self, x, mix: Callable, deterministic: bool, first_row: int | jax.Array):
         """Runs the block; `mix` is attention, `(q, k, v) -> (cache, out)`."""
         config = self.config
         dropout = Dropout(config.dropout)
@@ -189,14 +192,14 @@ class Block(nn.Module):
         q, k, v = (x.reshape(batch, length, config.num_heads, -1) for x in jnp.split(qkv, 3, axis=-1))
         cache, out = mix(q, k, v)
         out = dense(config, dim, name='attention_out')(out.reshape(batch, length, dim))
-        x = x + dropout(out, deterministic)
+        x = x + dropout(out, deterministic, first_row)
 
         hidden = dense(config, 4 * dim, name='expand')(layer_norm(config, name='feed_forward_norm')(x))
         out = dense(config, dim, name='contract')(nn.gelu(hidden, approximate=True))
-        return cache, x + dropout(out, deterministic)
+        return cache, x + dropout(out, deterministic, first_row)
 
 
-def dense(config: ModelConfig, features: int, name: str | None = None) -> nn.Dense:
+def dense(config: ModelConfig, features: int, name: str | None = None) -> nn.Module:
     """A linear layer that starts as torch's does: uniform within 1 / sqrt(inputs), bias included."""
     return _Dense(features, dtype=jnp.dtype(config.dtype), name=name)
 
@@ -211,7 +214,10 @@ class _Dense(nn.Module):
         within = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
         kernel = self.param('kernel', within, (x.shape[-1], self.features), jnp.float32)
         bias = self.param('bias', within, (self.features,), jnp.float32)
-        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        # Over rows laid end to end: with three axes, XLA transposes both factors of the kernel's gradient.
+        rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+        out = rows @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        return out.reshape(*x.shape[:-1], self.features)
 
 
 def layer_norm(config: ModelConfig, name: str | None = None) -> nn.LayerNorm:

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-from flax import jax_utils
 
 from effxf_jax import datasets, evaluation, training
 from effxf_jax.checkpoints import Checkpoints
 from effxf_jax.datasets import Stream
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.experiment import Experiment
+from effxf_jax.layout import Layout
 from effxf_jax.model import Transformer
 from effxf_jax.run_directory import MetricsLog, RunDirectory, check_same
 from effxf_jax.termination import Interrupted, Termination
@@ -188,11 +188,13 @@ class _Training:
             start, states = self._restore(checkpoints, states)
             self._listener.started(num_params, start)
             logs = [stack.enter_context(MetricsLog(r.directory, start)) for r in self._replicates]
+            layout = Layout(len(seeds))
             updates = training.run_steps(
-                training.make_train_step(self._model, optimizer, _joined(seeds)),
-                jax_utils.replicate(training.stack(states)),
+                training.make_train_step(self._model, optimizer, seeds),
+                layout,
+                layout.to_devices(states),
                 datasets.train_batches(
-                    _joined([Stream(r.sources.train, r.experiment.seed) for r in self._replicates]),
+                    [Stream(r.sources.train, r.experiment.seed) for r in self._replicates],
                     train.batch_size,
                     start_step=start,
                     host=jax.process_index(),
@@ -203,7 +205,7 @@ class _Training:
             )
             unread = None  # the step before, whose metrics leave the devices while this one runs
             wall_before, resumed = self._totals.wall_seconds, time.monotonic()
-            for step, replicated, fetch in updates:
+            for step, on_devices, fetch in updates:
                 self._termination.defer()  # now that there is something to save first
                 if unread:
                     last, fetch_last = unread
@@ -217,7 +219,7 @@ class _Training:
 
                 # Divergence is known before a state is measured or saved.
                 metrics, unread = self._read(step, fetch), None
-                states = training.unstack(training.to_host(replicated), len(seeds))
+                states = layout.to_host(on_devices)
                 train_seconds = self._totals.train_seconds + time.monotonic() - resumed
                 measured = {}
                 if evaluates:
@@ -239,8 +241,7 @@ class _Training:
 
     def _read(self, step: int, fetch) -> dict[int, Metrics]:
         """A step's metrics by seed, without those of replicates given up now or before."""
-        by_replicate = training.unstack(fetch(), len(self._replicates))
-        metrics = {r.experiment.seed: m for r, m in zip(self._replicates, by_replicate, strict=True)}
+        metrics = {r.experiment.seed: m for r, m in zip(self._replicates, fetch(), strict=True)}
         for replicate in self._trained():
             try:
                 training.check_finite(step, metrics[replicate.experiment.seed])
@@ -286,7 +287,7 @@ class _Training:
         """The step and states of the latest checkpoint; the states as they are where there is none."""
         where = f'The checkpoint in {self._directory.path}'
         restored = checkpoints.restore_latest(
-            training.stack(states),
+            _stack(states),
             check=lambda record: check_same(record['config'], self._experiment.record, where),
         )
         if restored is None:
@@ -294,7 +295,7 @@ class _Training:
         self._totals = Totals(**restored.record['totals'])
         for replicate, record in zip(self._replicates, restored.record['replicates'], strict=True):
             replicate.train_tokens, replicate.diverged = record['train_tokens'], record['diverged']
-        states = training.unstack(restored.state, len(states))
+        states = _unstack(restored.state, len(states))
         return int(states[0].step), states
 
     def _save(self, checkpoints: Checkpoints, step: int, states: Sequence[TrainState]) -> None:
@@ -311,9 +312,7 @@ class _Training:
                     replicate,
                     DivergedError(f'the loss is {loss} at step {step + 1}, after a state that is not saved'),
                 )
-        checkpoints.save(
-            step, training.stack(states), _record(self._experiment, self._totals, self._replicates)
-        )
+        checkpoints.save(step, _stack(states), _record(self._experiment, self._totals, self._replicates))
 
 
 def _record(experiment: Experiment, totals: Totals, replicates: Sequence[_Replicate]) -> dict[str, Any]:
@@ -323,6 +322,17 @@ def _record(experiment: Experiment, totals: Totals, replicates: Sequence[_Replic
         'totals': totals._asdict(),
         'replicates': [{'train_tokens': r.train_tokens, 'diverged': r.diverged} for r in replicates],
     }
+
+
+def _stack(states: Sequence[TrainState]) -> TrainState:
+    """States of replicates as one, an axis over them before all others; of one, itself."""
+    return states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def _unstack(stacked: TrainState, count: int) -> list[TrainState]:
+    if count == 1:
+        return [stacked]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]
 
 
 def _finish(
@@ -366,8 +376,3 @@ def _grade(replicate: _Replicate, state: TrainState) -> dict[str, Any]:
     samples = [evaluation.describe(experiment.task, generations, row) for row in range(min(_SAMPLES, count))]
     replicate.directory.write_text('samples.txt', '\n\n'.join(samples) + '\n')
     return {**measured._asdict(), 'num_eval_examples': count}
-
-
-def _joined(of_replicates: list) -> Any:
-    """What the train step and its batches take: the one, or all of several."""
-    return of_replicates[0] if len(of_replicates) == 1 else of_replicates

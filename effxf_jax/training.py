@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import jax_utils
 
+from effxf_jax.layout import Layout
 from effxf_jax.model import Transformer
 from effxf_jax.tasks import PAD, Examples
 from effxf_jax.tasks.task import produced
@@ -156,18 +156,6 @@ def _init(model: Transformer, optimizer: optax.GradientTransformation, seed: jax
     return TrainState(jnp.int32(0), params, optimizer.init(params))
 
 
-def stack(states: Sequence[TrainState]) -> TrainState:
-    """States of replicates as one, an axis over them before all others; of one, itself."""
-    return states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-
-
-def unstack(stacked, count: int) -> list:
-    """The other way round; of metrics too."""
-    if count == 1:
-        return [stacked]
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]
-
-
 class TokenLosses(NamedTuple):
     """Of next-token predictions, `[batch, length - 1]`: column t is of token t + 1.
 
@@ -182,18 +170,22 @@ class TokenLosses(NamedTuple):
     matches: jax.Array
 
 
-def token_losses(model: Transformer, params, batch: Examples, dropout_key=None) -> TokenLosses:
+def token_losses(
+    model: Transformer, params, batch: Examples, dropout_key=None, first_row: int | jax.Array = 0
+) -> TokenLosses:
     """Runs the model over whole rows and scores each of their produced tokens.
 
     Args:
         model, params: the Transformer.
         batch: Examples `[batch, length]`.
         dropout_key: None for no dropout.
+        first_row: which row of a larger batch comes first here; dropout depends on it.
     """
     logits = model.apply(
         {'params': params},
         batch.tokens[:, :-1],
         deterministic=dropout_key is None,
+        first_row=first_row,
         rngs=None if dropout_key is None else {'dropout': dropout_key},
     )
     targets = batch.tokens[:, 1:]
@@ -203,76 +195,100 @@ def token_losses(model: Transformer, params, batch: Examples, dropout_key=None) 
 
 
 def make_train_step(
-    model: Transformer, optimizer: optax.GradientTransformation, seed: int | Sequence[int]
+    model: Transformer, optimizer: optax.GradientTransformation, seeds: Sequence[int]
 ) -> Callable[[TrainState, Examples], tuple[TrainState, Metrics]]:
-    """The update, `jax.pmap`ped over devices: `(state, batch) -> (state, metrics)`.
+    """The update, `(state, batch) -> (state, metrics)`, `jax.pmap`ped over devices, vmapped over replicates.
 
-    State and metrics carry a leading axis over local devices, all copies equal; so does the batch, whose
-    copies differ. The sums of losses and of counted tokens are reduced separately, so that the update is
-    that of the whole batch however unevenly its tokens lie. The state passed in is donated.
+    States, batches and metrics lie as `Layout(len(seeds))` says. The sums of losses and of counted tokens are
+    reduced separately, so that the update is that of the whole batch however unevenly its tokens lie. The
+    state passed in is donated.
 
     Args:
         model: the Transformer.
         optimizer: as `make_optimizer` makes it.
-        seed: of dropout. Several train as many replicates, vmapped: state, batch and metrics then carry an
-            axis over them behind that of the devices.
+        seeds: of dropout, one for each replicate.
     """
+    layout = Layout(len(seeds))
+    seeds = jnp.asarray(seeds, jnp.int32).reshape(layout.num_groups, layout.replicates_in_group)
 
-    def loss_sum(params, batch, key):
-        losses, counts, _ = token_losses(model, params, batch, key)
+    def loss_sum(params, batch, key, first_row):
+        losses, counts, _ = token_losses(model, params, batch, key, first_row)
         return jnp.sum(losses), jnp.sum(counts)
 
-    def update(seed: jax.Array, state: TrainState, batch: Examples):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        key = jax.random.fold_in(key, jax.lax.axis_index('devices')) if model.config.dropout else None
-        (loss, count), gradient = jax.value_and_grad(loss_sum, has_aux=True)(state.params, batch, key)
+    def summed_over_slices(params, batch: Examples, key, first_row):
+        """Losses, counted tokens and gradients of a device's rows, some rows at a time."""
+        rows, length = batch.tokens.shape
+        slices = _num_slices(rows, length * model.config.dim * layout.replicates_in_group)
+
+        def add_slice(sums, number):
+            take = lambda x: jax.lax.dynamic_slice_in_dim(x, number * (rows // slices), rows // slices)
+            row = first_row + number * (rows // slices)
+            (loss, count), gradient = jax.value_and_grad(loss_sum, has_aux=True)(
+                params, Examples(*map(take, batch)), key, row
+            )
+            return jax.tree.map(jnp.add, sums, (loss, count, gradient)), None
+
+        zero = jnp.float32(0), jnp.int32(0), jax.tree.map(jnp.zeros_like, params)
+        return jax.lax.scan(add_slice, zero, jnp.arange(slices), unroll=slices == 1)[0]
+
+    def update(seed, state: TrainState, batch: Examples, first_row):
+        key = jax.random.fold_in(jax.random.key(seed), state.step) if model.config.dropout else None
+        loss, count, gradient = summed_over_slices(state.params, batch, key, first_row)
         tokens = jnp.sum(batch.tokens != PAD)
-        loss, count, tokens, gradient = jax.lax.psum((loss, count, tokens, gradient), 'devices')
+        loss, count, tokens, gradient = jax.lax.psum(
+            (loss, count, tokens, gradient), 'devices', axis_index_groups=layout.axis_index_groups
+        )
         count = jnp.maximum(count, 1)  # a batch of which nothing counts has gradient zero, not undefined
         gradient = jax.tree.map(lambda g: g / count, gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
         return state, Metrics(loss / count, tokens, optax.global_norm(gradient))
 
-    seeds = jnp.asarray(seed, jnp.int32)
-    train_step = functools.partial(jax.vmap(update) if seeds.ndim else update, seeds)
+    def train_step(states, batches):
+        in_group = jax.device_count() // layout.num_groups
+        group, place = jnp.divmod(jax.lax.axis_index('devices'), in_group)
+        first_row = place * batches.tokens.shape[-2]
+        return _vmapped(functools.partial(update, first_row=first_row))(seeds[group], states, batches)
+
     return jax.pmap(train_step, axis_name='devices', donate_argnums=0)
 
 
-def to_host(replicated) -> TrainState | Metrics:
-    """One copy of replicated arrays, as numpy; waits for the updates that make them."""
-    return jax.device_get(jax_utils.unreplicate(replicated))
+def _vmapped(function):
+    """`jax.vmap`, which costs nothing over an axis of one."""
+
+    def run(*args):
+        if len(jax.tree.leaves(args)[0]) > 1:
+            return jax.vmap(function)(*args)
+        return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], args)))
+
+    return run
 
 
-def shard(batch: Examples) -> Examples:
-    """Lays a host's batch out over its devices.
+# A CPU is faster where the activations of the rows that it takes at a time stay in a cache. So many numbers
+# these have in the residual stream, and four times as many, 4 MiB, within a feed-forward layer.
+_MOST_AT_A_TIME = 2**18
 
-    `[rows, length]`, with or without an axis over replicates before, becomes
-    `[devices, rows / devices, length]`, with that axis second.
 
-    Raises:
-        ValueError: rows that the devices cannot share evenly.
-    """
-    devices = jax.local_device_count()
-    *replicates, rows, length = batch.tokens.shape
-    if rows % devices:
-        raise ValueError(f'a batch must be divisible by {devices} devices; got {rows} rows')
-    split = (*replicates, devices, rows // devices, length)
-    return Examples(*(np.moveaxis(x.reshape(split), -3, 0) for x in batch))
+def _num_slices(rows: int, numbers_in_row: int) -> int:
+    """Into how many equal slices to cut a device's rows, of so many numbers of the residual stream each."""
+    if jax.default_backend() != 'cpu':
+        return 1
+    fits = lambda n: rows % n == 0 and rows // n * numbers_in_row <= _MOST_AT_A_TIME
+    return next(filter(fits, range(1, rows)), rows)
 
 
 def run_steps(
-    train_step, state: TrainState, batches: Iterator[Examples], start: int, stop: int
-) -> Iterator[tuple[int, TrainState, Callable[[], Metrics]]]:
-    """Makes the updates start + 1 ... stop.
+    train_step, layout: Layout, state: TrainState, batches: Iterator[Examples], start: int, stop: int
+) -> Iterator[tuple[int, TrainState, Callable[[], list[Metrics]]]]:
+    """Makes the updates start + 1 ... stop of all replicates.
 
-    Yields, after dispatching each update, its number, the state after it, and a function that waits for
-    its metrics. Whoever asks for metrics one step late never makes a device wait. The state is donated to
-    the next update, so use it before going on.
+    Yields, after dispatching each update, its number, the state after it, and a function that waits for each
+    replicate's metrics. Whoever asks for metrics one step late never makes a device wait. The state is
+    donated to the next update, so use it before going on.
     """
     for step in range(start + 1, stop + 1):
-        state, metrics = train_step(state, shard(next(batches)))
-        yield step, state, functools.partial(to_host, metrics)
+        state, metrics = train_step(state, layout.shard(next(batches)))
+        yield step, state, functools.partial(layout.to_host, metrics)
 
 
 def check_finite(step: int, metrics: Metrics) -> None:

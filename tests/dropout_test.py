@@ -55,6 +55,16 @@ def test_bits_do_not_depend_on_vmap_or_jit():
     np.testing.assert_array_equal(jax.jit(keep_mask, static_argnums=(1, 2))(keys[2], SHAPE, 0.3), alone[2])
 
 
+def test_rows_of_a_larger_array_have_the_bits_that_they_have_there():
+    key = jax.random.key(5)
+    whole = keep_mask(key, SHAPE, 0.3)
+    np.testing.assert_array_equal(keep_mask(key, (20, *SHAPE[1:]), 0.3, first_row=17), whole[17:37])
+    assert not np.array_equal(keep_mask(key, SHAPE, 0.3, first_row=1), whole)
+    some = Dropout(0.3).apply({}, jnp.ones((20, 7)), False, 17, rngs={'dropout': key})
+    every = Dropout(0.3).apply({}, jnp.ones((64, 7)), False, rngs={'dropout': key})
+    np.testing.assert_array_equal(some, every[17:37])
+
+
 def test_nothing_is_dropped_deterministically_or_at_rate_zero():
     x = jnp.ones((3, 4), jnp.bfloat16)
     np.testing.assert_array_equal(Dropout(0.5).apply({}, x, deterministic=True), x)

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from flax import jax_utils
 
 from effxf_jax import datasets, evaluation, tasks, training
 from effxf_jax.datasets import Stream
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.evaluation import Generations
+from effxf_jax.layout import Layout
 from effxf_jax.model import ModelConfig, Transformer
 
 TASK = tasks.make('arithmetic', n=2, modulus=2)
@@ -19,13 +19,15 @@ def measured():
     """A model that has learnt a little, and so is right here and wrong there."""
     model = Transformer(ModelConfig(TASK.vocabulary.size, TASK.max_length, 16, 2, 2, dropout=0.0))
     optimizer = training.make_optimizer(training.TrainConfig(steps=150, batch_size=32, learning_rate=1e-2))
-    start = jax_utils.replicate(training.init_state(model, optimizer, 0))
+    layout = Layout()
+    start = layout.to_devices([training.init_state(model, optimizer, 0)])
     batches = datasets.train_batches(Stream(datasets.generated(TASK, 0, 'train'), 0), 32)
-    train_step = training.make_train_step(model, optimizer, 0)
-    for _, state, fetch in training.run_steps(train_step, start, batches, 0, 150):
+    train_step = training.make_train_step(model, optimizer, [0])
+    for _, state, fetch in training.run_steps(train_step, layout, start, batches, 0, 150):
         fetch()
         trained = state
-    return model, training.to_host(trained).params, TASK.encode(TASK.sample(np.random.default_rng(0), 37))
+    params = layout.to_host(trained)[0].params
+    return model, params, TASK.encode(TASK.sample(np.random.default_rng(0), 37))
 
 
 @pytest.mark.slow

@@ -3,20 +3,20 @@
 import functools
 import itertools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import jax_utils
 
 from effxf_jax import tasks, training
+from effxf_jax.layout import Layout
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import Examples
 from effxf_jax.training import TrainConfig
 
 TASK = tasks.make('arithmetic', n=3)
+LAYOUT = Layout()
 CONFIG = TrainConfig(steps=20, batch_size=16, learning_rate=1e-2, warmup_steps=3, weight_decay=0.1)
 
 
@@ -64,9 +64,9 @@ def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanis
     assert produced[2] == 0
     value, gradient, params = jax.jit(functools.partial(update_on_one_device, model, optimizer))(state, batch)
 
-    train_step = training.make_train_step(model, optimizer, seed=0)
-    after, metrics = train_step(jax_utils.replicate(state), training.shard(batch))
-    metrics, after = training.to_host(metrics), training.to_host(after)
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
+    after, metrics = train_step(LAYOUT.to_devices([state]), LAYOUT.shard(batch))
+    (metrics,), (after,) = LAYOUT.to_host(metrics), LAYOUT.to_host(after)
     np.testing.assert_allclose(metrics.loss, value, rtol=1e-6)
     np.testing.assert_allclose(metrics.grad_norm, optax.global_norm(gradient), rtol=1e-5)
     # Adam's first step is nearly the gradient's sign, so entries next to zero could flip: leave them out.
@@ -81,29 +81,55 @@ def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanis
 
 def test_all_devices_hold_the_same_state_after_updates_with_dropout():
     model, optimizer, state = make(dropout=0.3)
-    train_step = training.make_train_step(model, optimizer, seed=0)
-    replicated = jax_utils.replicate(state)
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
+    replicated = LAYOUT.to_devices([state])
     for seed in range(3):
-        replicated, _ = train_step(replicated, training.shard(make_batch(seed)))
+        replicated, _ = train_step(replicated, LAYOUT.shard(make_batch(seed)))
     for leaf in jax.tree.leaves(jax.device_get(replicated)):
         assert np.all(leaf == leaf[:1])
 
 
-def test_dropout_differs_from_step_to_step_and_device_to_device_but_not_from_run_to_run():
+def test_dropout_differs_from_step_to_step_but_not_from_run_to_run():
     model, optimizer, state = make(dropout=0.5)
-    train_step = training.make_train_step(model, optimizer, seed=0)
-    batch = make_batch()
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
 
-    def loss_at(step, batch=batch):
-        at = jax_utils.replicate(state._replace(step=jnp.int32(step)))
-        return float(training.to_host(train_step(at, training.shard(batch))[1]).loss)
+    def loss_at(step):
+        at = LAYOUT.to_devices([state._replace(step=jnp.int32(step))])
+        return LAYOUT.to_host(train_step(at, LAYOUT.shard(make_batch()))[1])[0].loss
 
     assert loss_at(0) == loss_at(0)
     assert loss_at(0) != loss_at(1)
-    # Every device sees the same four rows; with one key for all, the whole would be the mean of one.
-    same = Examples(*(np.tile(x[:4], (4, 1)) for x in batch))
-    one = Examples(same.tokens, np.where(np.arange(16)[:, None] < 4, same.given, True))
-    assert loss_at(0, same) != pytest.approx(loss_at(0, one), rel=1e-6)
+
+
+@pytest.mark.parametrize('rows_at_a_time', [1, 2, 4])
+def test_dropout_is_that_of_the_whole_batch_however_it_is_shared_out(rows_at_a_time, monkeypatch):
+    model, optimizer, state = make(dropout=0.5)
+    batch = make_batch()
+    assert len({row.tobytes() for row in batch.tokens}) == 16
+    key = jax.random.fold_in(jax.random.key(0), 0)
+
+    @jax.jit
+    def loss_of_the_whole(params):
+        losses, counts, _ = training.token_losses(model, params, batch, key)
+        return losses.sum() / counts.sum()
+
+    value, gradient = jax.value_and_grad(loss_of_the_whole)(state.params)
+    row = TASK.max_length * model.config.dim
+    monkeypatch.setattr(training, '_MOST_AT_A_TIME', rows_at_a_time * row)
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
+    _, metrics = train_step(LAYOUT.to_devices([state]), LAYOUT.shard(batch))
+    (metrics,) = LAYOUT.to_host(metrics)
+    np.testing.assert_allclose(metrics.loss, value, rtol=1e-6)
+    np.testing.assert_allclose(metrics.grad_norm, optax.global_norm(gradient), rtol=1e-5)
+
+
+def test_slices_are_equal_and_as_few_as_their_size_allows():
+    most = training._MOST_AT_A_TIME
+    assert training._num_slices(16, most // 16) == 1
+    assert training._num_slices(16, most // 16 + 1) == 2
+    assert training._num_slices(12, most // 5) == 3
+    assert training._num_slices(7, most // 2) == 7
+    assert training._num_slices(4, 10 * most) == 4
 
 
 def test_only_matrices_and_embeddings_decay():
@@ -153,11 +179,11 @@ def test_loss_counts_produced_tokens_only():
 def test_training_lowers_the_loss():
     config = TrainConfig(steps=60, batch_size=16, learning_rate=1e-2)
     model, optimizer, state = make(config=config)
-    train_step = training.make_train_step(model, optimizer, seed=0)
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
     batches = itertools.cycle([make_batch()])
     losses = [
-        fetch().loss
-        for _, _, fetch in training.run_steps(train_step, jax_utils.replicate(state), batches, 0, 60)
+        fetch()[0].loss
+        for _, _, fetch in training.run_steps(train_step, LAYOUT, LAYOUT.to_devices([state]), batches, 0, 60)
     ]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -165,23 +191,18 @@ def test_training_lowers_the_loss():
 def test_a_loss_that_is_not_finite_is_raised_with_its_step():
     model, optimizer, state = make()
     state.params['head']['bias'] = state.params['head']['bias'].at[0].set(jnp.nan)
-    train_step = training.make_train_step(model, optimizer, seed=0)
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
     updates = training.run_steps(
-        train_step, jax_utils.replicate(state), iter([make_batch()]), start=6, stop=7
+        train_step, LAYOUT, LAYOUT.to_devices([state]), iter([make_batch()]), start=6, stop=7
     )
     step, _, fetch = next(updates)
     with pytest.raises(training.DivergedError, match='loss is nan .* at step 7'):
-        training.check_finite(step, fetch())
-
-
-def test_a_batch_that_devices_cannot_share_is_refused():
-    with pytest.raises(ValueError, match='divisible by 4 devices; got 6 rows'):
-        training.shard(make_batch(count=6))
+        training.check_finite(step, *fetch())
 
 
 def test_padding_changes_nothing_not_even_what_is_dropped():
     model, optimizer, state = make(dropout=0.3)
-    train_step = training.make_train_step(model, optimizer, seed=0)
+    train_step = training.make_train_step(model, optimizer, seeds=[0])
     batch = make_batch(count=64)
     lengths = np.count_nonzero(batch.tokens, axis=1)
     padded = Examples(*(x[np.argsort(lengths)[:16]] for x in batch))
@@ -189,41 +210,44 @@ def test_padding_changes_nothing_not_even_what_is_dropped():
     cut = Examples(*(x[:, :longest] for x in padded))
     assert longest < padded.tokens.shape[1]
     after = [
-        training.to_host(train_step(jax_utils.replicate(state), training.shard(b))[1]) for b in (padded, cut)
+        LAYOUT.to_host(train_step(LAYOUT.to_devices([state]), LAYOUT.shard(b))[1])[0] for b in (padded, cut)
     ]
     np.testing.assert_allclose(after[0].loss, after[1].loss, rtol=1e-6)
     np.testing.assert_allclose(after[0].grad_norm, after[1].grad_norm, rtol=1e-5)
 
 
-@pytest.mark.parametrize('mechanism', ['standard', 'sparse', 'linear', 'sliding_window'])
-def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism):
+@pytest.mark.parametrize(
+    ('mechanism', 'seeds'),
+    [
+        ('standard', [3, 4, 8]),  # all on every device
+        ('sparse', [3, 4, 8]),
+        ('linear', [3, 4, 8]),
+        ('sliding_window', [3, 4, 8]),
+        ('standard', [3, 4]),  # each on two devices
+        ('standard', [3, 4, 5, 6, 7, 8]),  # three of them on two devices
+        ('standard', [3, 4, 6, 8]),  # each on its own device
+    ],
+)
+def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism, seeds):
     config = TrainConfig(steps=50, batch_size=16, learning_rate=1e-3, warmup_steps=5)
     model, optimizer, _ = make(mechanism, dropout=0.2, config=config)
-    seeds = [3, 4, 8]
 
-    def losses(seed, state, batches):
-        train_step = training.make_train_step(model, optimizer, seed)
-        updates = training.run_steps(train_step, jax_utils.replicate(state), batches, 0, 50)
-        return np.array([fetch().loss for _, _, fetch in updates])
+    def losses(seeds, batches):
+        layout = Layout(len(seeds))
+        states = layout.to_devices([training.init_state(model, optimizer, seed) for seed in seeds])
+        train_step = training.make_train_step(model, optimizer, seeds)
+        updates = training.run_steps(train_step, layout, states, batches, 0, 50)
+        return np.array([[metrics.loss for metrics in fetch()] for _, _, fetch in updates])
 
-    states = [training.init_state(model, optimizer, seed) for seed in seeds]
     batches = [[make_batch(1000 * seed + step) for step in range(50)] for seed in seeds]
-    together = losses(
-        seeds,
-        training.stack(states),
-        (Examples(*map(np.stack, zip(*of_step, strict=True))) for of_step in zip(*batches, strict=True)),
-    )
-    assert together.shape == (50, 3)
+    stacked = (Examples(*map(np.stack, zip(*of_step, strict=True))) for of_step in zip(*batches, strict=True))
+    together = losses(seeds, stacked)
+    assert together.shape == (50, len(seeds))
     for number, seed in enumerate(seeds):
         np.testing.assert_allclose(
-            together[:, number], losses(seed, states[number], iter(batches[number])), rtol=1e-4
+            together[:, number], losses([seed], iter(batches[number]))[:, 0], rtol=1e-4
         )
-    assert len(np.unique(together[0])) == 3
-
-
-def test_state_survives_the_way_to_the_devices_and_back():
-    _, _, state = make()
-    chex.assert_trees_all_equal(training.to_host(jax_utils.replicate(state)), jax.device_get(state))
+    assert len(np.unique(together[0])) == len(seeds)
 
 
 def test_every_value_out_of_range_is_named_at_once():

@@ -12,7 +12,7 @@ from effxf_jax.attention.softmax import Segment, contract, normaliser_pull, segm
 
 TILE = 512
 """Positions along a tile's side: its scores fit a core's cache, and its matrix products are large."""
-_SHORTEST_HALVED = 128
+_SHORTEST_HALVED = 64
 
 
 def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
