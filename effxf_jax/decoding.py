@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,41 +69,80 @@ def _decode(model: Transformer, params, tokens, given, *, prefill_length: int, d
 def _decode_rows(model: Transformer, prefill_length: int, params, tokens, given):
     batch, length = tokens.shape
     apply = functools.partial(model.apply, {'params': params})
-    # A row may only end once nothing is given any more.
-    last_given = length - 1 - jnp.argmax(given[:, ::-1], axis=1)
     tokens = jnp.where(given, tokens, PAD)
-
-    def write(tokens, ended, logits, position):
-        """Fills in the token at `position`, from the logits of the one before it."""
-        chosen = jnp.where(ended, PAD, jnp.argmax(logits, axis=-1).astype(jnp.int32))
-        forced = jax.lax.dynamic_index_in_dim(tokens, position, 1, keepdims=False)
-        is_given = jax.lax.dynamic_index_in_dim(given, position, 1, keepdims=False)
-        token = jnp.where(is_given, forced, chosen)
-        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position, 1)
-        return tokens, ended | ((chosen == EOS) & ~is_given & (position > last_given))
-
-    def step(loop):
-        position, tokens, ended, caches = loop
-        token = jax.lax.dynamic_index_in_dim(tokens, position, 1, keepdims=False)
-        caches, logits = apply(caches, token, position, method='step')
-        tokens, ended = write(tokens, ended, logits, position + 1)
-        return position + 1, tokens, ended, caches
-
     init_cache = functools.partial(apply, batch, method='init_cache')
     cache_lengths = _cache_lengths(init_cache, prefill_length, length)
     caches, logits = apply(init_cache(cache_lengths[0]), tokens[:, :prefill_length], 0, method='prefill')
     ended = jnp.zeros(batch, bool)
     if prefill_length < length:
-        tokens, ended = write(tokens, ended, logits[:, -1], prefill_length)
-    loop = jnp.int32(prefill_length), tokens, ended, caches
+        tokens, ended = _write(tokens, given, _last_given(given), ended, logits[:, -1], prefill_length)
+    loop = _Loop(jnp.int32(prefill_length), tokens, ended, caches)
     for cache_length in cache_lengths:
-        *rest, caches = loop
-        loop = *rest, _padded_to(caches, jax.eval_shape(functools.partial(init_cache, cache_length)))
+        room = jax.eval_shape(functools.partial(init_cache, cache_length))
+        loop = loop._replace(caches=_padded_to(loop.caches, room))
         # A row's last token is written, not read. Before a cache grows, its last place stays free too: what
         # lies there is needed only by what comes after it, so a mechanism need not keep it.
-        last = cache_length - 1
-        loop = jax.lax.while_loop(lambda loop, last=last: (loop[0] < last) & ~jnp.all(loop[2]), step, loop)
-    return loop[1]
+        loop = _run(apply, given, loop, cache_length - 1)
+    return loop.tokens
+
+
+@functools.partial(jax.jit, static_argnames=('model',))
+def continue_rows(model: Transformer, params, caches, tokens, given, position) -> jax.Array:
+    """Writes on, as `greedy_decode` does, from caches of all before a position.
+
+    Args:
+        model, params: the Transformer.
+        caches: of the first `position` tokens of each row, with room for `length`.
+        tokens: int32 `[batch, length]`; those up to and including `position` are read, or forced where they
+            come later and are given.
+        given: bool `[batch, length]`.
+        position: int32 scalar.
+
+    Returns:
+        int32 `[batch, length]`.
+    """
+    apply = functools.partial(model.apply, {'params': params})
+    tokens = jnp.where(given | (jnp.arange(tokens.shape[1]) <= position), tokens, PAD)
+    loop = _Loop(jnp.int32(position), tokens, jnp.zeros(len(tokens), bool), caches)
+    return _run(apply, given, loop, tokens.shape[1] - 1).tokens
+
+
+class _Loop(NamedTuple):
+    """What a step changes: the position of the token to be read next, and all that is written so far."""
+
+    position: jax.Array
+    tokens: jax.Array
+    ended: jax.Array
+    caches: Any
+
+
+def _run(apply, given, loop: _Loop, last: int) -> _Loop:
+    """Writes a token at a time until the one at `last` is written, or every row has ended."""
+    last_given = _last_given(given)
+
+    def step(loop: _Loop) -> _Loop:
+        position = loop.position
+        token = jax.lax.dynamic_index_in_dim(loop.tokens, position, 1, keepdims=False)
+        caches, logits = apply(loop.caches, token, position, method='step')
+        tokens, ended = _write(loop.tokens, given, last_given, loop.ended, logits, position + 1)
+        return _Loop(position + 1, tokens, ended, caches)
+
+    return jax.lax.while_loop(lambda loop: (loop.position < last) & ~jnp.all(loop.ended), step, loop)
+
+
+def _last_given(given):
+    """The last position given in each row, which may only end behind it."""
+    return given.shape[1] - 1 - jnp.argmax(given[:, ::-1], axis=1)
+
+
+def _write(tokens, given, last_given, ended, logits, position):
+    """Fills in the token at `position`, from the logits of the one before it."""
+    chosen = jnp.where(ended, PAD, jnp.argmax(logits, axis=-1).astype(jnp.int32))
+    forced = jax.lax.dynamic_index_in_dim(tokens, position, 1, keepdims=False)
+    is_given = jax.lax.dynamic_index_in_dim(given, position, 1, keepdims=False)
+    token = jnp.where(is_given, forced, chosen)
+    tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position, 1)
+    return tokens, ended | ((chosen == EOS) & ~is_given & (position > last_given))
 
 
 def _cache_lengths(init_cache, prefill_length: int, length: int) -> list[int]:

@@ -23,6 +23,7 @@ from effxf_jax.layout import Layout
 from effxf_jax.model import Transformer
 from effxf_jax.run_directory import MetricsLog, RunDirectory, check_same
 from effxf_jax.termination import Interrupted, Termination
+from effxf_jax.theory import complexity
 from effxf_jax.training import DivergedError, Metrics, TrainState
 
 _SAMPLES = 12
@@ -355,6 +356,8 @@ def _finish(
                 'train_seconds': totals.train_seconds,
                 'tokens_per_second': replicate.train_tokens / totals.train_seconds,
                 'num_params': sum(x.size for x in jax.tree.leaves(state.params)),
+                'forward_flops': complexity.forward_cost(replicate.experiment.model).flops,
+                'state_size': complexity.state_size(replicate.experiment.model),
             }
             if len(replicates) > 1:
                 with Checkpoints(replicate.directory.path / 'checkpoints') as checkpoints:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
+from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, check_qkv, keys_and_values
 from effxf_jax.attention.softmax import Segment, heads_major, segment_attention
 
 
@@ -42,11 +42,13 @@ class BlockPattern(NamedTuple):
 
     def cost(self, length: int, heads: int, head_dim: int) -> Cost:
         """Of `attend`: for each kept pair a dot product, and a scaled value."""
-        block, place = np.divmod(np.arange(length), self.block_size)
-        kept = [x.sum(axis=1)[place] for x in (self.within, self.before, self.earlier)]
-        pairs = int(np.sum(kept[0] + kept[1] * (block > 0) + kept[2] * block))
-        numbers = 4 * length * heads * head_dim + pairs * heads
-        return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * numbers)
+        blocks, rest = divmod(length, self.block_size)
+        own, before, earlier = (int(x.sum()) for x in (self.within, self.before, self.earlier))
+        pairs = blocks * own + max(blocks - 1, 0) * before + blocks * (blocks - 1) // 2 * earlier
+        # And of the block that is not full.
+        own, before, earlier = (int(x[:rest].sum()) for x in (self.within, self.before, self.earlier))
+        pairs += own + (blocks > 0) * before + blocks * earlier
+        return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
 
 
 def mechanism(
@@ -56,7 +58,9 @@ def mechanism(
     init_cache,
     step,
     prefill,
-    state_size: Callable[[int, int, int], int],
+    memory: Callable[[int], Memory],
+    complexity: str,
+    block_size: int | None = None,
 ) -> Mechanism:
     """A mechanism of a pattern, which `pattern_for` gives by length; the rest as in `Mechanism`."""
     return Mechanism(
@@ -66,8 +70,11 @@ def mechanism(
         step=step,
         prefill=prefill,
         cost=lambda length, heads, head_dim: pattern_for(length).cost(length, heads, head_dim),
-        state_size=state_size,
+        memory=memory,
+        state_size=keys_and_values(memory),
+        complexity=complexity,
         at_length=at_length,
+        block_size=block_size,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from effxf_jax.attention import block_sparse
 from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, segments
-from effxf_jax.attention.mechanism import Mechanism, check_qkv
+from effxf_jax.attention.mechanism import Mechanism, Memory, check_qkv
 from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
 from effxf_jax.attention.standard import heads_major_update
 
@@ -43,10 +43,10 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
         summary = jnp.zeros((batch, heads, (blocks - 1) * summary_size, head_dim), dtype)
         return FixedCache(block, block, summary, summary, jnp.int32(0))
 
-    def state_size(length, heads, head_dim):
-        size = size_for(length)
-        earlier = -(-length // size) - 1
-        return 2 * (min(size, length) + earlier * summary_size) * heads * head_dim
+    def memory(length: int) -> Memory:
+        earlier, current = divmod(length, size_for(length))
+        name = 'the summaries and the current block' if current else 'the summaries, at a block boundary'
+        return Memory(name, earlier * summary_size + current)
 
     return block_sparse.mechanism(
         f'sparse(block_size={block_size}, summary_size={summary_size})',
@@ -55,7 +55,9 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
         init_cache=init_cache,
         step=functools.partial(_step, summary_size=summary_size),
         prefill=functools.partial(_prefill, summary_size=summary_size),
-        state_size=state_size,
+        memory=memory,
+        complexity='L(B + cL/B)D',
+        block_size=block_size,
     )
 
 

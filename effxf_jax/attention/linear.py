@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from effxf_jax.attention.block_sparse import cut, join
-from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
+from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, check_qkv
 from effxf_jax.attention.softmax import contract
 
 FEATURE_MAPS = {
@@ -76,10 +76,9 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
     def cost(length, heads, head_dim):
         chunks, rest = divmod(length, chunk_size)
         pairs = chunks * chunk_size * (chunk_size + 1) // 2 + rest * (rest + 1) // 2
-        chunks += rest > 0
         # Per token: phi(k) v^T and phi(q) S, and the same for z. Per pair: a score and a scaled value.
         macs = length * 2 * (head_dim**2 + head_dim) + pairs * 2 * head_dim
-        numbers = 4 * length * head_dim + pairs + chunks * (head_dim**2 + head_dim)
+        numbers = 4 * length * head_dim + head_dim**2 + head_dim
         return Cost(macs=heads * macs, bytes=4 * heads * numbers)
 
     return Mechanism(
@@ -89,6 +88,8 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         step=step,
         prefill=prefill,
         cost=cost,
+        memory=lambda length: Memory('the prefix state', None),
+        complexity='LD²/H',
         state_size=lambda length, heads, head_dim: heads * (head_dim**2 + head_dim),
         at_length=lambda max_length: linear(feature_map, chunk_size),
     )

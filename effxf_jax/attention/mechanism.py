@@ -20,12 +20,24 @@ class Cost(NamedTuple):
     Attributes:
         macs: multiply-adds, from the mechanism's equations; one exponential, division or comparison
             per score is not counted.
-        bytes: bytes of q, k, v, the output and the intermediate scores or states, each counted once,
-            in float32.
+        bytes: bytes that must be moved at least: q, k, v, the output and a state where there is one, each
+            once, in float32.
     """
 
     macs: int
     bytes: int
+
+
+class Memory(NamedTuple):
+    """What of the past can reach anything later.
+
+    Attributes:
+        name: of the neurons that all later output must pass through, where it looks back.
+        positions: how many earlier positions later ones attend to; None where a state stands for them.
+    """
+
+    name: str
+    positions: int | None
 
 
 class Mechanism(NamedTuple):
@@ -42,8 +54,13 @@ class Mechanism(NamedTuple):
         prefill: `(cache, q, k, v) -> (cache, out)` for a stretch of tokens, laid out as for `attend`,
             that continues what the cache holds. It leaves the cache that stepping would.
         cost: `(length, heads, head_dim) -> Cost` of `attend`.
+        memory: `(length) -> Memory` after `length` tokens.
         state_size: `(length, heads, head_dim) -> int`: how many numbers fix all that is generated
-            after `length` tokens (the information bottleneck of the paper, section 4).
+            after `length` tokens (the information bottleneck of the paper, section 4): keys and values of
+            the memory's positions, or the state.
+        complexity: the order of `cost(...).macs` as a formula in L, the length, D = heads * head_dim, and
+            the mechanism's own sizes.
+        block_size: where memory shrinks at a block's end, the block's size; else None.
         at_length: `(max_length) -> Mechanism`: the mechanism with every option that depends on the
             longest sequence resolved, so that shorter batches and the decoder agree on it.
     """
@@ -54,8 +71,16 @@ class Mechanism(NamedTuple):
     step: Callable[[Cache, jax.Array, jax.Array, jax.Array], tuple[Cache, jax.Array]]
     prefill: Callable[[Cache, jax.Array, jax.Array, jax.Array], tuple[Cache, jax.Array]]
     cost: Callable[[int, int, int], Cost]
+    memory: Callable[[int], Memory]
     state_size: Callable[[int, int, int], int]
+    complexity: str
     at_length: Callable[[int], 'Mechanism']
+    block_size: int | None = None
+
+
+def keys_and_values(memory: Callable[[int], Memory]) -> Callable[[int, int, int], int]:
+    """The `state_size` of a memory of positions."""
+    return lambda length, heads, head_dim: 2 * memory(length).positions * heads * head_dim
 
 
 def check_qkv(q: jax.Array, k: jax.Array, v: jax.Array) -> None:

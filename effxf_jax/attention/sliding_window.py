@@ -8,7 +8,7 @@ import numpy as np
 
 from effxf_jax.attention import block_sparse
 from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join
-from effxf_jax.attention.mechanism import Mechanism, check_qkv
+from effxf_jax.attention.mechanism import Mechanism, Memory, check_qkv
 from effxf_jax.attention.softmax import Segment, heads_major, masked_attention, segment_attention
 from effxf_jax.attention.standard import heads_major_update
 
@@ -56,7 +56,8 @@ def sliding_window(window: int | None = None) -> Mechanism:
         init_cache=init_cache,
         step=_step,
         prefill=_prefill,
-        state_size=lambda length, heads, head_dim: 2 * min(window_for(length), length) * heads * head_dim,
+        memory=lambda length: Memory('the window', min(window_for(length) - 1, length)),
+        complexity='LWD',
     )
 
 

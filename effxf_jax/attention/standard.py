@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from effxf_jax.attention.mechanism import Cost, Mechanism, check_qkv
+from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, check_qkv, keys_and_values
 from effxf_jax.attention.softmax import heads_major, masked_attention
 from effxf_jax.attention.tiled import causal_attention
 
@@ -37,7 +37,9 @@ def standard() -> Mechanism:
         step=step,
         prefill=prefill,
         cost=cost,
-        state_size=lambda length, heads, head_dim: 2 * length * heads * head_dim,
+        memory=memory,
+        state_size=keys_and_values(memory),
+        complexity='L²D',
         at_length=lambda max_length: standard(),
     )
 
@@ -79,8 +81,11 @@ def step(cache, q, k, v):
 def cost(length: int, heads: int, head_dim: int) -> Cost:
     # Each of the t(t+1)/2 causal pairs: one dot product for the score, one scaled sum of values.
     pairs = length * (length + 1) // 2
-    numbers = 4 * length * heads * head_dim + pairs * heads
-    return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * numbers)
+    return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
+
+
+def memory(length: int) -> Memory:
+    return Memory('every earlier position', length)
 
 
 def heads_major_update(cached, stretch, start):

@@ -10,7 +10,7 @@ from effxf_jax.attention import block_sparse
 from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join
 from effxf_jax.attention.mechanism import Mechanism, check_qkv
 from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
-from effxf_jax.attention.standard import heads_major_update
+from effxf_jax.attention.standard import heads_major_update, memory
 
 
 class StridedCache(NamedTuple):
@@ -44,7 +44,8 @@ def strided(stride: int | None) -> Mechanism:
         init_cache=init_cache,
         step=_step,
         prefill=_prefill,
-        state_size=lambda length, heads, head_dim: 2 * length * heads * head_dim,
+        memory=memory,
+        complexity='L(B + L/B)D',
     )
 
 

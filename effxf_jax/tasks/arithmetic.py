@@ -190,6 +190,35 @@ class Arithmetic(Task):
             start = start + _along(lengths, chosen) + 1
         return Grade(judged.answer_correct, right, first_wrong.astype(np.int32))
 
+    @property
+    def hardest_length(self) -> int:
+        """The prompt without brackets."""
+        return 2 * self.n + 2
+
+    def _prefix_bits(self, length: int) -> tuple[float, float]:
+        """Of a sum, and of all expressions.
+
+        Lower: x0 - x1 - ... - xn has one legal chain, which first spells x0 - x1, then x2, x3 and so on. So
+        prefixes of such chains with different numbers still to be spelled differ: within the prompt those are
+        the numbers told, the first two as one, and within line l what is left of them after l operations.
+
+        Upper: what follows depends on the last whole line, its operation that is under way, and the place
+        within the next line. A line of k operators is one of at most p^(k+1) 4^k S_k, where S_k, the large
+        Schroeder number, counts its brackets and is at most (3 + 2 sqrt 2)^k.
+        """
+        prompt = self.hardest_length
+        if length < prompt:
+            numbers = max((length - 1) // 2, 1)
+        else:
+            # Line l has n - l operators, and so 2 (n - l) + 2 tokens with its separator.
+            line = np.arange(self.n + 1)
+            ends = np.cumsum(2 * (self.n - line) + 2)
+            whole = int(np.searchsorted(ends, length, side='right'))  # lines that end by now
+            numbers = self.n - whole + (length == ends[whole - 1]) if whole <= self.n else 0
+        size = np.log2(4 * self.modulus * (3 + 2 * 2**0.5))
+        upper = np.log2(self.modulus) + self.n * size + np.log2(self.n * self.n * (4 * self.n + 2) + 1)
+        return float(numbers * np.log2(self.modulus)), float(upper)
+
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         operators_within = [0]  # the whole and, one by one, the brackets that are open
         operators = 0

@@ -33,6 +33,8 @@ GAP, SUBSTITUTION = 2, 3  # costs [feng]; a match costs nothing
 BORDERS = {'published': 1, 'textbook': GAP}
 """What a step along the border costs: i + j as published [feng], or 2i + 2j as the recurrence has it."""
 
+LETTERS = len(string.ascii_lowercase)
+
 # The distribution [feng].
 MIN_LETTERS, MAX_LETTERS = 3, 10  # different letters in an example
 INDEPENDENT = 0.4  # of the pairs; the others are made by edits
@@ -157,6 +159,31 @@ class EditDistance(Task):
         problems, well_formed = self._parse(tokens)
         right = np.where(well_formed[:, None], self.encode(problems).tokens, PAD)
         return grade_against(right, tokens, given)
+
+    @property
+    def hardest_length(self) -> int:
+        """The first string and its `|`."""
+        return self.n + 1
+
+    def _prefix_bits(self, length: int) -> tuple[float, float]:
+        """Of the first string, and of the whole prompt.
+
+        Lower: two first strings that differ are told apart by a second string that is one of them, for only
+        then is the whole diagonal zero. Once some of the second string is told, it still counts in which
+        places the first one has the other's first letter: that decides whether the first column's entry in
+        row i is i - 1 or at least i [published border]. In the chain that holds for the rows to come.
+
+        Upper: what follows is a function of the prompt and the length.
+        """
+        letter = np.log2(LETTERS)
+        if length <= self.n + 1:
+            lower = min(length, self.n) * letter
+        else:
+            prompt, row = 2 * self.n + 2, self.n + 1
+            rows_begun = max(0, -(-(length - prompt) // row))
+            lower = max(self.n - rows_begun, 0) if self.border == 'published' else 0
+        most = 2 * self.n + MAX_LONGER
+        return float(lower), float(most * letter + np.log2(self.n * (self.n + MAX_LONGER)))
 
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         ends = []

@@ -23,6 +23,7 @@ import numpy as np
 
 from effxf_jax.tasks.edit_distance import (
     GAP,
+    LETTERS,
     MAX_LETTERS,
     MIN_LETTERS,
     SUBSTITUTION,
@@ -174,6 +175,27 @@ class EditDistanceLocal(Task):
 
     def given(self, tokens: np.ndarray) -> np.ndarray:
         return np.broadcast_to(self._given[: tokens.shape[1]], tokens.shape)
+
+    @property
+    def hardest_length(self) -> int:
+        """The pattern and its `<sep>`."""
+        return self._prompt_length
+
+    def _prefix_bits(self, length: int) -> tuple[float, float]:
+        """Of the pattern, and of the pattern and a row.
+
+        Lower: every row spells the pattern again, so that all of it counts until the last row begins, and
+        then what is left of it to spell.
+
+        Upper: what follows depends on the pattern, the last letter of the stream and the row above, where an
+        entry differs from the one before by -2 ... 2; the row below up to here follows from these.
+        """
+        m, letter = self.pattern_length, np.log2(LETTERS)
+        # A row is the stream's letter, then the pattern's letters and entries in turn.
+        into_last_row = length - self._prompt_length - (self.rows - 1) * self._row_length
+        spelled = int(np.clip(into_last_row // 2, 0, m))
+        lower = (min(length, m) - spelled) * letter
+        return float(lower), float(m * (letter + np.log2(2 * GAP + 1)) + letter)
 
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         start = 0

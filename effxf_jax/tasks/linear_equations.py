@@ -121,6 +121,25 @@ class LinearEquations(Task):
         right = np.where(well_formed[:, None], self.encode(Problems(systems)).tokens, PAD)
         return grade_against(right, tokens, given, answer_size=4 * self.n - 1)
 
+    @property
+    def hardest_length(self) -> int:
+        """The prompt."""
+        return self._prompt_length
+
+    def _prefix_bits(self, length: int) -> tuple[float, float]:
+        """Of systems whose first column is eliminated already, and of all systems.
+
+        Lower: such a system is its own next state, which is spelled with all n numbers of each equation: any
+        n in the first equation; in the others any right-hand side, and coefficients that make no
+        combination of those before. Only whole equations are counted, and nothing behind the prompt.
+
+        Upper: what follows is a function of the prompt's n (n + 1) numbers and the length.
+        """
+        n, number = self.n, np.log2(self.modulus)
+        equations = length // (self._prompt_length // n) if length <= self._prompt_length else 0
+        independent = np.log2(1 - self.modulus ** -np.arange(n - 1, n - equations, -1.0)).sum()
+        return float(equations * n * number + independent), float(n * (n + 1) * number)
+
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         if SEP in tokens:
             equations = np.count_nonzero(tokens[: np.argmax(tokens == SEP)] == EQUALS)

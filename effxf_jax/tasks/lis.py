@@ -13,9 +13,11 @@ places among random numbers.
 
 import dataclasses
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from effxf_jax.tasks.task import (
     EOS,
@@ -38,13 +40,16 @@ SEP = 2
 
 
 class Problems(NamedTuple):
-    """Sequences of n numbers, int16 `[count, n]`, each from n + 1 to number_range - 1."""
+    """Sequences of n numbers, `[count, n]`, each from n + 1 to number_range - 1.
+
+    Of int16 or, where number_range is too large for that, int32.
+    """
 
     numbers: np.ndarray
 
 
 class Solution(NamedTuple):
-    """The length of the best run ending at each number, int16 `[count, n]`, and the largest, `[count]`."""
+    """The length of the best run ending at each number, `[count, n]`, and the largest, `[count]`."""
 
     runs: np.ndarray
     answer: np.ndarray
@@ -74,15 +79,19 @@ class LongestIncreasingSubsequence(Task):
         problems = []
         if self.n < MIN_PLANTED:
             problems.append(f'n must be at least {MIN_PLANTED}; got {self.n}')
-        if not 2 * self.n + 1 < self.number_range <= np.iinfo(np.int16).max:
+        if not 2 * self.n + 1 < self.number_range < 2**31:
             problems.append(
-                f'number_range must exceed 2n + 1 = {2 * self.n + 1}, up to 32767; got {self.number_range}'
+                f'number_range must exceed 2n + 1 = {2 * self.n + 1}, up to 2^31 - 1; got {self.number_range}'
             )
         refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(['<sep>', *map(str, range(1, self.number_range))])
+
+    @property
+    def _dtype(self) -> type[np.integer]:
+        return np.int16 if self.number_range <= np.iinfo(np.int16).max else np.int32
 
     @property
     def max_length(self) -> int:
@@ -101,7 +110,7 @@ class LongestIncreasingSubsequence(Task):
         # Numbers up to n are kept for lengths of runs [feng].
         runs = _draw_subsets(rng, run_lengths, self.number_range - self.n - 1)
         places = _draw_subsets(rng, planted, self.n)
-        numbers = rng.integers(self.n + 1, self.number_range, (count, self.n), dtype=np.int16)
+        numbers = rng.integers(self.n + 1, self.number_range, (count, self.n), dtype=self._dtype)
         numbers.reshape(-1)[np.flatnonzero(places)] = np.flatnonzero(runs) % runs.shape[-1] + self.n + 1
         return Problems(numbers)
 
@@ -130,8 +139,35 @@ class LongestIncreasingSubsequence(Task):
         prompt = np.pad(tokens, ((0, 0), (0, self.n + 1)))[:, : self.n + 1]
         well_formed = (prompt[:, :-1] > SEP).all(axis=1) & (prompt[:, -1] == SEP)
         numbers = np.where(well_formed[:, None], prompt[:, :-1] - SEP, 1)
-        right = self.encode(Problems(numbers.astype(np.int16))).tokens
+        right = self.encode(Problems(numbers.astype(self._dtype))).tokens
         return grade_against(np.where(well_formed[:, None], right, PAD), tokens, given)
+
+    @property
+    def hardest_length(self) -> int:
+        """All numbers but one."""
+        return self.n - 1
+
+    def _prefix_bits(self, length: int) -> tuple[float, float]:
+        """Of the lengths found so far and, while numbers come, of the smallest number that ends each.
+
+        The lengths d(1) ... d(k) of k numbers form any sequence in which each value is at most one above the
+        largest before it (let all numbers of one length be equal), one of Stirling's S(k, m) for a largest
+        value m. A number to come is compared with the smallest numbers that end runs of length 1 ... m; these
+        increase, and any m of the r numbers can be they. Any two of these classes differ in the length of
+        some next number. So there are sum_m S(k, m) C(r, m) classes while numbers are to come, and
+        sum_m S(n, m), Bell's number, when all are told.
+
+        In the chain, behind i lengths, at most as many classes are left; at least the i^(n - i) in which the
+        first i lengths are 1 ... i and the others at most i.
+        """
+        n, numbers = self.n, self.number_range - 1
+        if length < n:
+            return _log2_sum(length, numbers)
+        if length <= n + 1:
+            return _log2_sum(n, None)
+        written = length - n - 1
+        lower = max(n - written, 0) * np.log2(min(written, n))
+        return float(lower), _log2_sum(n, None)[1]
 
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         if SEP not in tokens:
@@ -144,6 +180,32 @@ class LongestIncreasingSubsequence(Task):
     def step_at(self, tokens: np.ndarray, position: int) -> str:
         index = position - self.n
         return f'length {index}' if self.answer_mode == 'chain' and index <= self.n else 'answer'
+
+
+def _log2_sum(k: int, r: int | None) -> tuple[float, float]:
+    """Bounds on log2 of sum_m S(k, m) C(r, m), where C is 1 for r None; equal up to k = 200.
+
+    Beyond that, the sum is between its largest term and k times that, where S(k, m), the number of sequences
+    of k values in which each is at most one above the largest before it and m the largest, is at least
+    m^(k - m), and at most C(k - 1, m - 1) m^(k - m): the places of the first 2, 3 ... m, and m choices for
+    each of the others.
+    """
+    if k <= 200:
+        stirling = [1]  # S(0, 0), S(0, 1) ... by S(k, m) = m S(k - 1, m) + S(k - 1, m - 1)
+        for _ in range(k):
+            pairs = zip([*stirling, 0], [0, *stirling], strict=True)
+            stirling = [m * same + less for m, (same, less) in enumerate(pairs)]
+        total = sum(s * (1 if r is None else math.comb(r, m)) for m, s in enumerate(stirling))
+        return (math.log2(total),) * 2
+    m = np.arange(1.0, k + 1)
+    least = (k - m) * np.log2(m)
+    if r is not None:
+        least += _log2_binomial(r, m)
+    return float(least.max()), float((least + _log2_binomial(k - 1, m - 1)).max() + math.log2(k))
+
+
+def _log2_binomial(n: int, k: np.ndarray) -> np.ndarray:
+    return (special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)) / math.log(2)
 
 
 def _draw_run_lengths(rng: np.random.Generator, n: int, count: int) -> np.ndarray:

@@ -76,6 +76,23 @@ class Grade(NamedTuple):
     first_wrong: np.ndarray
 
 
+class Bits(NamedTuple):
+    """How much of a prefix all that may follow it depends on.
+
+    Two prefixes of a length are of one class when the same continuations are legal after both. Legal is what
+    `prompt_fault` and `grade` accept, so these are the bits of a model that is right on all problems that can
+    be posed; the ones that are drawn may need fewer.
+
+    Attributes:
+        length: tokens of the prefix.
+        lower, upper: bounds on log2 of the number of classes, equal where it is known.
+    """
+
+    length: int
+    lower: float
+    upper: float
+
+
 class Fault(NamedTuple):
     """What is wrong with a text.
 
@@ -136,6 +153,29 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def locality(self) -> int | None:
         """How many of the last tokens fix the next one, at any length; None where no constant does."""
+
+    @property
+    @abc.abstractmethod
+    def hardest_length(self) -> int:
+        """The length of prefix at which the lower bound of `required_bits` is largest."""
+
+    def required_bits(self, length: int | None = None) -> Bits:
+        """What must be known of a prefix of `length` tokens; by default of the hardest one.
+
+        In direct mode nothing is claimed from below.
+
+        Raises:
+            ValueError: no legal prefix has this length.
+        """
+        length = self.hardest_length if length is None else length
+        if not 1 <= length < self.max_length:
+            raise ValueError(f'a prefix of {self} has 1 to {self.max_length - 1} tokens; got {length}')
+        lower, upper = self._prefix_bits(length)
+        return Bits(length, lower if self.answer_mode == 'chain' else 0.0, upper)
+
+    @abc.abstractmethod
+    def _prefix_bits(self, length: int) -> tuple[float, float]:
+        """The bounds of `required_bits` in chain mode; the upper one holds in direct mode too."""
 
     @abc.abstractmethod
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:

@@ -258,7 +258,34 @@ def test_caches_are_as_small_as_the_mechanism_allows():
         attention.sliding_window(8),
         attention.linear(),
     ):
-        assert numbers(mechanism, 100) == mechanism.state_size(100, HEADS, HEAD_DIM)
+        # At its fullest, just before a block ends, a cache has room for no more than one block's summary.
+        fullest = max(mechanism.state_size(t, HEADS, HEAD_DIM) for t in range(1, 101))
+        assert 0 <= numbers(mechanism, 100) - fullest <= 3 * per_token
+
+
+def seen_later(pattern, length):
+    """How many of the first positions any position behind them attends to, from the pattern's pairs."""
+    return sum(any(pattern(q, k) for q in range(length, 3 * length + 8)) for k in range(length))
+
+
+@pytest.mark.parametrize(
+    ('mechanism', 'pattern'),
+    [
+        (attention.standard(), lambda q, k: k <= q),
+        (attention.sparse(4, 2), fixed_pattern(4, 2)),
+        (attention.sparse(4, pattern='strided'), strided_pattern(4)),
+        (attention.sliding_window(5), window_pattern(5)),
+    ],
+    ids=lambda value: getattr(value, 'name', None),
+)
+def test_memory_is_what_later_positions_attend_to(mechanism, pattern):
+    for length in range(1, 20):
+        positions = mechanism.memory(length).positions
+        assert positions == seen_later(pattern, length)
+        assert mechanism.state_size(length, HEADS, HEAD_DIM) == 2 * positions * HEADS * HEAD_DIM
+    assert attention.linear().memory(7).positions is None
+    assert 'boundary' in attention.sparse(4).memory(8).name
+    assert 'block' in attention.sparse(4).memory(7).name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What a mechanism costs, what a task needs, and the width that follows."""

@@ -1,0 +1,72 @@
+"""The classes of a small task's prefixes, counted one by one: what its closed bounds are held against."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from effxf_jax.tasks import EOS, PAD, Task
+
+
+def count_classes(task: Task, prompts: Iterable[np.ndarray]) -> list[int]:
+    """How many classes the legal prefixes of each length form; see `tasks.task.Bits`.
+
+    Every legal row is written out, so the task must be tiny: some 10^5 tokens a second.
+
+    Args:
+        task: in chain mode.
+        prompts: all legal ones, int `[length]` of any lengths.
+
+    Returns:
+        The number of classes of prefixes of 1, 2 ... tokens; a whole row with its `<eos>` is no prefix.
+
+    Raises:
+        ValueError: a prompt is not one of the task.
+    """
+    # A trie: children[node] maps tokens to nodes; levels[t] are the nodes of t tokens.
+    children: list[dict[int, int]] = [{}]
+    levels: list[list[int]] = [[0]]
+    behind_prompts: list[dict[int, np.ndarray]] = [{}]  # rows to be continued, by node, per level
+
+    def child(node: int, token: int, length: int) -> int:
+        if token not in children[node]:
+            children[node][token] = len(children)
+            children.append({})
+            while len(levels) <= length:
+                levels.append([])
+                behind_prompts.append({})
+            levels[length].append(children[node][token])
+        return children[node][token]
+
+    for prompt in prompts:
+        if (fault := task.prompt_fault(prompt)) is not None:
+            raise ValueError(f'{task.spell(prompt)!r} is no prompt of {task}: {fault.detail}')
+        node = 0
+        for length, token in enumerate(prompt.tolist(), start=1):
+            node = child(node, token, length)
+        behind_prompts[len(prompt)][node] = prompt
+
+    vocabulary = np.array([token for token in range(task.vocabulary.size) if token != PAD], np.int32)
+    length = 0
+    while length < len(levels):
+        if rows := behind_prompts[length]:
+            trials = np.repeat(np.stack(list(rows.values())), len(vocabulary), axis=0)
+            tokens = np.tile(vocabulary, len(rows))
+            trials = np.concatenate([trials, tokens[:, None]], axis=1)
+            first_wrong = task.grade(trials, np.zeros(trials.shape, bool)).first_wrong
+            nodes = np.repeat(list(rows), len(vocabulary))
+            for i in np.flatnonzero((first_wrong < 0) | (first_wrong > length)):
+                after = child(int(nodes[i]), int(tokens[i]), length + 1)
+                if tokens[i] != EOS:
+                    behind_prompts[length + 1][after] = trials[i]
+        length += 1
+
+    counts = []
+    class_of: dict[int, int] = {}
+    for level in reversed(levels):
+        ids: dict[tuple, int] = {}
+        for node in level:
+            future = tuple(sorted((token, class_of[after]) for token, after in children[node].items()))
+            class_of[node] = ids.setdefault(future, len(ids))
+        ids.pop((), None)  # whole rows
+        counts.append(len(ids))
+    return counts[::-1][1:-1]

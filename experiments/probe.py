@@ -1,0 +1,204 @@
+"""Is the state a real bottleneck? python -m experiments.probe --workdir=RUN
+
+Cuts a trained model's rows in the midst of their generation and tampers with what the rows behind the cut can see
+of the tokens before it:
+
+    * the whole state exchanged between two problems (their chains must change places);
+    * one layer's, or one head's, exchanged: whose chain and whose answer the rows follow;
+    * the state made smaller, in three ways: rows that still go on as they did, against the bits kept, under the
+      ceiling that the pigeonhole principle sets.
+
+Prints tables, and writes probe.json and probe.png into the run's directory.
+
+    --count=512       test problems to start from
+    --position=60     where to cut; by default in the middle
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from effxf_jax import training
+from effxf_jax.checkpoints import Checkpoints
+from effxf_jax.experiment import Experiment
+from effxf_jax.model import Transformer
+from effxf_jax.run_directory import RunDirectory
+from effxf_jax.theory import probing
+from effxf_jax.theory.probing import Point, ProbeError
+from experiments import configs
+from experiments.command_line import refuse
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'The directory of a run that has trained.')
+_COUNT = flags.DEFINE_integer('count', 512, 'Test problems to start from.', lower_bound=2)
+_POSITION = flags.DEFINE_integer('position', None, 'The last token before the cut.', lower_bound=1)
+
+BITS_A_NUMBER = (1, 2, 3, 4, 6, 8, 12)
+
+
+def main(argv):
+    if len(argv) > 1:
+        return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
+    try:
+        experiment, state = load(_WORKDIR.value)
+        report = probe(experiment, state.params, _COUNT.value, _POSITION.value)
+    except (configs.ConfigError, ProbeError) as error:
+        return refuse(getattr(error, 'problems', None) or [str(error)])
+    _print(report)
+    directory = Path(_WORKDIR.value)
+    try:
+        RunDirectory(directory).write_text('probe.json', json.dumps(report, indent=2) + '\n')
+        draw(report, directory / 'probe.png')
+    except OSError as error:
+        return refuse([f'nothing could be written: {error}'])
+    except ModuleNotFoundError:
+        print('No plot was drawn: that needs matplotlib (pip install matplotlib).')
+    return 0
+
+
+def load(workdir: str | None) -> tuple[Experiment, training.TrainState]:
+    """The experiment of a run's directory, and its latest state.
+
+    Raises:
+        ProbeError: it is not a run's directory, or has no checkpoint.
+        configs.ConfigError: its configuration is none of this version.
+    """
+    if workdir is None:
+        raise ProbeError('--workdir=RUN is missing, the directory of a run')
+    path = Path(workdir)
+    if not (path / 'config.json').is_file():
+        raise ProbeError(f'{workdir} is no directory of a run: it has no config.json')
+    try:
+        values = json.loads((path / 'config.json').read_text())
+        experiment = configs.make_experiment(ConfigDict(values))
+    except configs.ConfigError:
+        raise
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ProbeError(f'{path / "config.json"} is damaged: {error!r}') from error
+    if experiment.train.num_replicates > 1:
+        raise ProbeError(f'{workdir} holds several runs; give one of {workdir}/seed-*')
+    model = Transformer(experiment.model)
+    like = training.init_state(model, training.make_optimizer(experiment.train), experiment.seed)
+    if not os.path.isdir(path / 'checkpoints'):
+        raise ProbeError(f'{workdir} has no checkpoints; train first')
+    with Checkpoints(path / 'checkpoints') as checkpoints:
+        restored = checkpoints.restore_latest(like)
+    if restored is None:
+        raise ProbeError(f'{workdir} has no checkpoint that can be read')
+    return experiment, restored.state
+
+
+def probe(experiment: Experiment, params, count: int, position: int | None = None) -> dict:
+    """All figures, as plain values.
+
+    Raises:
+        ProbeError: the model gets too few problems right.
+        probing.PigeonholeError: something passes beside the state.
+    """
+    model, task = Transformer(experiment.model), experiment.task
+    examples = experiment.open_data().test.read(np.arange(count))
+    cut = probing.cut_rows(model, params, task, examples, position)
+    numbers = probing.state_numbers(model, cut)
+    parts = []
+    for layer in range(experiment.model.num_layers):
+        for head in (None, *range(experiment.model.num_heads)):
+            followed = probing.follow(model, params, cut, layer, head)
+            shares = {name: value._asdict() for name, value in followed.items()}
+            parts.append({'layer': layer, 'head': head, **shares})
+
+    most = int(np.ceil(np.log2(len(cut.tokens))))
+    settings = {'bits a number': BITS_A_NUMBER, 'bits in all': range(most + 1)}
+    if any(hasattr(cache, 'key_value') for cache in cut.caches):
+        head_dim = experiment.model.dim // experiment.model.num_heads
+        ranks = [2**k for k in range(head_dim.bit_length()) if 2**k < head_dim]
+        settings['rank'] = [*ranks, head_dim]
+    points = [
+        point._asdict()
+        for kind, values in settings.items()
+        for point in probing.shrink(model, params, cut, kind, values)
+    ]
+    return {
+        'task': str(task),
+        'mechanism': experiment.model.mechanism,
+        'dim': experiment.model.dim,
+        'seed': experiment.seed,
+        'problems': count,
+        'rows': len(cut.tokens),
+        'position': cut.position,
+        'state_numbers': numbers,
+        'exchange_of_all': probing.sanity(model, params, cut),
+        'exchange_of_parts': parts,
+        'points': points,
+    }
+
+
+def _print(report: dict) -> None:
+    console = Console(highlight=False)
+    console.print(
+        f'{report["task"]}\n{report["mechanism"]}, width {report["dim"]}: {report["rows"]} rows written right, '
+        f'cut behind token {report["position"] + 1}; a state of {report["state_numbers"]:,} numbers\n'
+        f'All of the state exchanged: {report["exchange_of_all"]:.1%} go on as their partners did\n'
+    )
+    table = Table('layer', 'head', title='One part exchanged: what rows follow')
+    for column in 'own chain', "partner's", 'neither', 'own answer', "partner's", 'neither':
+        table.add_column(column, justify='right')
+    for part in report['exchange_of_parts']:
+        shares = [part[name][key] for name in ('chain', 'answer') for key in ('own', 'partner', 'neither')]
+        head = 'all' if part['head'] is None else str(part['head'])
+        table.add_row(str(part['layer']), head, *(f'{share:.3f}' for share in shares))
+    console.print(table)
+    table = Table('made smaller by', title='Rows that go on as with the whole state')
+    for column in 'to', 'bits kept', 'rows', 'ceiling':
+        table.add_column(column, justify='right')
+    for row in report['points']:
+        point = Point(**row)
+        shares = f'{point.kept:.3f}', f'{point.ceiling:.3f}'
+        table.add_row(point.kind, str(point.setting), f'{point.bits:,.0f}', *shares)
+    console.print(table)
+
+
+def draw(report: dict, path: Path) -> None:
+    """Draws what is kept against bits, under its ceiling, and whom rows follow, part by part."""
+    import matplotlib
+
+    matplotlib.use('agg')
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout='constrained')
+    points = [Point(**row) for row in report['points']]
+    for marker, kind in zip('osv', dict.fromkeys(point.kind for point in points), strict=False):
+        of_kind = sorted(point for point in points if point.kind == kind)
+        left.plot([p.bits for p in of_kind], [p.kept for p in of_kind], marker + '-', ms=4, label=kind)
+    ceilings = sorted((p.bits, p.ceiling) for p in points)
+    left.plot(*zip(*ceilings, strict=True), 'k--', lw=1, label='pigeonhole ceiling')
+    left.set(
+        xscale='symlog', xlabel='bits kept of the state', ylabel='rows that go on as before', ylim=(0, 1.05)
+    )
+    left.legend()
+    left.grid(alpha=0.3)
+
+    parts = report['exchange_of_parts']
+    names = [f'{part["layer"]}' + ('' if part['head'] is None else f'.{part["head"]}') for part in parts]
+    bottom = np.zeros(len(parts))
+    for key, label in ('own', 'own'), ('partner', "the partner's"), ('neither', 'neither'):
+        shares = np.array([part['answer'][key] for part in parts])
+        right.bar(names, shares, bottom=bottom, label=label)
+        bottom += shares
+    right.set(xlabel='layer, or layer.head, whose state is exchanged', ylabel='answers', ylim=(0, 1.15))
+    right.tick_params(axis='x', rotation=90)
+    right.legend(ncols=3)
+    figure.suptitle(
+        f'{report["mechanism"]}, width {report["dim"]}, cut behind token {report["position"] + 1}'
+    )
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == '__main__':
+    logging.set_verbosity(logging.WARNING)
+    app.run(main)

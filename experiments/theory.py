@@ -1,0 +1,267 @@
+"""What a task costs and needs: python -m experiments.theory --config=experiments/arith.py:n=10
+
+For each attention mechanism and width, the multiply-adds and bytes of a forward pass by part, and the state that
+decoding keeps; for each mechanism the bits that the task needs to pass through it, the least width that this
+allows, and what a forward pass costs there, beside the standard Transformer's.
+
+    --widths=64,128   these widths, instead of the config's
+    --precision=16    bits of a neuron, instead of ceil(log2 L)
+    --plot=FILE       cost and least width against the length of ever larger problems
+    --json            the same figures for machines
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from rich.console import Console
+from rich.table import Table
+
+from effxf_jax.model import ModelConfig
+from effxf_jax.tasks import Task
+from effxf_jax.theory import bottleneck, complexity
+from experiments import command_line, configs
+from experiments.command_line import CONFIG, refuse
+
+_WIDTHS = flags.DEFINE_list('widths', None, 'Widths of the table, each divisible by the heads.')
+_PRECISION = flags.DEFINE_integer('precision', None, 'Bits of a neuron; ceil(log2 L).', lower_bound=1)
+_PLOT = flags.DEFINE_string('plot', None, 'A file to draw to, such as theory.png.')
+_JSON = flags.DEFINE_bool('json', False, 'Print JSON.')
+
+_LONGEST_DRAWN = 10**7
+_POINTS_DRAWN = 13
+
+
+def main(argv):
+    if len(argv) > 1:
+        return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
+    if problems := command_line.missing_config():
+        return refuse(problems)
+    try:
+        experiment = configs.make_experiment(CONFIG.value)
+        widths = _widths(experiment.model)
+    except configs.ConfigError as error:
+        return refuse(error.problems)
+    report = describe(experiment.task, experiment.model, widths, _PRECISION.value)
+    if _JSON.value:
+        print(json.dumps(report, indent=2))
+    else:
+        _print(report)
+    if _PLOT.value:
+        try:
+            draw(experiment.task, experiment.model, _PRECISION.value, _PLOT.value)
+        except (OSError, ValueError) as error:  # ValueError: a format that there is not
+            return refuse([f'--plot: {error}'])
+        except ModuleNotFoundError:
+            return refuse(['--plot needs matplotlib: pip install matplotlib'])
+    return 0
+
+
+def mechanisms(config: ModelConfig) -> Iterator[tuple[str, ModelConfig]]:
+    """Every mechanism by name, with the config's options; the config's own pattern last, if it is one."""
+    for name in 'standard', 'sparse', 'sparse, strided', 'sliding_window', 'linear':
+        mechanism, _, pattern = name.partition(', ')
+        options = {'pattern': pattern, 'summary_size': 1} if pattern else {'pattern': 'fixed'}
+        yield name, dataclasses.replace(config, mechanism=mechanism, **options)
+    if '+' in config.mechanism:
+        yield config.mechanism, config
+
+
+def describe(task: Task, config: ModelConfig, widths: list[int], precision: int | None = None) -> dict:
+    """All figures, as plain values.
+
+    Args:
+        task: the task, in chain mode; in direct mode no width is claimed.
+        config: the model, of any mechanism.
+        widths: of the table.
+        precision: bits of a neuron; by default ceil(log2 L).
+    """
+    precision = precision or bottleneck.default_precision(config.max_length)
+    bits = task.required_bits()
+    passes, bounds = [], []
+    for name, of_mechanism in mechanisms(config):
+        for dim in widths:
+            at_width = dataclasses.replace(of_mechanism, dim=dim)
+            cost = complexity.forward_cost(at_width)
+            state = complexity.state_size(at_width)
+            passes.append(
+                {
+                    'mechanism': name,
+                    'dim': dim,
+                    'length': config.max_length,
+                    'macs': {part: value.macs for part, value in cost._asdict().items()},
+                    'bytes': {part: value.bytes for part, value in cost._asdict().items()},
+                    'total_macs': cost.total.macs,
+                    'total_bytes': cost.total.bytes,
+                    'flops': cost.flops,
+                    'state_size': state,
+                    'state_bits': state * precision,
+                }
+            )
+        bound = bottleneck.least_width(task, of_mechanism, precision)
+        dim = bottleneck.round_up(bound.width, config.num_heads)
+        bounds.append(
+            {
+                'mechanism': name,
+                'complexity_class': complexity.complexity_class(of_mechanism),
+                'least_width': bound.width,
+                'least_dim': dim,
+                'neurons': bound.neurons,
+                'cut_length': bound.length,
+                'cut_bits': bound.bits,
+                'macs_at_least_dim': complexity.forward_cost(
+                    dataclasses.replace(of_mechanism, dim=dim)
+                ).total.macs,
+            }
+        )
+    for bound in bounds:
+        bound['macs_relative_to_standard'] = bound['macs_at_least_dim'] / bounds[0]['macs_at_least_dim']
+    return {
+        'task': str(task),
+        'length': config.max_length,
+        'num_layers': config.num_layers,
+        'num_heads': config.num_heads,
+        'precision': precision,
+        'required_bits': bits._asdict(),
+        'forward_passes': passes,
+        'width_bounds': bounds,
+    }
+
+
+def _print(report: dict) -> None:
+    console = Console(highlight=False, width=None if Console().is_terminal else 150)
+    bits = report['required_bits']
+    console.print(
+        f'{report["task"]}: sequences of {report["length"]:,} tokens; {report["num_layers"]} layers, '
+        f'{report["num_heads"]} heads, {report["precision"]} bits a neuron\n'
+        f'A prefix of {bits["length"]:,} tokens leaves {bits["lower"]:,.1f} to {bits["upper"]:,.1f} bits '
+        'for the rest to depend on\n'
+    )
+    table = Table(title='A forward pass over one sequence')
+    for column in 'mechanism', 'D':
+        table.add_column(column)
+    parts = list(report['forward_passes'][0]['macs'])
+    for column in *(f'{part.replace("_", " ")}' for part in parts), 'multiply-adds', 'bytes', 'state', 'bits':
+        table.add_column(column, justify='right')
+    for row in report['forward_passes']:
+        figures = *row['macs'].values(), row['total_macs'], row['total_bytes'], row['state_size']
+        written = [_short(x) for x in (*figures, row['state_bits'])]
+        table.add_row(row['mechanism'], str(row['dim']), *written)
+    console.print(table)
+
+    table = Table(title='The least width, and a forward pass at it')
+    for column in 'mechanism', 'order':
+        table.add_column(column)
+    for column in 'D at least', 'model':
+        table.add_column(column, justify='right')
+    table.add_column('for what must pass through')
+    for column in 'multiply-adds', 'standard = 1':
+        table.add_column(column, justify='right')
+    for row in report['width_bounds']:
+        table.add_row(
+            row['mechanism'],
+            row['complexity_class'],
+            f'{row["least_width"]:,.2f}',
+            str(row['least_dim']),
+            f'{row["neurons"]}: {row["cut_bits"]:,.0f} bits after {row["cut_length"]:,} tokens',
+            _short(row['macs_at_least_dim']),
+            f'{row["macs_relative_to_standard"]:,.2f}',
+        )
+    console.print(table)
+    console.print('A width is a bound, not a prediction: below it no model is right on every problem.')
+
+
+def _short(number: int) -> str:
+    """Three digits and a unit."""
+    for power, unit in (12, 'T'), (9, 'G'), (6, 'M'), (3, 'k'):
+        if number >= 10**power:
+            return f'{number / 10**power:.3g} {unit}'
+    return str(number)
+
+
+def larger_tasks(task: Task) -> list[Task]:
+    """The task at ever larger sizes, from its own on, whose sequences stay within some 10^7 tokens."""
+    size = 'rows' if hasattr(task, 'rows') else 'n'
+    values = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    values.pop('number_range', None)  # which follows n
+    found: list[Task] = []
+    for factor in np.geomspace(1, 10**6, 4 * _POINTS_DRAWN):
+        try:
+            larger = type(task)(**{**values, size: int(values[size] * factor)})
+        except ValueError:  # there is a largest
+            break
+        if larger.max_length > _LONGEST_DRAWN:
+            break
+        if not found or larger.max_length > found[-1].max_length:
+            found.append(larger)
+    every = max(1, len(found) // _POINTS_DRAWN)
+    return found[::every]
+
+
+def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> None:
+    """Draws cost at the least width, and the least width, against length, with the slopes of the lines."""
+    import matplotlib
+
+    matplotlib.use('agg')
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout='constrained')
+    sizes = larger_tasks(task)
+    lengths = [larger.max_length for larger in sizes]
+    for number, (name, of_mechanism) in enumerate(mechanisms(config)):
+        widths, macs = [], []
+        for larger in sizes:
+            at_size = dataclasses.replace(
+                of_mechanism, vocab_size=larger.vocabulary.size, max_length=larger.max_length
+            )
+            bound = bottleneck.least_width(larger, at_size, precision)
+            dim = bottleneck.round_up(bound.width, config.num_heads)
+            widths.append(bound.width)
+            cost = complexity.forward_cost(dataclasses.replace(at_size, dim=dim))
+            macs.append(cost.total.macs - cost.vocabulary.macs)
+        for axes, values in (left, macs), (right, widths):
+            slope = f', L^{np.polyfit(np.log(lengths), np.log(values), 1)[0]:.2f}' if len(sizes) > 1 else ''
+            axes.plot(lengths, values, 'osv^Dx'[number] + '-', ms=4, label=name + slope)
+    left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
+    right.set(title='the least width', ylabel='D at least')
+    for axes in left, right:
+        axes.set(xscale='log', yscale='log', xlabel='tokens in the longest sequence')
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(type(task).__name__)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _widths(config: ModelConfig) -> list[int]:
+    """What --widths says, or the config's width and three doublings."""
+    if _WIDTHS.value is None:
+        return [config.dim * factor for factor in (1, 2, 4, 8)]
+    problems, widths = [], []
+    for text in _WIDTHS.value:
+        try:
+            widths.append(int(text))
+            dataclasses.replace(config, dim=widths[-1])
+        except ValueError as error:
+            problems += [f'--widths: {line}' for line in str(error).splitlines()]
+    if problems:
+        raise configs.ConfigError(problems)
+    return widths
+
+
+def _flag_problems(config, values) -> list[str]:
+    try:
+        configs.make_experiment(config)
+    except configs.ConfigError as error:
+        return error.problems
+    return []
+
+
+if __name__ == '__main__':
+    logging.set_verbosity(logging.WARNING)
+    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))
