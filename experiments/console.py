@@ -30,6 +30,11 @@ _RESULT_ROWS = {
 }
 
 
+def table_console() -> Console:
+    """For tables of many columns, which in a file or a pipe take the width that they need."""
+    return Console(highlight=False, width=None if Console().is_terminal else 150)
+
+
 class TerminalListener:
     """A `runs.Listener`: a progress bar, a line for each evaluation, a table and samples at the end."""
 

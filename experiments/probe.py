@@ -1,12 +1,12 @@
 """Is the state a real bottleneck? python -m experiments.probe --workdir=RUN
 
-Cuts a trained model's rows in the midst of their generation and tampers with what the rows behind the cut can see
-of the tokens before it:
+Cuts a trained model's rows in the midst of their generation and tampers with what the rows behind the cut can
+see of the tokens before it:
 
     * the whole state exchanged between two problems (their chains must change places);
     * one layer's, or one head's, exchanged: whose chain and whose answer the rows follow;
-    * the state made smaller, in three ways: rows that still go on as they did, against the bits kept, under the
-      ceiling that the pigeonhole principle sets.
+    * the state made smaller, in three ways: rows that still go on as they did, against the bits kept, under
+      the ceiling that the pigeonhole principle sets.
 
 Prints tables, and writes probe.json and probe.png into the run's directory.
 
@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
-from rich.console import Console
 from rich.table import Table
 
 from effxf_jax import training
@@ -33,6 +32,7 @@ from effxf_jax.theory import probing
 from effxf_jax.theory.probing import Point, ProbeError
 from experiments import configs
 from experiments.command_line import refuse
+from experiments.console import table_console
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'The directory of a run that has trained.')
 _COUNT = flags.DEFINE_integer('count', 512, 'Test problems to start from.', lower_bound=2)
@@ -56,8 +56,6 @@ def main(argv):
         draw(report, directory / 'probe.png')
     except OSError as error:
         return refuse([f'nothing could be written: {error}'])
-    except ModuleNotFoundError:
-        print('No plot was drawn: that needs matplotlib (pip install matplotlib).')
     return 0
 
 
@@ -120,7 +118,7 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
     points = [
         point._asdict()
         for kind, values in settings.items()
-        for point in probing.shrink(model, params, cut, kind, values)
+        for point in probing.shrink(model, params, task, cut, kind, values)
     ]
     return {
         'task': str(task),
@@ -138,10 +136,10 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
 
 
 def _print(report: dict) -> None:
-    console = Console(highlight=False)
+    console = table_console()
     console.print(
-        f'{report["task"]}\n{report["mechanism"]}, width {report["dim"]}: {report["rows"]} rows written right, '
-        f'cut behind token {report["position"] + 1}; a state of {report["state_numbers"]:,} numbers\n'
+        f'{report["task"]}\n{report["mechanism"]}, width {report["dim"]}: {report["rows"]} rows written '
+        f'right, cut behind token {report["position"] + 1}; a state of {report["state_numbers"]:,} numbers\n'
         f'All of the state exchanged: {report["exchange_of_all"]:.1%} go on as their partners did\n'
     )
     table = Table('layer', 'head', title='One part exchanged: what rows follow')
@@ -152,12 +150,14 @@ def _print(report: dict) -> None:
         head = 'all' if part['head'] is None else str(part['head'])
         table.add_row(str(part['layer']), head, *(f'{share:.3f}' for share in shares))
     console.print(table)
-    table = Table('made smaller by', title='Rows that go on as with the whole state')
-    for column in 'to', 'bits kept', 'rows', 'ceiling':
+    table = Table(
+        'made smaller by', title='Rows that are still right, and that go on as with the whole state'
+    )
+    for column in 'to', 'bits kept', 'right', 'as before', 'ceiling':
         table.add_column(column, justify='right')
     for row in report['points']:
         point = Point(**row)
-        shares = f'{point.kept:.3f}', f'{point.ceiling:.3f}'
+        shares = (f'{share:.3f}' for share in (point.right, point.kept, point.ceiling))
         table.add_row(point.kind, str(point.setting), f'{point.bits:,.0f}', *shares)
     console.print(table)
 

@@ -1,8 +1,8 @@
 """What a task costs and needs: python -m experiments.theory --config=experiments/arith.py:n=10
 
-For each attention mechanism and width, the multiply-adds and bytes of a forward pass by part, and the state that
-decoding keeps; for each mechanism the bits that the task needs to pass through it, the least width that this
-allows, and what a forward pass costs there, beside the standard Transformer's.
+For each attention mechanism and width, the multiply-adds and bytes of a forward pass by part, and the state
+that decoding keeps; for each mechanism the bits that the task needs to pass through it, the least width that
+this allows, and what a forward pass costs there, beside the standard Transformer's.
 
     --widths=64,128   these widths, instead of the config's
     --precision=16    bits of a neuron, instead of ceil(log2 L)
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags, logging
-from rich.console import Console
 from rich.table import Table
 
 from effxf_jax.model import ModelConfig
@@ -26,6 +25,7 @@ from effxf_jax.tasks import Task
 from effxf_jax.theory import bottleneck, complexity
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
+from experiments.console import table_console
 
 _WIDTHS = flags.DEFINE_list('widths', None, 'Widths of the table, each divisible by the heads.')
 _PRECISION = flags.DEFINE_integer('precision', None, 'Bits of a neuron; ceil(log2 L).', lower_bound=1)
@@ -56,8 +56,6 @@ def main(argv):
             draw(experiment.task, experiment.model, _PRECISION.value, _PLOT.value)
         except (OSError, ValueError) as error:  # ValueError: a format that there is not
             return refuse([f'--plot: {error}'])
-        except ModuleNotFoundError:
-            return refuse(['--plot needs matplotlib: pip install matplotlib'])
     return 0
 
 
@@ -133,7 +131,7 @@ def describe(task: Task, config: ModelConfig, widths: list[int], precision: int 
 
 
 def _print(report: dict) -> None:
-    console = Console(highlight=False, width=None if Console().is_terminal else 150)
+    console = table_console()
     bits = report['required_bits']
     console.print(
         f'{report["task"]}: sequences of {report["length"]:,} tokens; {report["num_layers"]} layers, '
@@ -224,8 +222,7 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
             cost = complexity.forward_cost(dataclasses.replace(at_size, dim=dim))
             macs.append(cost.total.macs - cost.vocabulary.macs)
         for axes, values in (left, macs), (right, widths):
-            slope = f', L^{np.polyfit(np.log(lengths), np.log(values), 1)[0]:.2f}' if len(sizes) > 1 else ''
-            axes.plot(lengths, values, 'osv^Dx'[number] + '-', ms=4, label=name + slope)
+            axes.plot(lengths, values, 'osv^Dx'[number] + '-', ms=4, label=name + _slope(lengths, values))
     left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
     right.set(title='the least width', ylabel='D at least')
     for axes in left, right:
@@ -236,6 +233,15 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _slope(lengths: list[int], values: list[float]) -> str:
+    """The exponent of a line, fitted where it says something: where a width is above 1."""
+    above = np.array(values) > 1
+    if above.sum() < 3:
+        return ''
+    slope = np.polyfit(np.log(lengths)[above], np.log(values)[above], 1)[0]
+    return f', L^{slope:.2f}'
 
 
 def _widths(config: ModelConfig) -> list[int]:

@@ -11,6 +11,7 @@ from effxf_jax import evaluation, runs, training
 from effxf_jax.checkpoints import Checkpoints
 from effxf_jax.model import Transformer
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
+from effxf_jax.theory import complexity
 from experiments import arith, configs, console
 
 
@@ -80,6 +81,9 @@ def test_a_replicate_leaves_the_directory_that_its_seed_leaves_alone(together, t
     assert result.keys() == alone.keys()
     assert (result['seed'], result['num_replicates']) == (6, 3)
     assert (alone['seed'], alone['num_replicates']) == (6, 1)
+    config = experiment().model
+    assert result['forward_flops'] == complexity.forward_cost(config).flops
+    assert result['state_size'] == complexity.state_size(config)
     assert result['train_tokens'] == alone['train_tokens']
     assert result['teacher_forced_loss'] == pytest.approx(alone['teacher_forced_loss'], rel=1e-3)
     assert (own / 'samples.txt').read_text().count('example ') == 12

@@ -1,7 +1,7 @@
 """Is the state a real bottleneck? What becomes of a chain when the state is exchanged, or made smaller.
 
-Rows are cut in the midst of their generation, all at one position; behind the cut they go on from the caches of the
-tokens before it. In every mechanism's caches the first axis is over rows and the second over heads.
+Rows are cut in the midst of their generation, all at one position; behind the cut they go on from the caches
+of the tokens before it. In every mechanism's caches the first axis is over rows and the second over heads.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.attention import Cache
+from effxf_jax.attention.mechanism import Cache
 from effxf_jax.decoding import continue_rows, greedy_decode
 from effxf_jax.model import Transformer
 from effxf_jax.tasks import PAD, Examples, Task
@@ -54,7 +54,7 @@ def cut_rows(model: Transformer, params, task: Task, examples: Examples, positio
         model, params: the Transformer.
         task: of the examples; it judges the rows.
         examples: `[count, length]`.
-        position: where to cut; by default halfway between the longest prompt and the shortest row's end.
+        position: where to cut, the last token before; by default amid those where most rows can be cut.
 
     Raises:
         ProbeError: no two right rows can be cut there that go on differently.
@@ -67,9 +67,13 @@ def cut_rows(model: Transformer, params, task: Task, examples: Examples, positio
     tokens, given = tokens[right], given[right]
     prompts = np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1))
     ends = row_end(tokens, given)
+    # At least the answer and `<eos>` must be to come.
+    can_be_cut = lambda at: (prompts <= at) & (at < ends - 1)
     if position is None:
-        position = int(prompts.max() + ends.min()) // 2
-    inside = np.flatnonzero((prompts <= position) & (position < ends - 1))
+        counts = [np.count_nonzero(can_be_cut(at)) for at in range(tokens.shape[1])]
+        best = np.flatnonzero(counts == np.max(counts))
+        position = int(best[len(best) // 2])
+    inside = np.flatnonzero(can_be_cut(position))
     tokens, given = tokens[inside], given[inside]
 
     partner = np.full(len(tokens), -1)
@@ -183,19 +187,22 @@ class Point(NamedTuple):
         kind: how it was made smaller.
         setting: how far, in the kind's own unit.
         bits: kept of a row's state, at most.
-        kept: share of rows that go on as with the whole state.
-        ceiling: the largest share that the pigeonhole principle allows.
+        right: share of rows whose chain is still right, as the task judges.
+        kept: share of rows that go on as with the whole state, and so are right; less than `right` where a
+            problem has several right chains.
+        ceiling: the largest share to be kept that the pigeonhole principle allows.
     """
 
     kind: str
     setting: int
     bits: float
+    right: float
     kept: float
     ceiling: float
 
 
 class PigeonholeError(AssertionError):
-    """More rows go on right than the bits kept can tell apart: bits were counted wrong, or something leaks."""
+    """More rows go on as they should than the bits can tell apart: bits are miscounted, or some leak."""
 
 
 def ceiling(cut: Cut, continuations: np.ndarray, bits: float) -> float:
@@ -221,7 +228,14 @@ def ceiling(cut: Cut, continuations: np.ndarray, bits: float) -> float:
 
 
 def measure(
-    model: Transformer, params, cut: Cut, kind: str, setting: int, caches: list[Cache], bits: float
+    model: Transformer,
+    params,
+    task: Task,
+    cut: Cut,
+    kind: str,
+    setting: int,
+    caches: list[Cache],
+    bits: float,
 ) -> Point:
     """What caches that keep so many bits leave.
 
@@ -229,12 +243,15 @@ def measure(
         PigeonholeError: they keep more.
     """
     due = go_on(model, params, cut)
-    kept = float((go_on(model, params, cut, caches) == due).all(axis=1).mean())
-    point = Point(kind, setting, bits, kept, ceiling(cut, due, bits))
+    written = go_on(model, params, cut, caches)
+    rows = np.concatenate([cut.tokens[:, : cut.position + 1], written], axis=1)
+    right = float(task.grade(rows, cut.given).chain_correct.mean())
+    kept = float((written == due).all(axis=1).mean())
+    point = Point(kind, setting, bits, right, kept, ceiling(cut, due, bits))
     if kept > point.ceiling + 1e-9:
         raise PigeonholeError(
-            f'{kind} {setting}: {kept:.4f} of {len(due)} rows go on right, but {bits:,.1f} bits allow at most '
-            f'{point.ceiling:.4f}'
+            f'{kind} {setting}: {kept:.4f} of {len(due)} rows go on as they should, '
+            f'but {bits:,.1f} bits allow at most {point.ceiling:.4f}'
         )
     return point
 
@@ -300,7 +317,9 @@ def codebook(cut: Cut, bits: int, seed: int = 0) -> list[Cache]:
 SHRINKERS: tuple[str, ...] = ('bits a number', 'rank', 'bits in all')
 
 
-def shrink(model: Transformer, params, cut: Cut, kind: str, settings, full_bits: int = 32) -> list[Point]:
+def shrink(
+    model: Transformer, params, task: Task, cut: Cut, kind: str, settings, full_bits: int = 32
+) -> list[Point]:
     """Measures one kind of SHRINKERS at some settings.
 
     Raises:
@@ -313,4 +332,4 @@ def shrink(model: Transformer, params, cut: Cut, kind: str, settings, full_bits:
         make = lambda n: (truncated(cut.caches, n), full_bits * truncated_numbers(model, cut, n))
     else:
         make = lambda n: (codebook(cut, n), n)
-    return [measure(model, params, cut, kind, n, *make(n)) for n in settings]
+    return [measure(model, params, task, cut, kind, n, *make(n)) for n in settings]

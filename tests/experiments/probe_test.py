@@ -1,0 +1,70 @@
+"""The program that tampers with a trained model's state, as a user meets it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    'experiments/arith.py:smoke,n=2,modulus=2,mechanism=linear,steps=400,batch_size=64,dropout=0.0,'
+    'warmup_steps=40,learning_rate=1e-2,eval_every=400,checkpoint_every=400'
+)
+
+pytestmark = pytest.mark.slow
+
+
+def run(module, *args):
+    done = subprocess.run(
+        [sys.executable, '-m', module, *args], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert 'Traceback' not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp('run')
+    code, _, err = run('experiments.main', f'--config={TINY}', f'--workdir={path}')
+    assert code == 0, err
+    return path
+
+
+def test_a_trained_run_is_probed(workdir):
+    code, out, err = run('experiments.probe', f'--workdir={workdir}', '--count=64')
+    assert code == 0, err
+    for part in ('All of the state exchanged: 100.0%', 'own answer', 'ceiling', 'bits in all', 'rank'):
+        assert part in out
+    report = json.loads((workdir / 'probe.json').read_text())
+    assert report['exchange_of_all'] == 1
+    assert len(report['exchange_of_parts']) == 2 * (1 + 2)
+    assert all(point['kept'] <= point['ceiling'] for point in report['points'])
+    assert {point['kind'] for point in report['points']} == {'bits a number', 'bits in all', 'rank'}
+    assert report['state_numbers'] == 2 * 2 * (8 * 8 + 8)
+    assert (workdir / 'probe.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_what_cannot_be_probed_is_said(workdir, tmp_path):
+    bare, damaged, several = (tmp_path / name for name in ('bare', 'damaged', 'several'))
+    for path in (bare, damaged, several):
+        path.mkdir()
+        shutil.copy(workdir / 'config.json', path)
+    config = json.loads((workdir / 'config.json').read_text())
+    (damaged / 'config.json').write_text('{"seed": 7')
+    config['train']['num_replicates'] = 3
+    (several / 'config.json').write_text(json.dumps(config))
+    for args, part in (
+        ([], '--workdir=RUN is missing'),
+        ([f'--workdir={tmp_path}'], 'it has no config.json'),
+        ([f'--workdir={bare}'], 'has no checkpoints'),
+        ([f'--workdir={damaged}'], 'is damaged'),
+        ([f'--workdir={several}'], 'give one of'),
+        ([f'--workdir={workdir}', '--position=1'], 'at position 1'),
+        ([f'--workdir={workdir}', 'now'], "unexpected argument 'now'"),
+    ):
+        code, _, err = run('experiments.probe', *args)
+        assert code == 2
+        assert part in err

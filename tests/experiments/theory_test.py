@@ -1,0 +1,85 @@
+"""The program for costs and bounds, as a user meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from effxf_jax import tasks
+from effxf_jax.model import ModelConfig
+from effxf_jax.theory import bottleneck, complexity
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def run(*args):
+    done = subprocess.run(
+        [sys.executable, '-m', 'experiments.theory', *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert 'Traceback' not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_json_is_what_the_library_says():
+    code, out, _ = run('--config=experiments/lis.py:n=40', '--widths=64,128', '--precision=9', '--json')
+    assert code == 0
+    report = json.loads(out)
+    task = tasks.make('lis', n=40)
+    assert report['length'] == task.max_length
+    assert report['required_bits'] == task.required_bits()._asdict()
+    rows = {(row['mechanism'], row['dim']): row for row in report['forward_passes']}
+    assert len(rows) == 5 * 2
+    bounds = {row['mechanism']: row for row in report['width_bounds']}
+    layers, heads = report['num_layers'], report['num_heads']
+    for mechanism in ('standard', 'sparse', 'linear', 'sliding_window'):
+        config = ModelConfig(task.vocabulary.size, task.max_length, 128, heads, layers, mechanism)
+        row = rows[mechanism, 128]
+        assert row['total_macs'] == sum(row['macs'].values()) == complexity.forward_cost(config).total.macs
+        assert row['state_bits'] == 9 * row['state_size'] == 9 * complexity.state_size(config)
+        bound = bottleneck.least_width(task, config, 9)
+        assert bounds[mechanism]['least_width'] == bound.width
+        assert bounds[mechanism]['complexity_class'] == complexity.complexity_class(config)
+        assert bounds[mechanism]['least_dim'] >= bound.width
+    linear, standard = bounds['linear'], bounds['standard']
+    assert standard['macs_relative_to_standard'] == 1
+    ratio = linear['macs_at_least_dim'] / standard['macs_at_least_dim']
+    assert linear['macs_relative_to_standard'] == ratio
+
+
+@pytest.mark.parametrize('name', ['arith', 'ed', 'ed_local', 'equations', 'lis'])
+def test_every_config_has_tables_and_a_drawing(name, tmp_path):
+    path = tmp_path / 'new' / 'theory.png'
+    code, out, _ = run(f'--config=experiments/{name}.py:mechanism=linear+standard', f'--plot={path}')
+    assert code == 0
+    for part in ('multiply-adds', 'D at least', 'linear+standard', 'M(L²D + LD²)', 'not a prediction'):
+        assert part in out
+    assert path.read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+    ('args', 'parts'),
+    [
+        ([], ['--config=FILE is missing']),
+        (['--config=experiments/arith.py:n=0,dim=63'], ['n must be at least 1', 'divisible by num_heads']),
+        (
+            ['--config=experiments/arith.py', '--widths=64,x,30'],
+            ["invalid literal for int() with base 10: 'x'", 'got dim 30'],
+        ),
+        (['--config=experiments/arith.py', '--precision=0'], ['precision']),
+        (['--config=experiments/arith.py', 'table'], ["unexpected argument 'table'"]),
+        (['--config=experiments/arith.py', '--plot=/dev/null/x.png'], ['--plot']),
+    ],
+)
+def test_what_is_wrong_is_said(args, parts):
+    code, _, err = run(*args)
+    assert code != 0
+    for part in parts:
+        assert part in err

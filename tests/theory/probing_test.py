@@ -1,0 +1,255 @@
+"""What is exchanged is all there is, what is made smaller is as small as said, and a leak is caught."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from effxf_jax import datasets, tasks, training
+from effxf_jax.attention.linear import LinearState
+from effxf_jax.datasets import Stream
+from effxf_jax.decoding import greedy_decode
+from effxf_jax.layout import Layout
+from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.theory import probing
+from effxf_jax.theory.probing import Cut, PigeonholeError, ProbeError
+
+TASK = tasks.make('arithmetic', n=2, modulus=3)
+
+
+def make(mechanism, task=TASK, layers=2, **options):
+    config = ModelConfig(
+        task.vocabulary.size, task.max_length, 16, 2, layers, mechanism, dropout=0.0, **options
+    )
+    return Transformer(config)
+
+
+@pytest.fixture(scope='module', params=['linear', 'standard'])
+def trained(request):
+    """A model that has learnt a little, and the rows that it gets right, cut."""
+    model = make(request.param)
+    optimizer = training.make_optimizer(
+        training.TrainConfig(steps=500, batch_size=64, learning_rate=1e-2, warmup_steps=50)
+    )
+    layout = Layout()
+    state = layout.to_devices([training.init_state(model, optimizer, 0)])
+    batches = datasets.train_batches(Stream(datasets.generated(TASK, 0, 'train'), 0), 64)
+    train_step = training.make_train_step(model, optimizer, [0])
+    for _, after, fetch in training.run_steps(train_step, layout, state, batches, 0, 500):
+        fetch()
+        last = after
+    params = layout.to_host(last)[0].params
+    examples = datasets.generated(TASK, 0, 'test').read(np.arange(200))
+    return model, params, probing.cut_rows(model, params, TASK, examples)
+
+
+def cut_anywhere(model, params, examples, position):
+    """Rows as an untrained model writes them; each one's partner is the next."""
+    tokens = np.array(greedy_decode(model, params, *examples))
+    tokens[:, position] = tokens[0, position]
+    caches = probing._caches(model, params, tokens, position)
+    return Cut(tokens, examples.given, position, caches, np.roll(np.arange(len(tokens)), -1))
+
+
+def random_params(model):
+    return model.init(jax.random.key(0), jnp.ones((1, 1), jnp.int32))['params']
+
+
+@pytest.mark.parametrize(
+    'mechanism', ['standard', 'sparse', 'linear', 'sliding_window', 'linear+standard', 'strided']
+)
+@pytest.mark.parametrize('name', ['arithmetic', 'edit_distance_local'])
+def test_the_whole_state_carries_a_problem(mechanism, name):
+    options = {'strided': {'pattern': 'strided'}, 'sliding_window': {'window': 6}}.get(mechanism, {})
+    task = TASK if name == 'arithmetic' else tasks.make(name, rows=3, pattern_length=2)
+    model = make('sparse' if mechanism == 'strided' else mechanism, task, **options)
+    params = random_params(model)
+    examples = task.encode(task.sample(np.random.default_rng(0), 12))
+    cut = cut_anywhere(model, params, examples, position=11)
+    assert len({row.tobytes() for row in probing.go_on(model, params, cut)}) > 1
+    assert probing.sanity(model, params, cut) == 1
+
+
+def test_a_part_of_the_state_is_not_all_of_it(trained, monkeypatch):
+    model, params, cut = trained
+    assert probing.sanity(model, params, cut) == 1
+    whole = probing.exchanged
+    monkeypatch.setattr(probing, 'exchanged', lambda caches, partner: whole(caches, partner, layer=0))
+    assert probing.sanity(model, params, cut) < 0.9
+
+
+def test_only_the_part_named_is_exchanged():
+    model = make('standard')
+    params = random_params(model)
+    examples = TASK.encode(TASK.sample(np.random.default_rng(0), 4))
+    cut = cut_anywhere(model, params, examples, position=9)
+    mixed = probing.exchanged(cut.caches, cut.partner, layer=1, head=0)
+    assert mixed[0] is cut.caches[0]
+    before, after = cut.caches[1].key, mixed[1].key
+    np.testing.assert_array_equal(after[:, 0], before[cut.partner][:, 0])
+    np.testing.assert_array_equal(after[:, 1], before[:, 1])
+    assert mixed[1].index == cut.caches[1].index
+
+
+def test_rows_that_are_cut_are_right_and_their_partners_alike_but_for_what_follows(trained):
+    _, _, cut = trained
+    assert TASK.grade(cut.tokens, cut.given).chain_correct.all()
+    assert not cut.given[:, cut.position + 1 :].any()
+    with_partner = np.flatnonzero(cut.partner != np.arange(len(cut.partner)))
+    assert len(with_partner) > 10
+    row, other = with_partner, cut.partner[with_partner]
+    np.testing.assert_array_equal(cut.tokens[row, cut.position], cut.tokens[other, cut.position])
+    assert (cut.tokens[row, cut.position :] != cut.tokens[other, cut.position :]).any(axis=1).all()
+
+
+def test_rows_go_on_as_they_were_written(trained):
+    model, params, cut = trained
+    written = cut.tokens[:, cut.position + 1 :]
+    assert (probing.go_on(model, params, cut) == written).all(axis=1).mean() > 0.95
+
+
+def test_shares_of_whom_rows_follow_add_up(trained):
+    model, params, cut = trained
+    for head in (None, 1):
+        for followed in probing.follow(model, params, cut, 1, head).values():
+            assert sum(followed) == pytest.approx(1)
+            assert min(followed) >= 0
+
+
+def test_in_a_model_of_one_layer_that_layer_is_all_and_both_heads_are_the_layer():
+    task = tasks.make('edit_distance_local', rows=3, pattern_length=2)
+    model = make('linear', task, layers=1)
+    params = random_params(model)
+    examples = task.encode(task.sample(np.random.default_rng(0), 12))
+    cut = cut_anywhere(model, params, examples, position=11)
+    followed = probing.follow(model, params, cut, 0)['chain']
+    assert followed == (0, 1, 0)
+
+
+def test_a_quantised_state_has_so_many_values_and_is_as_near_as_they_allow(trained):
+    _, _, cut = trained
+    coarse, fine = probing.quantised(cut.caches, 2), probing.quantised(cut.caches, 8)
+    for exact, few, many in zip(*(jax.tree.leaves(x) for x in (cut.caches, coarse, fine)), strict=True):
+        if not exact.ndim:
+            assert few == exact
+            continue
+        for head in range(2):
+            values = np.asarray(few[:, head])
+            assert len(np.unique(values)) <= 4
+            spread = np.ptp(np.asarray(exact[:, head]))
+            assert np.abs(values - exact[:, head]).max() <= spread / 3 / 2 * 1.001
+            assert np.abs(many[:, head] - exact[:, head]).max() <= spread / 255 / 2 * 1.01
+
+
+def test_a_truncated_matrix_has_the_rank_and_is_the_nearest_one():
+    rng = np.random.default_rng(0)
+    state = LinearState(
+        jnp.asarray(rng.normal(size=(3, 2, 8, 8)), jnp.float32), jnp.ones((3, 2, 8), jnp.float32)
+    )
+    (cut,) = probing.truncated([state], 3)
+    assert (np.linalg.matrix_rank(cut.key_value, tol=1e-4) == 3).all()
+    singular = np.linalg.svd(state.key_value, compute_uv=False)
+    error = np.linalg.norm(np.asarray(state.key_value - cut.key_value), axis=(-2, -1))
+    np.testing.assert_allclose(error, np.sqrt((singular[..., 3:] ** 2).sum(axis=-1)), rtol=1e-4)
+    np.testing.assert_array_equal(cut.key, state.key)
+    (whole,) = probing.truncated([state], 8)
+    np.testing.assert_allclose(whole.key_value, state.key_value, atol=1e-5)
+
+
+def test_the_numbers_of_a_state_are_counted(trained):
+    model, _, cut = trained
+    numbers = probing.state_numbers(model, cut)
+    if model.config.mechanism == 'linear':
+        assert numbers == 2 * 2 * (8 * 8 + 8)
+        assert probing.truncated_numbers(model, cut, 8) == numbers
+        assert probing.truncated_numbers(model, cut, 1) == 2 * 2 * (15 + 8)
+    else:
+        assert numbers == 2 * 2 * cut.position * 16
+
+
+def test_a_codebook_of_b_bits_has_so_many_states(trained):
+    _, _, cut = trained
+    for bits in (0, 2):
+        states = [
+            np.asarray(x).reshape(len(x), -1) for x in jax.tree.leaves(probing.codebook(cut, bits)) if x.ndim
+        ]
+        assert len(np.unique(np.concatenate(states, axis=1), axis=0)) <= 2**bits
+    everything = probing.codebook(cut, math.ceil(math.log2(len(cut.tokens))))
+    for ours, exact in zip(jax.tree.leaves(everything), jax.tree.leaves(cut.caches), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=1e-4, atol=1e-4)  # a twin's may differ in rounding
+
+
+def rows_with(last_tokens):
+    tokens = np.array([[5, token, 0] for token in last_tokens], np.int32)
+    return Cut(tokens, np.zeros(tokens.shape, bool), 1, [], np.arange(0))
+
+
+@pytest.mark.parametrize(
+    ('last_tokens', 'due', 'bits', 'expected'),
+    [
+        # One last token: 2^b of the continuations, the most frequent ones.
+        ([7, 7, 7, 7, 7], [1, 1, 2, 3, 4], 0, 2 / 5),
+        ([7, 7, 7, 7, 7], [1, 1, 2, 3, 4], 1, 3 / 5),
+        ([7, 7, 7, 7, 7], [1, 1, 2, 3, 4], 2, 1),
+        # The last token is known by itself, so each has its own.
+        ([7, 7, 8, 8], [1, 2, 1, 2], 0, 2 / 4),
+        ([7, 7, 8, 8], [1, 2, 3, 3], 0, 3 / 4),
+        ([7, 7, 7, 7], [1, 2, 3, 4], 1.6, 3 / 4),
+        ([7, 7, 7, 7], [1, 2, 3, 4], 1000, 1),
+    ],
+)
+def test_the_ceiling_is_what_so_many_states_can_tell_apart(last_tokens, due, bits, expected):
+    assert probing.ceiling(rows_with(last_tokens), np.array(due)[:, None], bits) == pytest.approx(expected)
+
+
+def test_what_is_told_later_is_known_by_itself():
+    cut = rows_with([7, 7])
+    assert probing.ceiling(cut, np.array([[1], [2]]), 0) == 1 / 2
+    tokens, given = cut.tokens.copy(), cut.given.copy()
+    tokens[:, 2], given[:, 2] = [8, 9], True
+    told = cut._replace(tokens=tokens, given=given)
+    assert probing.ceiling(told, np.array([[1], [2]]), 0) == 1
+
+
+def test_more_rows_kept_than_their_bits_allow_are_caught(trained):
+    model, params, cut = trained
+    point = probing.measure(model, params, TASK, cut, 'honest', 0, cut.caches, bits=1000)
+    assert (point.right, point.kept, point.ceiling) == (1, 1, 1)
+    # Planted: the whole state under the name of a codebook of two.
+    with pytest.raises(
+        PigeonholeError, match=r'codebook 1: 1\.0000 of \d+ rows .* 1\.0 bits allow at most 0'
+    ):
+        probing.measure(model, params, TASK, cut, 'codebook', 1, cut.caches, bits=1)
+
+
+def test_fewer_bits_keep_fewer_rows_under_the_ceiling(trained):
+    model, params, cut = trained
+    most = math.ceil(math.log2(len(cut.tokens)))
+    points = probing.shrink(model, params, TASK, cut, 'bits in all', range(most + 1))
+    assert [point.bits for point in points] == list(range(most + 1))
+    assert points[0].kept < points[-1].kept == 1
+    assert all(point.kept <= min(point.ceiling, point.right) for point in points)
+    few, many = probing.shrink(model, params, TASK, cut, 'bits a number', (1, 14))
+    assert few.kept < many.kept
+    assert many.kept > 0.95
+    assert many.bits == 14 * probing.state_numbers(model, cut)
+    if model.config.mechanism == 'linear':
+        low, full = probing.shrink(model, params, TASK, cut, 'rank', (1, 8))
+        assert low.bits < full.bits
+        assert full.kept > 0.95
+
+
+def test_a_model_that_gets_nothing_right_is_refused():
+    model = make('linear')
+    examples = datasets.generated(TASK, 0, 'test').read(np.arange(8))
+    with pytest.raises(ProbeError, match='none of 8 problems right'):
+        probing.cut_rows(model, random_params(model), TASK, examples)
+
+
+def test_a_position_where_nothing_can_be_cut_is_refused(trained):
+    model, params, _ = trained
+    examples = datasets.generated(TASK, 0, 'test').read(np.arange(40))
+    with pytest.raises(ProbeError, match='at position 1 and exchanged'):
+        probing.cut_rows(model, params, TASK, examples, position=1)
