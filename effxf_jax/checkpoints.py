@@ -36,12 +36,19 @@ class Checkpoints:
     Use as a context manager, so that what is being saved in the background is finished.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 3):
-        """Opens a directory, which need not exist yet; leftovers of killed saves are removed."""
+    def __init__(self, directory: str | Path, keep: int = 3, read_only: bool = False):
+        """Opens a directory.
+
+        It need not exist yet, and leftovers of killed saves are removed; read_only, it must, and nothing in
+        it is changed, so that a run can go on in it meanwhile.
+        """
+        if read_only:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+        else:
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self._read_only = read_only
         self._manager = ocp.CheckpointManager(
-            Path(directory).absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True),
-            item_names=('state', 'record'),
+            Path(directory).absolute(), options=options, item_names=('state', 'record')
         )
 
     def __enter__(self) -> 'Checkpoints':
@@ -63,7 +70,7 @@ class Checkpoints:
     ) -> Restored | None:
         """The newest checkpoint that can be read; None where there is none.
 
-        A damaged one is reported, removed, and the one before it tried.
+        A damaged one is reported, removed unless read_only, and the one before it tried.
 
         Args:
             like: a state of the same structure, shapes and dtypes.
@@ -80,7 +87,8 @@ class Checkpoints:
                 )
                 if restored is not None:
                     return Restored(TrainState(*restored['state']), restored['record'])
-            self._manager.delete(step)
+            if not self._read_only:
+                self._manager.delete(step)
         return None
 
     def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> dict[str, Any] | None:

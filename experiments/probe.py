@@ -16,6 +16,7 @@ Prints tables, and writes probe.json and probe.png into the run's directory.
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,12 @@ from ml_collections import ConfigDict
 from rich.table import Table
 
 from effxf_jax import training
+from effxf_jax.blocks import DataError
 from effxf_jax.checkpoints import Checkpoints
 from effxf_jax.experiment import Experiment
 from effxf_jax.model import Transformer
-from effxf_jax.run_directory import RunDirectory
-from effxf_jax.theory import probing
+from effxf_jax.run_directory import MismatchError, RunDirectory, check_same
+from effxf_jax.theory import complexity, probing
 from effxf_jax.theory.probing import Point, ProbeError
 from experiments import configs
 from experiments.command_line import refuse
@@ -39,6 +41,7 @@ _COUNT = flags.DEFINE_integer('count', 512, 'Test problems to start from.', lowe
 _POSITION = flags.DEFINE_integer('position', None, 'The last token before the cut.', lower_bound=1)
 
 BITS_A_NUMBER = (1, 2, 3, 4, 6, 8, 12)
+COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 def main(argv):
@@ -47,8 +50,16 @@ def main(argv):
     try:
         experiment, state = load(_WORKDIR.value)
         report = probe(experiment, state.params, _COUNT.value, _POSITION.value)
-    except (configs.ConfigError, ProbeError) as error:
-        return refuse(getattr(error, 'problems', None) or [str(error)])
+    except configs.ConfigError as error:
+        return refuse(error.problems)
+    except (ProbeError, MismatchError, DataError) as error:
+        return refuse([str(error)])
+    except probing.PigeonholeError as error:
+        print(
+            f'The pigeonhole principle is broken, so there is a mistake in the probe: {error}',
+            file=sys.stderr,
+        )
+        return 1
     _print(report)
     directory = Path(_WORKDIR.value)
     try:
@@ -64,6 +75,7 @@ def load(workdir: str | None) -> tuple[Experiment, training.TrainState]:
 
     Raises:
         ProbeError: it is not a run's directory, or has no checkpoint.
+        MismatchError: the checkpoint is of another configuration.
         configs.ConfigError: its configuration is none of this version.
     """
     if workdir is None:
@@ -77,15 +89,18 @@ def load(workdir: str | None) -> tuple[Experiment, training.TrainState]:
     except configs.ConfigError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ProbeError(f'{path / "config.json"} is damaged: {error!r}') from error
+        raise ProbeError(f'{path / "config.json"} is no configuration of a run of this version') from error
     if experiment.train.num_replicates > 1:
         raise ProbeError(f'{workdir} holds several runs; give one of {workdir}/seed-*')
     model = Transformer(experiment.model)
     like = training.init_state(model, training.make_optimizer(experiment.train), experiment.seed)
     if not os.path.isdir(path / 'checkpoints'):
         raise ProbeError(f'{workdir} has no checkpoints; train first')
-    with Checkpoints(path / 'checkpoints') as checkpoints:
-        restored = checkpoints.restore_latest(like)
+    where = f'The checkpoint in {workdir}'
+    with Checkpoints(path / 'checkpoints', read_only=True) as checkpoints:
+        restored = checkpoints.restore_latest(
+            like, check=lambda record: check_same(record['config'], values, where)
+        )
     if restored is None:
         raise ProbeError(f'{workdir} has no checkpoint that can be read')
     return experiment, restored.state
@@ -101,16 +116,12 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
     model, task = Transformer(experiment.model), experiment.task
     examples = experiment.open_data().test.read(np.arange(count))
     cut = probing.cut_rows(model, params, task, examples, position)
-    numbers = probing.state_numbers(model, cut)
-    parts = []
-    for layer in range(experiment.model.num_layers):
-        for head in (None, *range(experiment.model.num_heads)):
-            followed = probing.follow(model, params, cut, layer, head)
-            shares = {name: value._asdict() for name, value in followed.items()}
-            parts.append({'layer': layer, 'head': head, **shares})
-
+    parts = [
+        {'layer': layer, 'head': head, **{name: shares._asdict() for name, shares in followed.items()}}
+        for layer, head, followed in probing.follow(model, params, task, cut)
+    ]
     most = int(np.ceil(np.log2(len(cut.tokens))))
-    settings = {'bits a number': BITS_A_NUMBER, 'bits in all': range(most + 1)}
+    settings = {'bits a number': BITS_A_NUMBER, 'components': COMPONENTS, 'bits in all': range(most + 1)}
     if any(hasattr(cache, 'key_value') for cache in cut.caches):
         head_dim = experiment.model.dim // experiment.model.num_heads
         ranks = [2**k for k in range(head_dim.bit_length()) if 2**k < head_dim]
@@ -128,7 +139,7 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
         'problems': count,
         'rows': len(cut.tokens),
         'position': cut.position,
-        'state_numbers': numbers,
+        'state_size': complexity.state_size(experiment.model, cut.position),
         'exchange_of_all': probing.sanity(model, params, cut),
         'exchange_of_parts': parts,
         'points': points,
@@ -139,7 +150,7 @@ def _print(report: dict) -> None:
     console = table_console()
     console.print(
         f'{report["task"]}\n{report["mechanism"]}, width {report["dim"]}: {report["rows"]} rows written '
-        f'right, cut behind token {report["position"] + 1}; a state of {report["state_numbers"]:,} numbers\n'
+        f'right, cut behind token {report["position"] + 1}; a state of {report["state_size"]:,} numbers\n'
         f'All of the state exchanged: {report["exchange_of_all"]:.1%} go on as their partners did\n'
     )
     table = Table('layer', 'head', title='One part exchanged: what rows follow')
@@ -171,7 +182,7 @@ def draw(report: dict, path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout='constrained')
     points = [Point(**row) for row in report['points']]
-    for marker, kind in zip('osv', dict.fromkeys(point.kind for point in points), strict=False):
+    for marker, kind in zip('osv^', dict.fromkeys(point.kind for point in points), strict=False):
         of_kind = sorted(point for point in points if point.kind == kind)
         left.plot([p.bits for p in of_kind], [p.kept for p in of_kind], marker + '-', ms=4, label=kind)
     ceilings = sorted((p.bits, p.ceiling) for p in points)
@@ -179,7 +190,7 @@ def draw(report: dict, path: Path) -> None:
     left.set(
         xscale='symlog', xlabel='bits kept of the state', ylabel='rows that go on as before', ylim=(0, 1.05)
     )
-    left.legend()
+    left.legend(loc='upper center', bbox_to_anchor=(0.5, -0.15), ncols=5, fontsize=8)
     left.grid(alpha=0.3)
 
     parts = report['exchange_of_parts']
@@ -200,5 +211,5 @@ def draw(report: dict, path: Path) -> None:
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that what is read only is read only
     app.run(main)

@@ -13,6 +13,7 @@ this allows, and what a forward pass costs there, beside the standard Transforme
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,16 +47,16 @@ def main(argv):
         widths = _widths(experiment.model)
     except configs.ConfigError as error:
         return refuse(error.problems)
-    report = describe(experiment.task, experiment.model, widths, _PRECISION.value)
-    if _JSON.value:
-        print(json.dumps(report, indent=2))
-    else:
-        _print(report)
     if _PLOT.value:
         try:
             draw(experiment.task, experiment.model, _PRECISION.value, _PLOT.value)
         except (OSError, ValueError) as error:  # ValueError: a format that there is not
             return refuse([f'--plot: {error}'])
+    report = describe(experiment.task, experiment.model, widths, _PRECISION.value)
+    if _JSON.value:
+        print(json.dumps(report, indent=2))
+    else:
+        _print(report)
     return 0
 
 
@@ -101,23 +102,25 @@ def describe(task: Task, config: ModelConfig, widths: list[int], precision: int 
                 }
             )
         bound = bottleneck.least_width(task, of_mechanism, precision)
-        dim = bottleneck.round_up(bound.width, config.num_heads)
+        dim = macs = None  # where no width is enough
+        if math.isfinite(bound.width):
+            dim = bottleneck.round_up(bound.width, config.num_heads)
+            macs = complexity.forward_cost(dataclasses.replace(of_mechanism, dim=dim)).total.macs
         bounds.append(
             {
                 'mechanism': name,
                 'complexity_class': complexity.complexity_class(of_mechanism),
-                'least_width': bound.width,
+                'least_width': bound.width if dim else None,
                 'least_dim': dim,
                 'neurons': bound.neurons,
                 'cut_length': bound.length,
                 'cut_bits': bound.bits,
-                'macs_at_least_dim': complexity.forward_cost(
-                    dataclasses.replace(of_mechanism, dim=dim)
-                ).total.macs,
+                'macs_at_least_dim': macs,
             }
         )
     for bound in bounds:
-        bound['macs_relative_to_standard'] = bound['macs_at_least_dim'] / bounds[0]['macs_at_least_dim']
+        macs, standard = bound['macs_at_least_dim'], bounds[0]['macs_at_least_dim']
+        bound['macs_relative_to_standard'] = macs and macs / standard
     return {
         'task': str(task),
         'length': config.max_length,
@@ -136,20 +139,21 @@ def _print(report: dict) -> None:
     console.print(
         f'{report["task"]}: sequences of {report["length"]:,} tokens; {report["num_layers"]} layers, '
         f'{report["num_heads"]} heads, {report["precision"]} bits a neuron\n'
-        f'A prefix of {bits["length"]:,} tokens leaves {bits["lower"]:,.1f} to {bits["upper"]:,.1f} bits '
-        'for the rest to depend on\n'
+        f'Behind {bits["length"]:,} tokens {bits["lower"]:,.1f} to {bits["upper"]:,.1f} bits of them must '
+        f'still be known{"" if bits["lower"] else " (nothing is claimed from below)"}\n'
     )
-    table = Table(title='A forward pass over one sequence')
-    for column in 'mechanism', 'D':
-        table.add_column(column)
-    parts = list(report['forward_passes'][0]['macs'])
-    for column in *(f'{part.replace("_", " ")}' for part in parts), 'multiply-adds', 'bytes', 'state', 'bits':
-        table.add_column(column, justify='right')
-    for row in report['forward_passes']:
-        figures = *row['macs'].values(), row['total_macs'], row['total_bytes'], row['state_size']
-        written = [_short(x) for x in (*figures, row['state_bits'])]
-        table.add_row(row['mechanism'], str(row['dim']), *written)
-    console.print(table)
+    for title, parts, total, others in (
+        ('Multiply-adds of a forward pass over one sequence', 'macs', 'total_macs', ()),
+        ('Bytes moved at least, and the state kept', 'bytes', 'total_bytes', ('state_size', 'state_bits')),
+    ):
+        table = Table('mechanism', 'D', title=title)
+        names = [part.replace('_', ' ') for part in report['forward_passes'][0][parts]]
+        for column in *names, 'in all', *(('numbers of state', 'its bits') if others else ()):
+            table.add_column(column, justify='right')
+        for row in report['forward_passes']:
+            figures = *row[parts].values(), row[total], *(row[name] for name in others)
+            table.add_row(row['mechanism'], str(row['dim']), *map(_short, figures))
+        console.print(table)
 
     table = Table(title='The least width, and a forward pass at it')
     for column in 'mechanism', 'order':
@@ -163,11 +167,11 @@ def _print(report: dict) -> None:
         table.add_row(
             row['mechanism'],
             row['complexity_class'],
-            f'{row["least_width"]:,.2f}',
-            str(row['least_dim']),
+            'none is enough' if row['least_width'] is None else f'{row["least_width"]:,.2f}',
+            '' if row['least_dim'] is None else str(row['least_dim']),
             f'{row["neurons"]}: {row["cut_bits"]:,.0f} bits after {row["cut_length"]:,} tokens',
-            _short(row['macs_at_least_dim']),
-            f'{row["macs_relative_to_standard"]:,.2f}',
+            '' if row['macs_at_least_dim'] is None else _short(row['macs_at_least_dim']),
+            '' if row['macs_at_least_dim'] is None else f'{row["macs_relative_to_standard"]:,.2f}',
         )
     console.print(table)
     console.print('A width is a bound, not a prediction: below it no model is right on every problem.')
@@ -186,15 +190,15 @@ def larger_tasks(task: Task) -> list[Task]:
     size = 'rows' if hasattr(task, 'rows') else 'n'
     values = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
     values.pop('number_range', None)  # which follows n
-    found: list[Task] = []
-    for factor in np.geomspace(1, 10**6, 4 * _POINTS_DRAWN):
+    found = [task]
+    for factor in np.geomspace(1, 10**6, 4 * _POINTS_DRAWN)[1:]:
         try:
             larger = type(task)(**{**values, size: int(values[size] * factor)})
         except ValueError:  # there is a largest
             break
         if larger.max_length > _LONGEST_DRAWN:
             break
-        if not found or larger.max_length > found[-1].max_length:
+        if larger.max_length > found[-1].max_length:
             found.append(larger)
     every = max(1, len(found) // _POINTS_DRAWN)
     return found[::every]
@@ -217,14 +221,19 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
                 of_mechanism, vocab_size=larger.vocabulary.size, max_length=larger.max_length
             )
             bound = bottleneck.least_width(larger, at_size, precision)
+            if not math.isfinite(bound.width):
+                raise ValueError(f'{name}: no width is enough, nothing passes from one position to the next')
             dim = bottleneck.round_up(bound.width, config.num_heads)
             widths.append(bound.width)
             cost = complexity.forward_cost(dataclasses.replace(at_size, dim=dim))
             macs.append(cost.total.macs - cost.vocabulary.macs)
         for axes, values in (left, macs), (right, widths):
             axes.plot(lengths, values, 'osv^Dx'[number] + '-', ms=4, label=name + _slope(lengths, values))
+    if task.answer_mode == 'direct':
+        raise ValueError('no width is claimed for direct answers, so there is nothing to draw')
     left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
-    right.set(title='the least width', ylabel='D at least')
+    right.set(title='the least width; below 1 it asks nothing', ylabel='D at least')
+    right.axhline(1, color='gray', lw=0.8)
     for axes in left, right:
         axes.set(xscale='log', yscale='log', xlabel='tokens in the longest sequence')
         axes.grid(alpha=0.3)
@@ -236,19 +245,17 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
 
 
 def _slope(lengths: list[int], values: list[float]) -> str:
-    """The exponent of a line, fitted where it says something: where a width is above 1."""
-    above = np.array(values) > 1
-    if above.sum() < 3:
+    """The exponent of a line; none where its points are too few, or zero."""
+    if len(lengths) < 3 or min(values) <= 0:
         return ''
-    slope = np.polyfit(np.log(lengths)[above], np.log(values)[above], 1)[0]
-    return f', L^{slope:.2f}'
+    return f', L^{np.polyfit(np.log(lengths), np.log(values), 1)[0]:.2f}'
 
 
 def _widths(config: ModelConfig) -> list[int]:
     """What --widths says, or the config's width and three doublings."""
     if _WIDTHS.value is None:
         return [config.dim * factor for factor in (1, 2, 4, 8)]
-    problems, widths = [], []
+    problems, widths = [] if _WIDTHS.value else ['--widths is empty'], []
     for text in _WIDTHS.value:
         try:
             widths.append(int(text))

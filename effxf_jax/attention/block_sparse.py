@@ -40,20 +40,11 @@ class BlockPattern(NamedTuple):
         earlier = np.kron(np.tri(blocks, k=-1, dtype=bool), self.earlier)
         return (own | before | earlier)[:length, :length]
 
-    def cost(self, length: int, heads: int, head_dim: int) -> Cost:
-        """Of `attend`: for each kept pair a dot product, and a scaled value."""
-        blocks, rest = divmod(length, self.block_size)
-        own, before, earlier = (int(x.sum()) for x in (self.within, self.before, self.earlier))
-        pairs = blocks * own + max(blocks - 1, 0) * before + blocks * (blocks - 1) // 2 * earlier
-        # And of the block that is not full.
-        own, before, earlier = (int(x[:rest].sum()) for x in (self.within, self.before, self.earlier))
-        pairs += own + (blocks > 0) * before + blocks * earlier
-        return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
-
 
 def mechanism(
     name: str,
     pattern_for: Callable[[int], BlockPattern],
+    pairs: Callable[[int], int],
     at_length: Callable[[int], Mechanism],
     init_cache,
     step,
@@ -62,20 +53,47 @@ def mechanism(
     complexity: str,
     block_size: int | None = None,
 ) -> Mechanism:
-    """A mechanism of a pattern, which `pattern_for` gives by length; the rest as in `Mechanism`."""
+    """A mechanism of a pattern; the rest as in `Mechanism`.
+
+    Args:
+        pattern_for: the pattern by length.
+        pairs: how many pairs of query and key it keeps, by length; see `kept_pairs`.
+    """
+
+    def cost(length: int, heads: int, head_dim: int) -> Cost:
+        # Of each kept pair a dot product, and a scaled value.
+        return Cost(macs=2 * pairs(length) * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
+
     return Mechanism(
         name=name,
         attend=lambda q, k, v: attend(q, k, v, pattern_for(q.shape[1])),
         init_cache=init_cache,
         step=step,
         prefill=prefill,
-        cost=lambda length, heads, head_dim: pattern_for(length).cost(length, heads, head_dim),
+        cost=cost,
         memory=memory,
         state_size=keys_and_values(memory),
         complexity=complexity,
         at_length=at_length,
         block_size=block_size,
     )
+
+
+def kept_pairs(length: int, block_size: int, before: bool, earlier: int) -> int:
+    """Pairs of a pattern that keeps, of a query's own block, all that is not in the future.
+
+    Args:
+        length: positions.
+        block_size: of the pattern.
+        before: whether it keeps of the block before what makes `block_size` positions in all.
+        earlier: how many positions of every earlier block it keeps, besides.
+    """
+    blocks, rest = divmod(length, block_size)
+    own = blocks * (block_size * (block_size + 1) // 2) + rest * (rest + 1) // 2
+    # A query at place i sees block_size - 1 - i of the block before.
+    of_rest = rest * (block_size - 1) - rest * (rest - 1) // 2
+    window = max(blocks - 1, 0) * (block_size * (block_size - 1) // 2) + (blocks > 0) * of_rest
+    return own + before * window + earlier * (blocks * (blocks - 1) // 2 * block_size + blocks * rest)
 
 
 def default_block_size(length: int) -> int:

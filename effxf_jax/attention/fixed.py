@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effxf_jax.attention import block_sparse
-from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, segments
+from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, kept_pairs, segments
 from effxf_jax.attention.mechanism import Mechanism, Memory, check_qkv
 from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
 from effxf_jax.attention.standard import heads_major_update
@@ -51,6 +51,7 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
     return block_sparse.mechanism(
         f'sparse(block_size={block_size}, summary_size={summary_size})',
         pattern_for=lambda length: fixed_pattern(size_for(length), summary_size),
+        pairs=lambda length: kept_pairs(length, size_for(length), before=False, earlier=summary_size),
         at_length=lambda max_length: fixed(size_for(max_length), summary_size),
         init_cache=init_cache,
         step=functools.partial(_step, summary_size=summary_size),

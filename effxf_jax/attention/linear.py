@@ -89,7 +89,7 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         prefill=prefill,
         cost=cost,
         memory=lambda length: Memory('the prefix state', None),
-        complexity='LD²/H',
+        complexity='L(C + D/H)D',
         state_size=lambda length, heads, head_dim: heads * (head_dim**2 + head_dim),
         at_length=lambda max_length: linear(feature_map, chunk_size),
     )

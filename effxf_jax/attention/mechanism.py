@@ -56,7 +56,7 @@ class Mechanism(NamedTuple):
         cost: `(length, heads, head_dim) -> Cost` of `attend`.
         memory: `(length) -> Memory` after `length` tokens.
         state_size: `(length, heads, head_dim) -> int`: how many numbers fix all that is generated
-            after `length` tokens (the information bottleneck of the paper, section 4): keys and values of
+            after `length` tokens (the paper's information bottleneck): keys and values of
             the memory's positions, or the state.
         complexity: the order of `cost(...).macs` as a formula in L, the length, D = heads * head_dim, and
             the mechanism's own sizes.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effxf_jax.attention import block_sparse
-from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join
+from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, kept_pairs
 from effxf_jax.attention.mechanism import Mechanism, Memory, check_qkv
 from effxf_jax.attention.softmax import Segment, heads_major, masked_attention, segment_attention
 from effxf_jax.attention.standard import heads_major_update
@@ -52,6 +52,7 @@ def sliding_window(window: int | None = None) -> Mechanism:
     return block_sparse.mechanism(
         f'sliding_window(window={window})',
         pattern_for=lambda length: window_pattern(window_for(length)),
+        pairs=lambda length: kept_pairs(length, window_for(length), before=True, earlier=0),
         at_length=lambda max_length: sliding_window(window_for(max_length)),
         init_cache=init_cache,
         step=_step,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effxf_jax.attention import block_sparse
-from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join
+from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, kept_pairs
 from effxf_jax.attention.mechanism import Mechanism, check_qkv
 from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
 from effxf_jax.attention.standard import heads_major_update, memory
@@ -40,6 +40,7 @@ def strided(stride: int | None) -> Mechanism:
     return block_sparse.mechanism(
         f"sparse(block_size={stride}, pattern='strided')",
         pattern_for=lambda length: strided_pattern(stride_for(length)),
+        pairs=lambda length: kept_pairs(length, stride_for(length), before=True, earlier=1),
         at_length=lambda max_length: strided(stride_for(max_length)),
         init_cache=init_cache,
         step=_step,

@@ -130,8 +130,10 @@ class LinearEquations(Task):
         """Of systems whose first column is eliminated already, and of all systems.
 
         Lower: such a system is its own next state, which is spelled with all n numbers of each equation: any
-        n in the first equation; in the others any right-hand side, and coefficients that make no
-        combination of those before. Only whole equations are counted, and nothing behind the prompt.
+        n in the first equation; in the others any right-hand side, and coefficients that are no combination
+        of those before. Any two such beginnings can be completed by the same equations, as two subspaces of
+        one dimension have a common complement. Only whole equations are counted, and nothing behind the
+        prompt.
 
         Upper: what follows is a function of the prompt's n (n + 1) numbers and the length.
         """

@@ -182,26 +182,32 @@ class LongestIncreasingSubsequence(Task):
         return f'length {index}' if self.answer_mode == 'chain' and index <= self.n else 'answer'
 
 
-def _log2_sum(k: int, r: int | None) -> tuple[float, float]:
-    """Bounds on log2 of sum_m S(k, m) C(r, m), where C is 1 for r None; equal up to k = 200.
+_LONGEST_EXACT = 2000
 
-    Beyond that, the sum is between its largest term and k times that, where S(k, m), the number of sequences
-    of k values in which each is at most one above the largest before it and m the largest, is at least
-    m^(k - m), and at most C(k - 1, m - 1) m^(k - m): the places of the first 2, 3 ... m, and m choices for
-    each of the others.
+
+@functools.cache
+def _log2_sum(k: int, r: int | None) -> tuple[float, float]:
+    """Bounds on log2 of sum_m S(k, m) C(r, m), where C is 1 for r None; equal up to k = 2000.
+
+    Beyond that, the sum is at least that of k = 2000, and between its largest term and k times that, where
+    S(k, m), the number of sequences of k values in which each is at most one above the largest before it and
+    m the largest, is at least m^(k - m), and at most C(k - 1, m - 1) m^(k - m): the places of the first 2, 3
+    ... m, and m choices for each of the others.
     """
-    if k <= 200:
-        stirling = [1]  # S(0, 0), S(0, 1) ... by S(k, m) = m S(k - 1, m) + S(k - 1, m - 1)
-        for _ in range(k):
-            pairs = zip([*stirling, 0], [0, *stirling], strict=True)
-            stirling = [m * same + less for m, (same, less) in enumerate(pairs)]
-        total = sum(s * (1 if r is None else math.comb(r, m)) for m, s in enumerate(stirling))
-        return (math.log2(total),) * 2
+    if k <= _LONGEST_EXACT:
+        m = np.arange(1.0, k + 1)
+        stirling = np.array([0.0])  # log2 of S(1, 1); then S(k, m) = m S(k - 1, m) + S(k - 1, m - 1)
+        for size in range(2, k + 1):
+            same = np.append(stirling + np.log2(m[: size - 1]), -np.inf)
+            stirling = np.logaddexp2(same, np.append(-np.inf, stirling))
+        total = float(np.logaddexp2.reduce(stirling if r is None else stirling + _log2_binomial(r, m)))
+        return total, total
     m = np.arange(1.0, k + 1)
     least = (k - m) * np.log2(m)
     if r is not None:
         least += _log2_binomial(r, m)
-    return float(least.max()), float((least + _log2_binomial(k - 1, m - 1)).max() + math.log2(k))
+    most = (least + _log2_binomial(k - 1, m - 1)).max() + math.log2(k)
+    return max(float(least.max()), _log2_sum(_LONGEST_EXACT, r)[0]), float(most)
 
 
 def _log2_binomial(n: int, k: np.ndarray) -> np.ndarray:

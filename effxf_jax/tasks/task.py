@@ -77,7 +77,7 @@ class Grade(NamedTuple):
 
 
 class Bits(NamedTuple):
-    """How much of a prefix all that may follow it depends on.
+    """How much of a prefix must be known to go on right.
 
     Two prefixes of a length are of one class when the same continuations are legal after both. Legal is what
     `prompt_fault` and `grade` accept, so these are the bits of a model that is right on all problems that can
@@ -85,7 +85,10 @@ class Bits(NamedTuple):
 
     Attributes:
         length: tokens of the prefix.
-        lower, upper: bounds on log2 of the number of classes, equal where it is known.
+        lower: log2 of the size of a set of prefixes no two of which a model may confuse: the same tokens can
+            be told behind both, after which nothing that is right for the one is right for the other. (Where
+            several chains are right, prefixes of different classes may be confused without harm.)
+        upper: a bound on log2 of the number of classes: who knows the class can go on right.
     """
 
     length: int

@@ -1,10 +1,11 @@
 """The information bottleneck: what must pass from a prefix to all that follows, and the width that takes.
 
-Wherever a sequence is cut, all that a Transformer writes behind the cut depends on nothing but the last
-token before it and the neurons before that which later positions attend to (the paper, section 4). N neurons
-of p bits have 2^(N p) values. A model that is right on all problems must have other values for prefixes that
-go on differently; so, by the pigeonhole principle, N p + log2 V is at least log2 of the number of classes of
-prefixes, where V is the size of the vocabulary.
+Wherever a sequence is cut, all that a Transformer writes behind the cut depends on nothing but what is told
+later, the last token before the cut and the neurons before that which later positions attend to (the
+information bottleneck of the paper; that the last token is known by itself is counted by us). N neurons of p
+bits have 2^(N p) values. A model that is right on all problems must not confuse two prefixes that can be told
+the same and then have no right continuation in common; so, by the pigeonhole principle, N p + log2 V is at
+least log2 of the size of a set of such prefixes, where V is the size of the vocabulary.
 """
 
 import math
@@ -22,20 +23,20 @@ class WidthBound(NamedTuple):
     """A width below which no model is right on every problem.
 
     Attributes:
-        width: D at least; not rounded, and 1 where nothing more follows.
+        width: D at least, not rounded; below 1 it asks nothing of a model. Infinite where nothing passes.
         neurons: the name of those that all later output passes through.
         length: tokens of the prefix at whose end the sequence is cut.
         bits: the task's lower bound there.
     """
 
     width: float
-    neurons: str
-    length: int
     bits: float
+    length: int
+    neurons: str
 
 
 def default_precision(length: int) -> int:
-    """ceil(log2 L) bits: the log-precision of the paper's section 3."""
+    """ceil(log2 L) bits: the paper's log-precision, with 1 for its constant."""
     return max(1, math.ceil(math.log2(length)))
 
 
@@ -71,7 +72,7 @@ def width_bounds(task: Task, config: ModelConfig, precision: int | None = None) 
         # Positions before the last token, which is known by itself.
         count = lambda dim, seen=length - 1: sum(neurons(m, seen, config.num_heads, dim) for m in mechanisms)
         names = dict.fromkeys(m.memory(length - 1).name for m in mechanisms)
-        bounds.append(WidthBound(_solve(count, needed), ' and '.join(names), length, bits))
+        bounds.append(WidthBound(_solve(count, needed), bits, length, ' and '.join(names)))
     return sorted(bounds, reverse=True)
 
 
@@ -102,11 +103,11 @@ def _cuts(task: Task, mechanisms: tuple[Mechanism, ...]) -> list[int]:
 
 def _solve(count, needed: float) -> float:
     """The width at which there are as many neurons as needed."""
+    if needed <= 0:
+        return 0.0
+    if count(1.0) == 0:
+        return math.inf  # no later position attends to any before
     most = 1.0
-    if count(most) >= needed:
-        return most
     while count(most) < needed:
         most *= 2
-        if most > 1e18:
-            return math.inf  # no later position attends to any before
-    return optimize.brentq(lambda dim: count(dim) - needed, 1.0, most, rtol=1e-12)
+    return optimize.brentq(lambda dim: count(dim) - needed, 0.0, most, xtol=1e-300, rtol=1e-12)

@@ -1,6 +1,6 @@
 """What a forward pass of the Transformer takes: multiply-adds, and bytes at least.
 
-The paper's complexities (section 3) with constants instead of orders. Multiply-adds are those of the
+The paper's complexities with constants instead of orders. Multiply-adds are those of the
 equations: a matrix product of `[a, b]` and `[b, c]` is a * b * c of them; LayerNorm, softmax, GELU and sums
 are not counted.
 """
@@ -67,7 +67,9 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
         ),
         vocabulary=part(
             macs=length * dim * vocab,
-            params=2 * vocab * dim + vocab + 2 * norm,
+            params=(min(vocab, length) + vocab) * dim
+            + vocab
+            + 2 * norm,  # embeddings that occur, and the head
             activations=2 * stream + length * (1 + vocab),
         ),
     )

@@ -6,7 +6,7 @@ of the tokens before it. In every mechanism's caches the first axis is over rows
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -37,10 +37,10 @@ class Cut(NamedTuple):
     caches: list[Cache]
     partner: np.ndarray
 
-    def rows(self, chosen) -> 'Cut':
-        """Some of the rows, without partners."""
-        caches = jax.tree.map(lambda x: x[chosen] if x.ndim else x, self.caches)
-        return Cut(self.tokens[chosen], self.given[chosen], self.position, caches, np.arange(0))
+    @property
+    def paired(self) -> np.ndarray:
+        """The rows that have a partner; the others are partners only, and their own."""
+        return np.flatnonzero(self.partner != np.arange(len(self.partner)))
 
 
 class ProbeError(ValueError):
@@ -49,6 +49,8 @@ class ProbeError(ValueError):
 
 def cut_rows(model: Transformer, params, task: Task, examples: Examples, position: int | None = None) -> Cut:
     """Lets a model write, and cuts the rows that it gets right and that have a partner.
+
+    Rows that go on differently from the caches of a parallel pass, for reasons of rounding, are left out.
 
     Args:
         model, params: the Transformer.
@@ -59,8 +61,9 @@ def cut_rows(model: Transformer, params, task: Task, examples: Examples, positio
     Raises:
         ProbeError: no two right rows can be cut there that go on differently.
     """
-    tokens = greedy_decode(model, params, *examples)
-    given = examples.given
+    if task.answer_mode == 'direct':
+        raise ProbeError('a direct answer has no chain that could be cut')
+    tokens, given = greedy_decode(model, params, *examples), examples.given
     right = np.flatnonzero(task.grade(tokens, given).chain_correct)
     if not len(right):
         raise ProbeError(f'the model gets none of {len(tokens)} problems right; train it longer first')
@@ -74,27 +77,31 @@ def cut_rows(model: Transformer, params, task: Task, examples: Examples, positio
         best = np.flatnonzero(counts == np.max(counts))
         position = int(best[len(best) // 2])
     inside = np.flatnonzero(can_be_cut(position))
+    nothing = ProbeError(
+        f'no two of {len(right)} right rows can be cut at position {position} and exchanged; '
+        'more problems, or another position, may help'
+    )
+    if not len(inside):
+        raise nothing
     tokens, given = tokens[inside], given[inside]
+    cut = Cut(tokens, given, position, _caches(model, params, tokens, position), np.arange(len(tokens)))
+    steady = (go_on(model, params, cut) == tokens[:, position + 1 :]).all(axis=1)
 
-    partner = np.full(len(tokens), -1)
+    partner = cut.partner.copy()
     for token in np.unique(tokens[:, position]):
-        alike = np.flatnonzero(tokens[:, position] == token)
+        alike = np.flatnonzero(steady & (tokens[:, position] == token))
         for row, other in zip(alike, np.roll(alike, 1), strict=True):
             if (tokens[row, position:] != tokens[other, position:]).any():
                 partner[row] = other
-    paired = partner >= 0
+    paired = partner != cut.partner
     if not paired.any():
-        raise ProbeError(
-            f'no two of {len(right)} right rows can be cut at position {position} and exchanged; '
-            'more problems, or another position, may help'
-        )
-    # Partners of kept rows are kept; a row without one may be one.
-    kept = np.flatnonzero(paired | np.isin(np.arange(len(tokens)), partner[paired]))
+        raise nothing
+    # A row without a partner may be one.
+    kept = np.flatnonzero(paired | np.isin(cut.partner, partner[paired]))
     place = np.full(len(tokens), -1)
     place[kept] = np.arange(len(kept))
-    partner = np.where(paired, place[partner], place)[kept]
-    tokens, given = tokens[kept], given[kept]
-    return Cut(tokens, given, position, _caches(model, params, tokens, position), partner)
+    caches = jax.tree.map(lambda x: x[kept] if x.ndim else x, cut.caches)
+    return Cut(tokens[kept], given[kept], position, caches, place[partner[kept]])
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'position'))
@@ -141,7 +148,7 @@ def exchanged(caches: list[Cache], partner: np.ndarray, layer: int | None = None
 
 
 def sanity(model: Transformer, params, cut: Cut) -> float:
-    """Share of rows that go on as their partners do, once they have their whole state.
+    """Share of the paired rows that go on as their partners do, once they have their whole state.
 
     What is told later, as letters of a stream, is then the partner's too. Anything below 1 would say that
     something else than the state, the last token and the position carries a problem.
@@ -150,31 +157,41 @@ def sanity(model: Transformer, params, cut: Cut) -> float:
     told = np.where(np.arange(cut.tokens.shape[1]) <= cut.position, cut.tokens, cut.tokens[cut.partner])
     swapped = cut._replace(tokens=told, given=cut.given[cut.partner])
     ours = go_on(model, params, swapped, exchanged(cut.caches, cut.partner))
-    return float((ours == theirs).all(axis=1).mean())
+    return float((ours == theirs).all(axis=1)[cut.paired].mean())
 
 
-def follow(model: Transformer, params, cut: Cut, layer: int, head: int | None = None) -> dict[str, Followed]:
-    """Whose 'chain' and whose 'answer' rows follow if one layer, or one head of it, is exchanged."""
+def follow(
+    model: Transformer, params, task: Task, cut: Cut
+) -> Iterator[tuple[int, int | None, dict[str, Followed]]]:
+    """Whose 'chain' and whose 'answer' rows follow if one layer's state, or one head's, is exchanged.
+
+    Yields:
+        The layer; the head, None for all of them; and the shares.
+    """
     own = go_on(model, params, cut)
     partners = go_on(model, params, cut, exchanged(cut.caches, cut.partner))
-    mixed = go_on(model, params, cut, exchanged(cut.caches, cut.partner, layer, head))
-
-    def shares(of) -> Followed:
-        before, after, now = of(own), of(partners), of(mixed)
-        differ = (before != after).any(axis=1)
-        if not differ.any():
-            return Followed(math.nan, math.nan, math.nan)
-        is_own = (now == before).all(axis=1)[differ].mean()
-        is_partners = (now == after).all(axis=1)[differ].mean()
-        return Followed(float(is_own), float(is_partners), float(1 - is_own - is_partners))
-
-    return {'chain': shares(lambda rows: rows), 'answer': shares(_last_tokens)}
+    for layer in range(model.config.num_layers):
+        for head in (None, *range(model.config.num_heads)):
+            mixed = go_on(model, params, cut, exchanged(cut.caches, cut.partner, layer, head))
+            answers = [_answers(task, rows) for rows in (own, partners, mixed)]
+            yield layer, head, {'chain': _shares(own, partners, mixed), 'answer': _shares(*answers)}
 
 
-def _last_tokens(rows: np.ndarray) -> np.ndarray:
-    """The last token before each row's `<eos>`: the answer, or the last of its tokens."""
-    lengths = np.count_nonzero(rows != PAD, axis=1)
-    return np.take_along_axis(rows, np.maximum(lengths - 2, 0)[:, None], axis=1)
+def _shares(own: np.ndarray, partners: np.ndarray, mixed: np.ndarray) -> Followed:
+    differ = (own != partners).any(axis=1)
+    if not differ.any():
+        return Followed(math.nan, math.nan, math.nan)
+    is_own = (mixed == own).all(axis=1)[differ].mean()
+    is_partners = (mixed == partners).all(axis=1)[differ].mean()
+    return Followed(float(is_own), float(is_partners), float(1 - is_own - is_partners))
+
+
+def _answers(task: Task, rows: np.ndarray) -> np.ndarray:
+    """What stands behind the last end of a step, from the first column on, `<pad>` elsewhere."""
+    ends = np.isin(rows, [task.vocabulary.ids()[token] for token in task.step_ends])
+    start = np.where(ends.any(axis=1), rows.shape[1] - np.argmax(ends[:, ::-1], axis=1), 0)
+    columns = start[:, None] + np.arange(rows.shape[1])
+    return np.take_along_axis(np.pad(rows, ((0, 0), (0, rows.shape[1]))), columns, axis=1)
 
 
 # Making smaller.
@@ -201,6 +218,10 @@ class Point(NamedTuple):
     ceiling: float
 
 
+COMPONENT_BITS = 4
+_FLOAT_BITS = 32
+
+
 class PigeonholeError(AssertionError):
     """More rows go on as they should than the bits can tell apart: bits are miscounted, or some leak."""
 
@@ -215,7 +236,7 @@ def ceiling(cut: Cut, continuations: np.ndarray, bits: float) -> float:
     told = np.where(cut.given, cut.tokens, PAD)[:, cut.position :]
     if bits >= math.log2(len(continuations)):
         return 1.0
-    values = math.floor(2**bits)
+    values = math.floor(2**bits + 1e-9)
     # Of each last token and later input, how many rows need each continuation.
     needs: dict[bytes, dict[bytes, int]] = {}
     for row, due in enumerate(continuations):
@@ -256,11 +277,14 @@ def measure(
     return point
 
 
-def state_numbers(model: Transformer, cut: Cut) -> int:
-    """How many numbers of the caches can reach anything behind the cut."""
-    config = model.config
-    head_dim = config.dim // config.num_heads
-    return sum(m.state_size(cut.position, config.num_heads, head_dim) for m in config.mechanisms())
+def _numbers(caches: list[Cache]) -> np.ndarray:
+    """Every row's numbers that differ between rows, `[rows, count]`; the others tell nothing.
+
+    Where a mechanism keeps a number twice, both count.
+    """
+    leaves = [np.asarray(x, np.float32) for x in jax.tree.leaves(caches) if x.ndim]
+    flat = np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1)
+    return flat[:, (flat != flat[:1]).any(axis=0)]
 
 
 def quantised(caches: list[Cache], bits: int) -> list[Cache]:
@@ -289,47 +313,65 @@ def truncated(caches: list[Cache], rank: int) -> list[Cache]:
     return [cut_off(cache) for cache in caches]
 
 
-def truncated_numbers(model: Transformer, cut: Cut, rank: int) -> int:
-    """The numbers that fix a state truncated to a rank: a d x d matrix of rank r has r (2 d - r)."""
-    config = model.config
-    head_dim = config.dim // config.num_heads
-    spared = head_dim**2 - rank * (2 * head_dim - rank)
-    matrices = sum(hasattr(cache, 'key_value') for cache in cut.caches) * config.num_heads
-    return state_numbers(model, cut) - matrices * spared
+def truncated_numbers(caches: list[Cache], rank: int) -> int:
+    """The numbers that fix states truncated to a rank: r (d + d) those of a d x d matrix's two factors."""
+    spared = 0
+    for cache in caches:
+        if hasattr(cache, 'key_value'):
+            _, heads, head_dim, _ = cache.key_value.shape
+            spared += heads * max(head_dim**2 - 2 * rank * head_dim, 0)
+    return _numbers(caches).shape[1] - spared
 
 
 def codebook(cut: Cut, bits: int, seed: int = 0) -> list[Cache]:
     """Each row's whole state as the nearest of 2^bits states of the rows: so many bits in all.
 
-    Nearness is that of the numbers, each layer and kind of number scaled to the same spread.
+    Nearness is that of all numbers, each scaled to the same spread.
     """
     count = len(cut.tokens)
-    leaves = [x for x in jax.tree.leaves(cut.caches) if x.ndim]
-    scaled = [np.asarray(x, np.float32).reshape(count, -1) for x in leaves]
-    flat = np.concatenate([(x - x.mean(axis=0)) / (x.std() + 1e-12) for x in scaled], axis=1)
+    numbers = _numbers(cut.caches)
+    numbers = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
     words = np.sort(np.random.default_rng(seed).choice(count, min(2**bits, count), replace=False))
-    squares = (flat**2).sum(axis=1)
-    distance = squares[:, None] + squares[None, words] - 2 * flat @ flat[words].T
-    nearest = words[distance.argmin(axis=1)]
-    return exchanged(cut.caches, nearest)
+    squares = (numbers**2).sum(axis=1)
+    distance = squares[:, None] + squares[None, words] - 2 * numbers @ numbers[words].T
+    return exchanged(cut.caches, words[distance.argmin(axis=1)])
 
 
-SHRINKERS: tuple[str, ...] = ('bits a number', 'rank', 'bits in all')
+def components(cut: Cut, count: int, bits: int = COMPONENT_BITS) -> list[Cache]:
+    """The rows' states within their `count` largest principal components, `bits` of each: the product in all.
+
+    The components themselves, and the mean, are the same for all rows.
+    """
+    leaves, tree = jax.tree.flatten(cut.caches)
+    flat = [np.asarray(x, np.float64).reshape(len(x), -1) for x in leaves if x.ndim]
+    numbers = np.concatenate(flat, axis=1)
+    mean = numbers.mean(axis=0)
+    u, s, v = np.linalg.svd(numbers - mean, full_matrices=False)
+    scores = u[:, :count] * s[:count]
+    low, high = scores.min(axis=0), scores.max(axis=0)
+    step = np.maximum(high - low, 1e-30) / (2**bits - 1)
+    numbers = mean + (low + np.round((scores - low) / step) * step) @ v[:count]
+    parts = iter(np.split(numbers, np.cumsum([x.shape[1] for x in flat])[:-1], axis=1))
+    return tree.unflatten(jnp.asarray(next(parts).reshape(x.shape), x.dtype) if x.ndim else x for x in leaves)
+
+
+SHRINKERS = ('bits a number', 'rank', 'components', 'bits in all')
+"""Ways of making a state smaller, and what their settings count."""
 
 
 def shrink(
-    model: Transformer, params, task: Task, cut: Cut, kind: str, settings, full_bits: int = 32
+    model: Transformer, params, task: Task, cut: Cut, kind: str, settings: Sequence[int]
 ) -> list[Point]:
-    """Measures one kind of SHRINKERS at some settings.
+    """Measures one of SHRINKERS at some settings.
 
     Raises:
         PigeonholeError: a point lies above its ceiling.
     """
-    make: Callable[[int], tuple[list[Cache], float]]
-    if kind == 'bits a number':
-        make = lambda n: (quantised(cut.caches, n), n * state_numbers(model, cut))
-    elif kind == 'rank':
-        make = lambda n: (truncated(cut.caches, n), full_bits * truncated_numbers(model, cut, n))
-    else:
-        make = lambda n: (codebook(cut, n), n)
-    return [measure(model, params, task, cut, kind, n, *make(n)) for n in settings]
+    count = _numbers(cut.caches).shape[1]
+    make: dict[str, Callable[[int], tuple[list[Cache], int]]] = {
+        'bits a number': lambda n: (quantised(cut.caches, n), n * count),
+        'rank': lambda n: (truncated(cut.caches, n), _FLOAT_BITS * truncated_numbers(cut.caches, n)),
+        'components': lambda n: (components(cut, n), n * COMPONENT_BITS),
+        'bits in all': lambda n: (codebook(cut, n), n),
+    }
+    return [measure(model, params, task, cut, kind, n, *make[kind](n)) for n in settings]

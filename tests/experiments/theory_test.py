@@ -54,12 +54,28 @@ def test_json_is_what_the_library_says():
     assert linear['macs_relative_to_standard'] == ratio
 
 
+def test_extremes_are_described_too():
+    code, out, _ = run('--config=experiments/arith.py:n=100000,window=1', '--widths=64')
+    assert code == 0
+    assert 'none is enough' in out
+    code, out, _ = run('--config=experiments/arith.py:answer_mode=direct', '--json')
+    assert code == 0
+    assert all(row['least_width'] == 0 for row in json.loads(out)['width_bounds'])
+
+
 @pytest.mark.parametrize('name', ['arith', 'ed', 'ed_local', 'equations', 'lis'])
 def test_every_config_has_tables_and_a_drawing(name, tmp_path):
     path = tmp_path / 'new' / 'theory.png'
     code, out, _ = run(f'--config=experiments/{name}.py:mechanism=linear+standard', f'--plot={path}')
     assert code == 0
-    for part in ('multiply-adds', 'D at least', 'linear+standard', 'M(L²D + LD²)', 'not a prediction'):
+    for part in (
+        'Multiply-adds',
+        'Bytes',
+        'D at least',
+        'linear+standard',
+        'M(L²D + LD²)',
+        'not a prediction',
+    ):
         assert part in out
     assert path.read_bytes().startswith(b'\x89PNG')
 
@@ -75,7 +91,9 @@ def test_every_config_has_tables_and_a_drawing(name, tmp_path):
         ),
         (['--config=experiments/arith.py', '--precision=0'], ['precision']),
         (['--config=experiments/arith.py', 'table'], ["unexpected argument 'table'"]),
+        (['--config=experiments/arith.py', '--widths='], ['--widths is empty']),
         (['--config=experiments/arith.py', '--plot=/dev/null/x.png'], ['--plot']),
+        (['--config=experiments/arith.py', '--plot=x.bmpp'], ['--plot', 'not supported']),
     ],
 )
 def test_what_is_wrong_is_said(args, parts):
