@@ -205,8 +205,8 @@ class Point(NamedTuple):
         setting: how far, in the kind's own unit.
         bits: kept of a row's state, at most.
         right: share of rows whose chain is still right, as the task judges.
-        kept: share of rows that go on as with the whole state, and so are right; less than `right` where a
-            problem has several right chains.
+        kept: share of rows that go on as they were written, with the whole state, and so are right; less than
+            `right` where a problem has several right chains.
         ceiling: the largest share to be kept that the pigeonhole principle allows.
     """
 
@@ -263,7 +263,7 @@ def measure(
     Raises:
         PigeonholeError: they keep more.
     """
-    due = go_on(model, params, cut)
+    due = cut.tokens[:, cut.position + 1 :]
     written = go_on(model, params, cut, caches)
     rows = np.concatenate([cut.tokens[:, : cut.position + 1], written], axis=1)
     right = float(task.grade(rows, cut.given).chain_correct.mean())

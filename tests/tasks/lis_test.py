@@ -151,6 +151,19 @@ def test_options_out_of_range_are_all_named():
         tasks.make('lis', n=2, number_range=5)
     with pytest.raises(ValueError, match=r'number_range must exceed 2n \+ 1 = 81, up to 2\^31 - 1; got 81'):
         tasks.make('lis', n=40, number_range=81)
-    with pytest.raises(ValueError, match='got 40000'):
-        tasks.make('lis', n=40, number_range=40_000)
+    with pytest.raises(ValueError, match='got 2147483648'):
+        tasks.make('lis', n=40, number_range=2**31)
     assert tasks.make('lis', n=40, number_range=82).locality() is None
+
+
+def test_numbers_may_be_larger_than_sixteen_bits():
+    task = tasks.make('lis', n=5, number_range=70_000)
+    problems = task.sample(np.random.default_rng(0), 200)
+    assert problems.numbers.dtype == np.int32
+    assert problems.numbers.max() > 2**16
+    assert problems.numbers.min() > 5
+    examples = task.encode(problems)
+    np.testing.assert_array_equal(examples.tokens[:, :5], problems.numbers + 2)
+    assert task.grade(examples.tokens, examples.given).chain_correct.all()
+    runs = task.solve(lis.Problems(np.array([[69_000, 40_000, 66_000, 65_999, 67_000]], np.int32))).runs
+    np.testing.assert_array_equal(runs, [[1, 1, 2, 2, 3]])
