@@ -3,7 +3,7 @@
 Run with `python -m experiments.main --config=experiments/arith.py`.
 
 laptop (default): n = 3, six layers of width 64. On two cores of an AMD EPYC it takes 4 minutes; answer
-accuracy on 4,096 held-out problems is 0.997, 0.998 and 0.966 with seeds 0, 1 and 2. Expect 0.95 or more.
+accuracy on 4,096 held-out problems is 0.999, 1.000 and 0.971 with seeds 0, 1 and 2. Expect 0.95 or more.
 paper: n = 6 with the training of Feng et al.; n=10, 13 and 16 are the paper's further sizes. It is meant for
 accelerators and has not been run to its end.
 smoke: seconds; learns nothing.

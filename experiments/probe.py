@@ -5,13 +5,13 @@ see of the tokens before it:
 
     * the whole state exchanged between two problems (their chains must change places);
     * one layer's, or one head's, exchanged: whose chain and whose answer the rows follow;
-    * the state made smaller, in three ways: rows that still go on as they did, against the bits kept, under
+    * the state made smaller, in several ways: rows that still go on as they did, against the bits kept, under
       the ceiling that the pigeonhole principle sets.
 
 Prints tables, and writes probe.json and probe.png into the run's directory.
 
     --count=512       test problems to start from
-    --position=60     where to cut; by default in the middle
+    --position=60     where to cut: the last token before it, counted from 0; by default in the middle
 """
 
 import json
@@ -30,7 +30,7 @@ from effxf_jax.checkpoints import Checkpoints
 from effxf_jax.experiment import Experiment
 from effxf_jax.model import Transformer
 from effxf_jax.run_directory import MismatchError, RunDirectory, check_same
-from effxf_jax.theory import complexity, probing
+from effxf_jax.theory import probing
 from effxf_jax.theory.probing import Point, ProbeError
 from experiments import configs
 from experiments.command_line import refuse
@@ -38,7 +38,9 @@ from experiments.console import table_console
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'The directory of a run that has trained.')
 _COUNT = flags.DEFINE_integer('count', 512, 'Test problems to start from.', lower_bound=2)
-_POSITION = flags.DEFINE_integer('position', None, 'The last token before the cut.', lower_bound=1)
+_POSITION = flags.DEFINE_integer(
+    'position', None, 'The last token before the cut, counted from 0.', lower_bound=1
+)
 
 BITS_A_NUMBER = (1, 2, 3, 4, 6, 8, 12)
 COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -49,7 +51,8 @@ def main(argv):
         return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
     try:
         experiment, state = load(_WORKDIR.value)
-        report = probe(experiment, state.params, _COUNT.value, _POSITION.value)
+        report = {'step': int(state.step)}
+        report |= probe(experiment, state.params, _COUNT.value, _POSITION.value)
     except configs.ConfigError as error:
         return refuse(error.problems)
     except (ProbeError, MismatchError, DataError) as error:
@@ -122,7 +125,7 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
     ]
     most = int(np.ceil(np.log2(len(cut.tokens))))
     settings = {'bits a number': BITS_A_NUMBER, 'components': COMPONENTS, 'bits in all': range(most + 1)}
-    if any(hasattr(cache, 'key_value') for cache in cut.caches):
+    if any(map(probing.has_matrices, cut.caches)):
         head_dim = experiment.model.dim // experiment.model.num_heads
         ranks = [2**k for k in range(head_dim.bit_length()) if 2**k < head_dim]
         settings['rank'] = [*ranks, head_dim]
@@ -139,7 +142,7 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
         'problems': count,
         'rows': len(cut.tokens),
         'position': cut.position,
-        'state_size': complexity.state_size(experiment.model, cut.position),
+        'state_size': probing.state_size(model, cut),
         'exchange_of_all': probing.sanity(model, params, cut),
         'exchange_of_parts': parts,
         'points': points,
@@ -149,9 +152,9 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
 def _print(report: dict) -> None:
     console = table_console()
     console.print(
-        f'{report["task"]}\n{report["mechanism"]}, width {report["dim"]}: {report["rows"]} rows written '
-        f'right, cut behind token {report["position"] + 1}; a state of {report["state_size"]:,} numbers\n'
-        f'All of the state exchanged: {report["exchange_of_all"]:.1%} go on as their partners did\n'
+        '{task}\n{mechanism}, width {dim}, after {step:,} steps: {rows} rows written right, cut behind '
+        'position {position}; a state of {state_size:,} numbers\nAll of the state exchanged: '
+        '{exchange_of_all:.1%} go on as their partners did\n'.format_map(report)
     )
     table = Table('layer', 'head', title='One part exchanged: what rows follow')
     for column in 'own chain', "partner's", 'neither', 'own answer', "partner's", 'neither':
@@ -203,9 +206,7 @@ def draw(report: dict, path: Path) -> None:
     right.set(xlabel='layer, or layer.head, whose state is exchanged', ylabel='answers', ylim=(0, 1.15))
     right.tick_params(axis='x', rotation=90)
     right.legend(ncols=3)
-    figure.suptitle(
-        f'{report["mechanism"]}, width {report["dim"]}, cut behind token {report["position"] + 1}'
-    )
+    figure.suptitle(f'{report["mechanism"]}, width {report["dim"]}, cut behind position {report["position"]}')
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

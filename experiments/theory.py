@@ -139,8 +139,8 @@ def _print(report: dict) -> None:
     console.print(
         f'{report["task"]}: sequences of {report["length"]:,} tokens; {report["num_layers"]} layers, '
         f'{report["num_heads"]} heads, {report["precision"]} bits a neuron\n'
-        f'Behind {bits["length"]:,} tokens {bits["lower"]:,.1f} to {bits["upper"]:,.1f} bits of them must '
-        f'still be known{"" if bits["lower"] else " (nothing is claimed from below)"}\n'
+        f'Behind {bits["length"]:,} tokens at least {bits["lower"]:,.1f} bits of them must still be known'
+        f'{"" if bits["lower"] else " (nothing is claimed)"}; {bits["upper"]:,.1f} are enough\n'
     )
     for title, parts, total, others in (
         ('Multiply-adds of a forward pass over one sequence', 'macs', 'total_macs', ()),
@@ -189,23 +189,30 @@ def larger_tasks(task: Task) -> list[Task]:
     """The task at ever larger sizes, from its own on, whose sequences stay within some 10^7 tokens."""
     size = 'rows' if hasattr(task, 'rows') else 'n'
     values = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
-    values.pop('number_range', None)  # which follows n
+    ranged = getattr(task, 'number_range', None)
+    if ranged is not None and ranged == type(task)(task.n).number_range:
+        values['number_range'] = ranged = None  # it follows n
     found = [task]
     for factor in np.geomspace(1, 10**6, 4 * _POINTS_DRAWN)[1:]:
         try:
-            larger = type(task)(**{**values, size: int(values[size] * factor)})
+            scaled = {size: int(values[size] * factor)}
+            if ranged is not None:
+                scaled['number_range'] = int(ranged * factor)
+            larger = type(task)(**{**values, **scaled})
         except ValueError:  # there is a largest
             break
         if larger.max_length > _LONGEST_DRAWN:
             break
         if larger.max_length > found[-1].max_length:
             found.append(larger)
-    every = max(1, len(found) // _POINTS_DRAWN)
-    return found[::every]
+    chosen = np.unique(np.linspace(0, len(found) - 1, _POINTS_DRAWN).astype(int))
+    return [found[i] for i in chosen]
 
 
 def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> None:
     """Draws cost at the least width, and the least width, against length, with the slopes of the lines."""
+    if task.answer_mode == 'direct':
+        raise ValueError('no width is claimed for direct answers, so there is nothing to draw')
     import matplotlib
 
     matplotlib.use('agg')
@@ -229,8 +236,6 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
             macs.append(cost.total.macs - cost.vocabulary.macs)
         for axes, values in (left, macs), (right, widths):
             axes.plot(lengths, values, 'osv^Dx'[number] + '-', ms=4, label=name + _slope(lengths, values))
-    if task.answer_mode == 'direct':
-        raise ValueError('no width is claimed for direct answers, so there is nothing to draw')
     left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
     right.set(title='the least width; below 1 it asks nothing', ylabel='D at least')
     right.axhline(1, color='gray', lw=0.8)

@@ -157,17 +157,19 @@ class LongestIncreasingSubsequence(Task):
         some next number. So there are sum_m S(k, m) C(r, m) classes while numbers are to come, and
         sum_m S(n, m), Bell's number, when all are told.
 
-        In the chain, behind i lengths, at most as many classes are left; at least the i^(n - i) in which the
-        first i lengths are 1 ... i and the others at most i.
+        In the chain, behind i > 1 lengths, at most as many classes are left; at least the j^(n - j) of any
+        j >= i in which the first j lengths are 1 ... j and the others at most j.
         """
         n, numbers = self.n, self.number_range - 1
         if length < n:
             return _log2_sum(length, numbers)
         if length <= n + 1:
             return _log2_sum(n, None)
-        written = length - n - 1
-        lower = max(n - written, 0) * np.log2(min(written, n))
-        return float(lower), _log2_sum(n, None)[1]
+        known = np.arange(min(length - n - 1, n), n + 1.0)  # lengths written by now, or later
+        lower, upper = _log2_sum(n, None)
+        if known[0] > 1:  # the first length is always 1
+            lower = float(np.max((n - known) * np.log2(known)))
+        return lower, upper
 
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         if SEP not in tokens:
@@ -189,10 +191,10 @@ _LONGEST_EXACT = 2000
 def _log2_sum(k: int, r: int | None) -> tuple[float, float]:
     """Bounds on log2 of sum_m S(k, m) C(r, m), where C is 1 for r None; equal up to k = 2000.
 
-    Beyond that, the sum is at least that of k = 2000, and between its largest term and k times that, where
-    S(k, m), the number of sequences of k values in which each is at most one above the largest before it and
-    m the largest, is at least m^(k - m), and at most C(k - 1, m - 1) m^(k - m): the places of the first 2, 3
-    ... m, and m choices for each of the others.
+    Beyond that, the sum, which grows with k, is at least that of k = 2000, and between its largest term and k
+    times that, where S(k, m), the number of sequences of k values in which each is at most one above the
+    largest before it and m the largest, is at least m^(k - m), and at most C(k - 1, m - 1) m^(k - m): the
+    places of the first 2, 3 ... m, and m choices for each of the others.
     """
     if k <= _LONGEST_EXACT:
         m = np.arange(1.0, k + 1)

@@ -24,9 +24,9 @@ class WidthBound(NamedTuple):
 
     Attributes:
         width: D at least, not rounded; below 1 it asks nothing of a model. Infinite where nothing passes.
-        neurons: the name of those that all later output passes through.
+        bits: the task's lower bound at the cut.
         length: tokens of the prefix at whose end the sequence is cut.
-        bits: the task's lower bound there.
+        neurons: the name of those that all later output passes through.
     """
 
     width: float

@@ -233,9 +233,9 @@ def ceiling(cut: Cut, continuations: np.ndarray, bits: float) -> float:
     the same later, go on alike. So of the continuations due behind each last token at most 2^b can be had;
     at best those that most rows need.
     """
-    told = np.where(cut.given, cut.tokens, PAD)[:, cut.position :]
     if bits >= math.log2(len(continuations)):
         return 1.0
+    told = np.where(cut.given, cut.tokens, PAD)[:, cut.position :]
     values = math.floor(2**bits + 1e-9)
     # Of each last token and later input, how many rows need each continuation.
     needs: dict[bytes, dict[bytes, int]] = {}
@@ -287,6 +287,17 @@ def _numbers(caches: list[Cache]) -> np.ndarray:
     return flat[:, (flat != flat[:1]).any(axis=0)]
 
 
+def state_size(model: Transformer, cut: Cut) -> int:
+    """How many numbers the mechanisms keep of what stands before a row's last token."""
+    heads, head_dim = model.config.num_heads, model.config.dim // model.config.num_heads
+    return sum(m.state_size(cut.position, heads, head_dim) for m in model.config.mechanisms())
+
+
+def has_matrices(cache: Cache) -> bool:
+    """Whether a layer's state is linear attention's."""
+    return hasattr(cache, 'key_value')
+
+
 def quantised(caches: list[Cache], bits: int) -> list[Cache]:
     """Each number as one of 2^bits values, evenly over the range of its layer and head in all rows."""
 
@@ -305,7 +316,7 @@ def truncated(caches: list[Cache], rank: int) -> list[Cache]:
     """Each matrix of linear attention's state as the nearest one of a rank, in the spectral norm."""
 
     def cut_off(cache):
-        if not hasattr(cache, 'key_value'):
+        if not has_matrices(cache):
             return cache
         u, s, v = np.linalg.svd(np.asarray(cache.key_value), full_matrices=False)
         return cache._replace(key_value=jnp.asarray((u[..., :rank] * s[..., None, :rank]) @ v[..., :rank, :]))
@@ -315,12 +326,12 @@ def truncated(caches: list[Cache], rank: int) -> list[Cache]:
 
 def truncated_numbers(caches: list[Cache], rank: int) -> int:
     """The numbers that fix states truncated to a rank: r (d + d) those of a d x d matrix's two factors."""
-    spared = 0
-    for cache in caches:
-        if hasattr(cache, 'key_value'):
-            _, heads, head_dim, _ = cache.key_value.shape
-            spared += heads * max(head_dim**2 - 2 * rank * head_dim, 0)
-    return _numbers(caches).shape[1] - spared
+    count = _numbers(caches).shape[1]
+    for cache in filter(has_matrices, caches):
+        matrices = np.asarray(cache.key_value)
+        varying = (matrices != matrices[:1]).any(axis=0).sum(axis=(-2, -1))  # of each head
+        count -= int(np.maximum(varying - 2 * rank * matrices.shape[-1], 0).sum())
+    return count
 
 
 def codebook(cut: Cut, bits: int, seed: int = 0) -> list[Cache]:

@@ -42,6 +42,7 @@ def test_a_trained_run_is_probed(workdir):
         assert part in out
     report = json.loads((workdir / 'probe.json').read_text())
     assert report['exchange_of_all'] == 1
+    assert report['step'] == 400
     assert len(report['exchange_of_parts']) == 2 * (1 + 2)
     assert all(point['kept'] <= point['ceiling'] for point in report['points'])
     assert {point['kind'] for point in report['points']} == set(probing.SHRINKERS)
