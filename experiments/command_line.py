@@ -36,6 +36,19 @@ def parse_flags(argv: list[str], check: Check) -> list[str]:
     sys.exit(refuse(problems))
 
 
+def problems_of(make: Callable[[ConfigDict], object]) -> Check:
+    """A check that a configuration can be made into what a program needs of it."""
+
+    def check(config: ConfigDict, values: Mapping[str, str]) -> list[str]:
+        try:
+            make(config)
+        except configs.ConfigError as error:
+            return error.problems
+        return []
+
+    return check
+
+
 def refuse(problems: list[str]) -> int:
     """Prints problems, and returns the exit status for them."""
     print(f'Nothing was run:\n{configs.ConfigError(problems)}', file=sys.stderr)

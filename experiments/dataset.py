@@ -82,14 +82,7 @@ def show(task: Task, seed: int) -> int:
 COMMANDS = {'export': export, 'check': check, 'show': show}
 
 
-def _flag_problems(config, values) -> list[str]:
-    try:
-        configs.make_task(config)
-    except configs.ConfigError as error:
-        return error.problems
-    return []
-
-
 if __name__ == '__main__':
     logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))
+    check = command_line.problems_of(configs.make_task)
+    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=check))

@@ -89,11 +89,8 @@ def workdir_problems(workdir: Path) -> list[str]:
 
 def _flag_problems(config, values) -> list[str]:
     """What else is wrong, where a part of the configuration is."""
-    problems = []
-    try:
-        configs.make_experiment(config, jax.device_count())
-    except configs.ConfigError as error:
-        problems += error.problems
+    make = functools.partial(configs.make_experiment, devices=jax.device_count())
+    problems = command_line.problems_of(make)(config, values)
     return problems + (workdir_problems(Path(values['workdir'])) if 'workdir' in values else [])
 
 

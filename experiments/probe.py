@@ -30,7 +30,7 @@ from effxf_jax.checkpoints import Checkpoints
 from effxf_jax.experiment import Experiment
 from effxf_jax.model import Transformer
 from effxf_jax.run_directory import MismatchError, RunDirectory, check_same
-from effxf_jax.theory import probing
+from effxf_jax.theory import complexity, probing
 from effxf_jax.theory.probing import Point, ProbeError
 from experiments import configs
 from experiments.command_line import refuse
@@ -142,7 +142,7 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
         'problems': count,
         'rows': len(cut.tokens),
         'position': cut.position,
-        'state_size': probing.state_size(model, cut),
+        'state_size': complexity.state_at(experiment.model, cut.position),
         'exchange_of_all': probing.sanity(model, params, cut),
         'exchange_of_parts': parts,
         'points': points,

@@ -272,14 +272,7 @@ def _widths(config: ModelConfig) -> list[int]:
     return widths
 
 
-def _flag_problems(config, values) -> list[str]:
-    try:
-        configs.make_experiment(config)
-    except configs.ConfigError as error:
-        return error.problems
-    return []
-
-
 if __name__ == '__main__':
     logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))
+    check = command_line.problems_of(configs.make_experiment)
+    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=check))

@@ -84,15 +84,19 @@ def complexity_class(config: ModelConfig) -> str:
     return f'M({" + ".join(orders)} + LD²)'
 
 
+def state_at(config: ModelConfig, length: int) -> int:
+    """How many numbers decoding keeps behind `length` tokens, over all layers: keys and values, or states."""
+    head_dim = config.dim // config.num_heads
+    return sum(m.state_size(length, config.num_heads, head_dim) for m in config.mechanisms())
+
+
 def state_size(config: ModelConfig, length: int | None = None) -> int:
     """The most numbers that decoding ever keeps while it writes `length` tokens, over all layers.
 
     These are keys and values, or states: what fixes all that is generated afterwards.
     """
     length = config.max_length if length is None else length
-    heads, head_dim = config.num_heads, config.dim // config.num_heads
-    mechanisms = config.mechanisms()
     # Where blocks end the state shrinks, so the last moments are not always the largest.
-    longest_block = max(m.block_size or 1 for m in mechanisms)
+    longest_block = max(m.block_size or 1 for m in config.mechanisms())
     moments = range(max(1, length - longest_block), length + 1)
-    return max(sum(m.state_size(t, heads, head_dim) for m in mechanisms) for t in moments)
+    return max(state_at(config, moment) for moment in moments)

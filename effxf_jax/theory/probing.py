@@ -287,12 +287,6 @@ def _numbers(caches: list[Cache]) -> np.ndarray:
     return flat[:, (flat != flat[:1]).any(axis=0)]
 
 
-def state_size(model: Transformer, cut: Cut) -> int:
-    """How many numbers the mechanisms keep of what stands before a row's last token."""
-    heads, head_dim = model.config.num_heads, model.config.dim // model.config.num_heads
-    return sum(m.state_size(cut.position, heads, head_dim) for m in model.config.mechanisms())
-
-
 def has_matrices(cache: Cache) -> bool:
     """Whether a layer's state is linear attention's."""
     return hasattr(cache, 'key_value')

@@ -157,6 +157,12 @@ def test_the_state_is_what_the_caches_hold_at_their_fullest():
         assert complexity.state_size(config) == held - spare
 
 
+def test_the_state_is_counted_at_the_cut_and_not_before():
+    config = dataclasses.replace(CONFIG, mechanism='sparse', block_size=4)
+    for length, positions in ((8, 2), (9, 3), (11, 5)):
+        assert complexity.state_at(config, length) == 2 * 2 * 24 * positions  # layers, keys and values
+
+
 def test_complexity_classes_are_the_papers():
     classes = {
         mechanism: complexity.complexity_class(dataclasses.replace(CONFIG, mechanism=mechanism))

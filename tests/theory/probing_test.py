@@ -179,13 +179,6 @@ def test_numbers_count_that_differ_between_rows_and_those_of_a_truncated_matrix_
         assert numbers == 2 * 2 * cut.position * 16
 
 
-def test_the_state_is_counted_at_the_cut_and_not_before():
-    model = make('sparse', block_size=4)
-    for position, positions in ((8, 2), (9, 3), (11, 5)):
-        cut = Cut(np.zeros((1, 14), np.int32), np.zeros((1, 14), bool), position, [], np.arange(1))
-        assert probing.state_size(model, cut) == 2 * 2 * 16 * positions  # layers, keys and values
-
-
 def test_components_are_so_many_numbers_of_so_many_bits(trained):
     _, _, cut = trained
     few = probing._numbers(probing.components(cut, 2, bits=3))
