@@ -1,6 +1,6 @@
 """What every program shares: the config flag, and refusing all that is wrong with a command line at once."""
 
-import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,13 +55,22 @@ def refuse(problems: list[str]) -> int:
     return 2
 
 
-def missing_config() -> list[str]:
+def missing_config(example: str = 'experiments/arith.py') -> list[str]:
     """What to say where there is no --config."""
-    return (
-        []
-        if CONFIG.value is not None
-        else ['--config=FILE is missing, such as --config=experiments/arith.py']
-    )
+    return [] if CONFIG.value is not None else [f'--config=FILE is missing, such as --config={example}']
+
+
+def directory_problems(flag: str, directory: str | Path | None) -> list[str]:
+    """Why nothing can be written there, if so; nothing is written to find out."""
+    if directory is None:
+        return []
+    directory = Path(directory)
+    nearest = next(path for path in [directory, *directory.absolute().parents] if os.path.exists(path))
+    if not os.path.isdir(nearest):
+        return [f'{flag} {directory} cannot be made: {nearest} is not a directory']
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return [f'{flag} {directory} cannot be written: no permission to write in {nearest}']
+    return []
 
 
 def _config_problems(argv: list[str], check: Check) -> list[str]:
@@ -78,23 +87,12 @@ def _config_problems(argv: list[str], check: Check) -> list[str]:
     values = dict(given)
     if 'config' not in values:
         return []
-    path, _, arg = values['config'].partition(':')
-    if not Path(path).is_file():
-        return [f'no config file {path!r}; there is, for example, experiments/arith.py']
-    spec = importlib.util.spec_from_file_location('config_file', path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a file that is no config file does when it is run
-        return [
-            f'{path} is no config file: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
-        ]
-    if not hasattr(module, 'get_config'):
-        return [f'{path} is no config file: it defines no get_config']
     problems = []
     try:
-        config = module.get_config(arg or None)
+        config = configs.load(values['config'])
     except configs.ConfigError as error:
+        if error.config is None:
+            return error.problems
         problems, config = error.problems, error.config
     problems += configs.apply(
         config,

@@ -7,8 +7,12 @@ dotted name: `paper,n=10,dim=64,model.mechanism=linear`.
 import ast
 import dataclasses
 import difflib
+import hashlib
+import importlib.util
+import json
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -108,26 +112,66 @@ def build(arg: str | None, task: Mapping[str, Any], presets: Mapping[str, Mappin
     Raises:
         ConfigError: naming every part of arg that means nothing.
     """
+    preset, overrides, problems = parse_arg(arg, presets)
+    config = ConfigDict({'seed': 0, 'task': dict(task)})
+    for section, dataclass in SECTIONS.items():
+        config[section] = ConfigDict(dict(_defaults(dataclass)))
+    for name, value in presets[preset].items():
+        _assign(config, name, value)
+    problems += apply(config, overrides)
+    if problems:
+        raise ConfigError(problems, config)
+    return config
+
+
+def parse_arg(arg: str | None, presets: Mapping[str, Any]) -> tuple[str, dict[str, str], list[str]]:
+    """The preset that a string argument names, its overrides, and what is wrong with either."""
     words = [word for word in (arg or '').split(',') if word]
     preset = words.pop(0) if words and '=' not in words[0] else DEFAULT_PRESET
     problems = []
     if preset not in presets:
         problems.append(f'unknown preset {preset!r}; a preset is one of {", ".join(presets)}')
         preset = DEFAULT_PRESET
-
-    config = ConfigDict({'seed': 0, 'task': dict(task)})
-    for section, dataclass in SECTIONS.items():
-        config[section] = ConfigDict(dict(_defaults(dataclass)))
-    for name, value in presets[preset].items():
-        _assign(config, name, value)
-    stray = [word for word in words if '=' not in word]
+    overrides, stray = parse_overrides(','.join(words))
     problems += [
         f'{word!r} is neither first, where a preset stands, nor of the form field=value' for word in stray
     ]
-    problems += apply(config, dict(word.split('=', 1) for word in words if '=' in word))
-    if problems:
-        raise ConfigError(problems, config)
-    return config
+    return preset, overrides, problems
+
+
+def parse_overrides(text: str) -> tuple[dict[str, str], list[str]]:
+    """Values by field of `field=value,field=value`, as text; and the words that are not of this form."""
+    words = [word for word in text.split(',') if word]
+    stray = [word for word in words if '=' not in word]
+    return dict(word.split('=', 1) for word in words if '=' in word), stray
+
+
+def load(reference: str) -> ConfigDict:
+    """The configuration that a config file makes of its argument: `experiments/arith.py:paper,n=10`.
+
+    Raises:
+        ConfigError: the file is none, or naming every part of the argument that means nothing.
+    """
+    path, _, arg = reference.partition(':')
+    if not Path(path).is_file():
+        raise ConfigError([f'no config file {path!r}; there is, for example, experiments/arith.py'])
+    spec = importlib.util.spec_from_file_location('config_file', path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a file that is no config file does when it is run
+        first_line = str(error).strip().partition('\n')[0]
+        raise ConfigError([f'{path} is no config file: {type(error).__name__}: {first_line}']) from error
+    if not hasattr(module, 'get_config'):
+        raise ConfigError([f'{path} is no config file: it defines no get_config'])
+    return module.get_config(arg or None)
+
+
+def run_name(config: ConfigDict) -> str:
+    """TASK-MECHANISM-DIGEST: the same for the same configuration, and for no other."""
+    text = json.dumps(config.to_dict(), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return f'{config.task.name}-{config.model.mechanism}-{digest}'
 
 
 def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:

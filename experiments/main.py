@@ -1,9 +1,6 @@
 """Trains and grades one experiment: python -m experiments.main --config=experiments/arith.py"""
 
 import functools
-import hashlib
-import json
-import os
 import sys
 from pathlib import Path
 
@@ -35,8 +32,8 @@ def main(argv):
     if _DISTRIBUTED.value:
         jax.distributed.initialize()
     config = CONFIG.value
-    workdir = Path(_WORKDIR.value or default_workdir(config))
-    problems = workdir_problems(workdir)
+    workdir = Path(_WORKDIR.value or Path('runs') / configs.run_name(config))
+    problems = command_line.directory_problems('workdir', workdir)
     try:
         experiment = configs.make_experiment(config, jax.device_count())
     except configs.ConfigError as error:
@@ -70,28 +67,11 @@ def main(argv):
     return 0
 
 
-def default_workdir(config) -> Path:
-    """runs/TASK-MECHANISM-DIGEST: the same for the same configuration, so that the same command resumes."""
-    text = json.dumps(config.to_dict(), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-    return Path('runs') / f'{config.task.name}-{config.model.mechanism}-{digest}'
-
-
-def workdir_problems(workdir: Path) -> list[str]:
-    """Why nothing can be written there, if so; nothing is written to find out."""
-    nearest = next(path for path in [workdir, *workdir.absolute().parents] if os.path.exists(path))
-    if not os.path.isdir(nearest):
-        return [f'workdir {workdir} cannot be made: {nearest} is not a directory']
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        return [f'workdir {workdir} cannot be written: no permission to write in {nearest}']
-    return []
-
-
 def _flag_problems(config, values) -> list[str]:
     """What else is wrong, where a part of the configuration is."""
     make = functools.partial(configs.make_experiment, devices=jax.device_count())
     problems = command_line.problems_of(make)(config, values)
-    return problems + (workdir_problems(Path(values['workdir'])) if 'workdir' in values else [])
+    return problems + command_line.directory_problems('workdir', values.get('workdir'))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@ import pytest
 
 from effxf_jax import tasks
 from experiments import arith, configs, ed, ed_local, equations, lis
-from experiments.main import default_workdir
 
 
 @pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis])
@@ -97,7 +96,7 @@ def test_what_would_fail_in_mid_run_is_refused_before(arg, message):
         configs.make_experiment(arith.get_config(arg))
 
 
-def test_the_default_workdir_is_a_function_of_the_configuration():
-    assert default_workdir(arith.get_config()) == default_workdir(arith.get_config('laptop'))
-    assert default_workdir(arith.get_config()) != default_workdir(arith.get_config('seed=1'))
-    assert default_workdir(arith.get_config()).name.startswith('arithmetic-standard-')
+def test_a_run_is_named_by_its_configuration():
+    assert configs.run_name(arith.get_config()) == configs.run_name(arith.get_config('laptop'))
+    assert configs.run_name(arith.get_config()) != configs.run_name(arith.get_config('seed=1'))
+    assert configs.run_name(arith.get_config()).startswith('arithmetic-standard-')

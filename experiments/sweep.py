@@ -1,0 +1,116 @@
+"""Runs a sweep: python -m experiments.sweep --config=experiments/sweeps/figure1.py
+
+Each cell is trained, decoded and graded in a directory of its own, in worker processes that Ray schedules.
+Killed or stopped at any time, the same command goes on: what is done is skipped, what was cut off resumes.
+
+    --directory=DIR    of the cells; by default sweeps/NAME-PRESET
+    --ray_address=...  a cluster to run on, such as auto or ray://HOST:10001; by default this machine. The
+                       directory must be one that all its nodes see
+    --dry_run          prints the cells, their parameters and what their training costs
+    --retry_failed     begins failed cells again
+"""
+
+import functools
+import sys
+from pathlib import Path
+
+import jax
+import ray
+from absl import app, flags, logging
+from rich.table import Table
+
+from effxf_jax.model import Transformer
+from effxf_jax.run_directory import InUseError, MismatchError
+from effxf_jax.termination import Interrupted
+from experiments import command_line, configs
+from experiments.command_line import CONFIG, refuse
+from experiments.console import table_console
+from experiments.sweeping import cells, scheduler, view
+
+_DIRECTORY = flags.DEFINE_string('directory', None, 'Of the cells; by default sweeps/NAME-PRESET.')
+_ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cells and what they cost, and run nothing.')
+_RETRY_FAILED = flags.DEFINE_bool('retry_failed', False, 'Begin failed cells again.')
+
+
+def run(argv):
+    if len(argv) > 1:
+        return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
+    if problems := command_line.missing_config('experiments/sweeps/figure1.py'):
+        return refuse(problems)
+    # Nothing is trained in this process, which must not take an accelerator from its workers.
+    jax.config.update('jax_platforms', 'cpu')
+    directory = Path(_DIRECTORY.value or Path('sweeps') / CONFIG.value.name)
+    problems = command_line.directory_problems('directory', directory)
+    try:
+        sweep = cells.make_sweep(CONFIG.value)
+    except configs.ConfigError as error:
+        problems = error.problems + problems
+    if problems:
+        return refuse(problems)
+    print(f'directory: {directory}', flush=True)
+    try:
+        if _DRY_RUN.value:
+            print_cells(sweep, directory)
+            return 0
+        with view.TerminalWatcher(sweep) as watcher:
+            states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value)
+    except (MismatchError, InUseError, ValueError, ConnectionError) as error:
+        return refuse([str(error)])
+    except OSError as error:
+        print(f'Stopped: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)
+        return 1
+    except Interrupted as error:
+        print(f'{error}. To resume, run the same command again.', file=sys.stderr)
+        return 128 + error.signal_number
+    except ray.exceptions.RayError as error:
+        print(f'Ray: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)
+        return 1
+    failed = {name: state.error for name, state in states.items() if state.error is not None}
+    for name, error in failed.items():
+        print(f'{directory / name} failed: {error}', file=sys.stderr)
+    if failed:
+        print(f'{len(failed)} cells failed; --retry_failed begins them again.', file=sys.stderr)
+    print(f'Figures and tables: python -m experiments.report {directory}')
+    return 1 if failed else 0
+
+
+def print_cells(sweep: cells.Sweep, directory: Path) -> None:
+    """Every cell, how it stands, and its cost."""
+    table = Table(title=f'{sum(1 for _ in sweep.cells())} cells', title_justify='left')
+    for column in 'grid', 'cell', 'directory', 'state':
+        table.add_column(column, overflow='fold')
+    for column in 'seeds', 'parameters', 'steps', 'training FLOPs':
+        table.add_column(column, justify='right')
+    total = 0.0
+    for cell in sweep.cells():
+        state = scheduler.read_state(directory, cell)
+        total += (flops := view.train_flops(cell))
+        how = 'done' if state.done else 'failed' if state.error else 'to run'
+        seeds = [alone.seed for alone in cell.experiment.replicates()]
+        what = ' '.join(map(view.short, cell.labels))
+        which = str(seeds[0]) if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]}'
+        row = f'{num_params(cell):,}', f'{cell.experiment.train.steps:,}', f'{flops:.2e}'
+        table.add_row(cell.grid, what, cell.name, how, which, *row)
+    console = table_console()
+    console.print(table)
+    console.print(f'{total:.2e} training FLOPs at most; of a search, only some of its cells are run')
+
+
+def num_params(cell: cells.Cell) -> int:
+    """Of one of the cell's models."""
+    model = Transformer(cell.experiment.model)
+    tokens = jax.ShapeDtypeStruct((1, cell.experiment.model.max_length), 'int32')
+    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
+    return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+def _flag_problems(config, values) -> list[str]:
+    """What else is wrong, where a part of the configuration is."""
+    problems = command_line.problems_of(cells.make_sweep)(config, values)
+    return problems + command_line.directory_problems('directory', values.get('directory'))
+
+
+if __name__ == '__main__':
+    logging.set_verbosity(logging.WARNING)
+    app.run(run, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))

@@ -1,0 +1,1 @@
+"""Sweeps: what cells they are made of, and running them on Ray."""

@@ -1,0 +1,212 @@
+"""What a sweep is made of: grids of cells, each of them one run directory.
+
+A sweep's config file defines `get_config(arg)` with presets, as that of a run does. Its fields:
+
+    name               of its directory, in sweeps/
+    seed, num_seeds    every point of every grid is run with seeds seed ... seed + num_seeds - 1
+    side_by_side       so many of them are one cell, trained as one program
+    cpus, gpus         what Ray gives a cell
+    retries            how often a cell is begun again after its worker died
+    only               names of grids, joined by +, of which alone it is made; all, if empty
+    grids              by name; see `grid`
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from effxf_jax.experiment import Experiment
+from experiments import configs
+
+DEFAULTS = {'only': '', 'seed': 0, 'num_seeds': 3, 'side_by_side': 3, 'cpus': 1, 'gpus': 0.0, 'retries': 3}
+
+METRICS = ('answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy')
+
+
+def grid(
+    config: str,
+    axes: Mapping[str, Sequence[str]],
+    metric: str = 'chain_accuracy',
+    search: bool = False,
+    target: float = 0.9,
+) -> dict[str, Any]:
+    """A grid: every choice of one value from each axis.
+
+    Args:
+        config: of the runs, as --config takes it: `experiments/lis.py:laptop,number_range=80`.
+        axes: values by axis; a value is one or more overrides, `n=8` or `mechanism=sparse,block_size=8`.
+        metric: the accuracy that counts.
+        search: of the last axis, whose values grow, not all are run: only those that it takes to find the
+            smallest that reaches the target.
+        target: an accuracy.
+    """
+    # Pairs, since a ConfigDict would sort names, and the order of axes matters.
+    axes = tuple((name, tuple(values)) for name, values in axes.items())
+    return {'config': config, 'axes': axes, 'metric': metric, 'search': search, 'target': target}
+
+
+def values(field: str, *choices: Any) -> tuple[str, ...]:
+    """An axis over one field."""
+    return tuple(f'{field}={choice}' for choice in choices)
+
+
+def build(name: str, arg: str | None, presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """The configuration of a sweep that a string argument asks for.
+
+    Args:
+        name: the sweep's; with the preset's, that of its directory.
+        arg: a preset's name and overrides, separated by commas; both may be missing.
+        presets: for each preset, its grids, and what differs from `DEFAULTS`.
+
+    Raises:
+        ConfigError: naming every part of arg that means nothing.
+    """
+    preset, overrides, problems = configs.parse_arg(arg, presets)
+    config = ConfigDict({'name': f'{name}-{preset}', **DEFAULTS, **presets[preset]})
+    problems += configs.apply(config, overrides)
+    if problems:
+        raise configs.ConfigError(problems, config)
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run directory: a point of a grid, with one seed or several side by side.
+
+    Attributes:
+        grid: the grid's name.
+        labels: its value on each axis.
+        config: of the run.
+        experiment: what the configuration stands for.
+    """
+
+    grid: str
+    labels: tuple[str, ...]
+    config: ConfigDict
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """Of its directory."""
+        return configs.run_name(self.config)
+
+    @property
+    def num_seeds(self) -> int:
+        return self.experiment.train.num_replicates
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A grid, with its cells.
+
+    Attributes:
+        name: in the sweep.
+        axes: values by axis.
+        metric, search, target: see `grid`.
+        cells: by their labels; for each point a cell or, where there are more seeds than stand side by side,
+            several.
+    """
+
+    name: str
+    axes: dict[str, tuple[str, ...]]
+    metric: str
+    search: bool
+    target: float
+    cells: dict[tuple[str, ...], list[Cell]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A sweep, checked.
+
+    Attributes:
+        cpus, gpus, retries: see the module.
+        grids: in the order in which they are run.
+        record: the configuration as plain values.
+    """
+
+    cpus: int
+    gpus: float
+    retries: int
+    grids: tuple[Grid, ...]
+    record: dict[str, Any]
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells, each once, though two grids may share it."""
+        seen = set()
+        for cell in itertools.chain.from_iterable(c for g in self.grids for c in g.cells.values()):
+            if cell.name not in seen:
+                seen.add(cell.name)
+                yield cell
+
+
+def make_sweep(config: ConfigDict) -> Sweep:
+    """The sweep that a configuration stands for.
+
+    Raises:
+        ConfigError: naming everything that is wrong with it or with any of its cells.
+    """
+    problems = [
+        f'{name} must be at least {least}; got {config[name]}'
+        for name, least in (
+            ('num_seeds', 1), ('side_by_side', 1), ('cpus', 1), ('gpus', 0), ('retries', 0), ('seed', 0)
+        )
+        if config[name] < least
+    ]  # fmt: skip
+    if problems:
+        raise configs.ConfigError(problems, config)
+    grids = []
+    names = config.only.split('+') if config.only else list(config.grids)
+    unknown = [name for name in names if name not in config.grids]
+    problems += [f'only: there is no grid {name!r}; there are {", ".join(config.grids)}' for name in unknown]
+    for name in (name for name in names if name not in unknown):
+        declared = config.grids[name]
+        try:
+            grids.append(_make_grid(name, declared, config))
+        except configs.ConfigError as error:
+            problems += [f'grid {name}: {problem}' for problem in error.problems]
+    if not config.grids:
+        problems.append('grids must name at least one grid')
+    if problems:
+        raise configs.ConfigError(problems, config)
+    return Sweep(config.cpus, float(config.gpus), config.retries, tuple(grids), config.to_dict())
+
+
+def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
+    problems = [
+        f'axis {axis} has no values' if not given else f'axis {axis} names a value twice'
+        for axis, given in declared.axes
+        if len(set(given)) < max(1, len(given))
+    ]
+    if not declared.axes:
+        problems.append('there must be an axis')
+    if declared.metric not in METRICS:
+        problems.append(f'metric must be one of {", ".join(METRICS)}; got {declared.metric!r}')
+    if not 0 < declared.target <= 1:
+        problems.append(f'target must be above 0 and at most 1; got {declared.target}')
+    base = configs.load(declared.config)
+    axes = dict(declared.axes)
+    cells = {}
+    devices = sweep.cpus if not sweep.gpus else max(1, int(sweep.gpus))
+    for labels in itertools.product(*axes.values()):
+        cells[labels] = []
+        overrides, stray = configs.parse_overrides(','.join(labels))
+        problems += [f'{word!r} is not of the form field=value' for word in stray]
+        end = sweep.seed + sweep.num_seeds
+        for seed in range(sweep.seed, end, sweep.side_by_side):
+            config = base.copy_and_resolve_references()
+            wrong = configs.apply(config, overrides)
+            config.seed = seed
+            config.train.num_replicates = min(sweep.side_by_side, end - seed)
+            if not wrong:
+                try:
+                    cells[labels].append(Cell(name, labels, config, configs.make_experiment(config, devices)))
+                except configs.ConfigError as error:
+                    wrong = error.problems
+            problems += [f'{", ".join(labels)}: {problem}' for problem in wrong]
+    if problems:
+        raise configs.ConfigError(list(dict.fromkeys(problems)))
+    return Grid(name, axes, declared.metric, declared.search, declared.target, cells)

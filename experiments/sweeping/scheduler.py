@@ -1,0 +1,358 @@
+"""Runs a sweep's cells on Ray, each in a worker process, until all are done or have failed.
+
+What is done lies in the cells' directories and nowhere else: a cell with a result.json is done, one with a
+failure.json has failed, any other is run, from its latest checkpoint if it has one. The directory must be
+one that all nodes see.
+"""
+
+import contextlib
+import json
+import os
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import ray
+from ml_collections import ConfigDict
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from effxf_jax.run_directory import InUseError, RunDirectory
+from effxf_jax.termination import Interrupted, Termination
+from experiments.sweeping import widths
+from experiments.sweeping.cells import Cell, Grid, Sweep
+
+_POLL_SECONDS = 0.5
+_REPORT_SECONDS = 1.0
+# Workers save and end within a step, an evaluation or a compilation of being asked to.
+_STOP_SECONDS = 60.0
+# A worker whose node is lost may live on for a while, and hold its run's directory.
+_IN_USE_SECONDS = 120.0
+
+
+class Event(NamedTuple):
+    """What a worker tells of its cell.
+
+    Attributes:
+        name: the cell's.
+        step: made so far.
+        accuracy: by metric, the mean over seeds; None where nothing was graded.
+    """
+
+    name: str
+    step: int
+    accuracy: dict[str, float] | None = None
+
+
+class Watcher(Protocol):
+    """Is told how a sweep goes."""
+
+    def found(self, cell: Cell, state: 'State') -> None:
+        """How a cell stands at the start."""
+
+    def submitted(self, cell: Cell) -> None:
+        """A cell waits for a worker."""
+
+    def progressed(self, cell: Cell, event: Event) -> None:
+        """A cell is running."""
+
+    def ended(self, cell: Cell, state: 'State') -> None:
+        """A cell is done, or has failed."""
+
+    def refresh(self) -> None:
+        """Called a few times a second."""
+
+
+class State(NamedTuple):
+    """How a cell stands, by its directory.
+
+    Attributes:
+        results: of its seeds, as far as they are done.
+        done: all are.
+        error: why not all can be; None where they may yet.
+    """
+
+    results: list[dict[str, Any]]
+    done: bool
+    error: str | None
+
+    def mean(self, metric: str) -> float | None:
+        """An accuracy's mean over seeds; one that failed counts nothing."""
+        found = [result[metric] for result in self.results]
+        return sum(found) / len(found) if found else None
+
+
+def read_state(directory: Path, cell: Cell) -> State:
+    """How a cell stands in a sweep's directory.
+
+    Raises:
+        MismatchError: its directory belongs to another configuration.
+        ValueError: a file in it is not what a run writes.
+    """
+    run = RunDirectory(directory / cell.name)
+    run.check(cell.experiment.record)
+    result = run.read_result()
+    if result is not None:
+        return State(result.get('replicates', [result]), True, None)
+    parts = [RunDirectory(path).read_result() for path in sorted(run.path.glob('seed-*'))]
+    failure = run.path / 'failure.json'
+    error = json.loads(failure.read_text())['error'] if failure.exists() else None
+    return State([part for part in parts if part is not None], False, error)
+
+
+def wanted(grid: Grid, states: dict[str, State]) -> Iterator[Cell]:
+    """The cells that a grid needs, given how all stand: of a search, those that the next step takes."""
+    if not grid.search:
+        yield from (cell for cells in grid.cells.values() for cell in cells)
+        return
+    *outer, ladder = grid.axes.values()
+    points = dict.fromkeys(labels[:-1] for labels in grid.cells)
+    for point in points:
+        rungs = [grid.cells[(*point, value)] for value in ladder]
+        tried = {
+            index: [passed for cell in cells for passed in _passed(cell, states[cell.name], grid)]
+            for index, cells in enumerate(rungs)
+            if all(states[cell.name].done or states[cell.name].error for cell in cells)
+        }
+        for index in widths.next_rungs(len(rungs), tried):
+            yield from rungs[index]
+
+
+def _passed(cell: Cell, state: State, grid: Grid) -> list[bool]:
+    """Which of a cell's seeds reach the target; one that failed does not."""
+    reached = {result['seed']: result[grid.metric] >= grid.target for result in state.results}
+    return [reached.get(alone.seed, False) for alone in cell.experiment.replicates()]
+
+
+def run(
+    sweep: Sweep,
+    directory: Path,
+    watcher: Watcher,
+    address: str | None = None,
+    retry_failed: bool = False,
+) -> dict[str, State]:
+    """Runs what is left of a sweep.
+
+    Args:
+        sweep: what to run.
+        directory: of the cells' directories.
+        watcher: is told how it goes.
+        address: of a Ray cluster; by default Ray is started on this machine for as long as this takes.
+        retry_failed: begins failed cells again.
+
+    Returns:
+        How each cell stands, by name; those that a search did not need are neither done nor failed.
+
+    Raises:
+        Interrupted: after SIGTERM or SIGINT; workers have saved where they are.
+        InUseError: another process runs a sweep in the directory.
+        MismatchError, ValueError: something else lies there.
+        OSError: the directory cannot be written.
+        ConnectionError: there is no cluster at the address.
+    """
+    cells = {cell.name: cell for cell in sweep.cells()}
+    states = {name: read_state(directory, cell) for name, cell in cells.items()}
+    own = RunDirectory(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with own.lock(), Termination() as termination:
+        own.write_text('sweep.json', json.dumps(sweep.record, indent=2) + '\n')
+        if retry_failed:
+            for name, state in states.items():
+                if state.error is not None:
+                    (directory / name / 'failure.json').unlink()
+                    states[name] = state._replace(error=None)
+        for name, cell in cells.items():
+            watcher.found(cell, states[name])
+        with _ray(address):
+            termination.defer()
+            _Scheduling(sweep, directory, watcher, states, cells).run(termination)
+    return states
+
+
+@contextlib.contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False,
+             logging_level='error')  # fmt: skip
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class _Events:
+    """What workers have told and nobody has taken; an actor."""
+
+    def __init__(self):
+        self._events = []
+
+    def put(self, event: Event) -> None:
+        self._events.append(event)
+
+    def take(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken
+
+
+class _Scheduling:
+    """Cells on their way through Ray."""
+
+    def __init__(self, sweep, directory, watcher, states, cells):
+        self._sweep = sweep
+        self._directory = directory.absolute()
+        self._watcher = watcher
+        self._states = states
+        self._cells = cells
+        self._submitted = {}  # cells by reference
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._events = ray.remote(_Events).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._task = ray.remote(_run_cell)
+        self._options = {
+            'num_cpus': sweep.cpus,
+            'num_gpus': sweep.gpus,
+            'max_retries': sweep.retries,
+            'runtime_env': {'env_vars': worker_variables(sweep.cpus, sweep.gpus)},
+        }
+
+    def run(self, termination: Termination) -> None:
+        """Until no cell is left, or asked to stop."""
+        stopping = None
+        self._submit()
+        while self._submitted:
+            ended, _ = ray.wait(list(self._submitted), timeout=_POLL_SECONDS)
+            for event in ray.get(self._events.take.remote()):
+                self._watcher.progressed(self._cells[event.name], event)
+            for reference in ended:
+                self._end(self._submitted.pop(reference), reference)
+            signal_number = termination.asked(0)
+            if signal_number and stopping is None:
+                stopping = time.monotonic()
+                for reference in self._submitted:
+                    ray.cancel(reference)
+            if stopping is not None and time.monotonic() - stopping > _STOP_SECONDS:
+                break
+            if stopping is None and ended:
+                self._submit()
+            self._watcher.refresh()
+        if stopping is not None:
+            raise Interrupted(signal_number)
+
+    def _submit(self) -> None:
+        """Hands to Ray what is wanted and has neither ended nor been handed over."""
+        under_way = {cell.name for cell in self._submitted.values()}
+        for grid in self._sweep.grids:
+            for cell in wanted(grid, self._states):
+                state = self._states[cell.name]
+                if state.done or state.error is not None or cell.name in under_way:
+                    continue
+                under_way.add(cell.name)
+                workdir = str(self._directory / cell.name)
+                task = self._task.options(name=cell.name, **self._options)
+                reference = task.remote(cell.config, workdir, self._events)
+                self._submitted[reference] = cell
+                self._watcher.submitted(cell)
+
+    def _end(self, cell: Cell, reference) -> None:
+        """Takes note of how a cell has ended."""
+        try:
+            failure = ray.get(reference)
+        except ray.exceptions.TaskCancelledError:
+            return
+        except ray.exceptions.RayError as error:  # the worker died more often than it is begun again
+            failure = {'error': _first_line(error), 'traceback': str(error)}
+        if failure == _STOPPED:
+            return
+        state = read_state(self._directory, cell)
+        if failure is not None:
+            run = RunDirectory(self._directory / cell.name)
+            with contextlib.suppress(OSError):  # no space left: the failure is told of, if not kept
+                run.path.mkdir(parents=True, exist_ok=True)
+                run.write_text('failure.json', json.dumps(failure, indent=2) + '\n')
+            state = state._replace(error=failure['error'])
+        self._states[cell.name] = state
+        self._watcher.ended(cell, state)
+
+
+def worker_variables(cpus: int, gpus: float) -> dict[str, str]:
+    """Environment variables under which a worker takes no more of its machine than its cell is given."""
+    if gpus:
+        return {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 * gpus:.3f}'} if gpus < 1 else {}
+    others = re.sub(r'--xla_force_host_platform_device_count=\d+', '', os.environ.get('XLA_FLAGS', ''))
+    return {
+        'JAX_PLATFORMS': 'cpu',
+        'NPROC': str(cpus),  # threads of XLA's pool
+        'XLA_FLAGS': f'{others} --xla_force_host_platform_device_count={cpus}'.strip(),
+    }
+
+
+_STOPPED = {'error': 'stopped'}
+
+
+def _run_cell(config: ConfigDict, workdir: str, events) -> dict[str, str] | None:
+    """Runs a cell; in a worker, whose process imports and starts JAX here.
+
+    Returns:
+        None when it is done, or why it is not.
+    """
+    import jax
+
+    from effxf_jax import runs
+    from effxf_jax.training import DivergedError
+    from experiments import compilations, configs
+
+    reporter = _Reporter(Path(workdir).name, events)
+    reporter.tell(0)
+    compilations.keep()
+    begun = time.monotonic()
+    while True:
+        try:
+            experiment = configs.make_experiment(config, jax.device_count())
+            runs.run(experiment, workdir, reporter)
+        except InUseError as error:
+            if time.monotonic() - begun > _IN_USE_SECONDS:
+                return {'error': _first_line(error), 'traceback': traceback.format_exc()}
+            time.sleep(1.0)
+        except Interrupted:
+            return _STOPPED
+        except DivergedError as error:
+            return {'error': f'diverged: {error}', 'traceback': traceback.format_exc()}
+        except Exception as error:
+            return {
+                'error': f'{type(error).__name__}: {_first_line(error)}',
+                'traceback': traceback.format_exc(),
+            }
+        else:
+            return None
+
+
+class _Reporter:
+    """A `runs.Listener` that tells of a cell once a second."""
+
+    def __init__(self, name: str, events):
+        self._name = name
+        self._events = events
+        self._told = 0.0
+
+    def tell(self, step: int, accuracy: dict[str, float] | None = None) -> None:
+        self._told = time.monotonic()
+        self._events.put.remote(Event(self._name, step, accuracy))  # nor does it wait for an answer
+
+    def started(self, num_params: int, step: int) -> None:
+        self.tell(step)
+
+    def stepped(self, step: int, metrics) -> None:
+        if time.monotonic() - self._told > _REPORT_SECONDS:
+            self.tell(step)
+
+    def evaluated(self, step: int, measured) -> None:
+        names = next(iter(measured.values()))._fields
+        self.tell(step, {n: sum(getattr(m, n) for m in measured.values()) / len(measured) for n in names})
+
+    def diverged(self, seed: int, reason: str) -> None: ...
+
+    def finished(self, results, samples: str) -> None: ...
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition('\n')[0][:500]

@@ -1,0 +1,149 @@
+"""What a sweep shows in a terminal while it runs, or in a log where there is none."""
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from effxf_jax.theory import complexity
+from experiments.sweeping.cells import Cell, Grid, Sweep
+from experiments.sweeping.scheduler import Event, State
+
+
+def train_flops(cell: Cell) -> float:
+    """Of a cell's whole training, were every batch of the greatest length: a backward pass counts for two."""
+    train = cell.experiment.train
+    forward = complexity.forward_cost(cell.experiment.model).flops
+    return 3.0 * forward * train.batch_size * train.steps * train.num_replicates
+
+
+def short(label: str) -> str:
+    """An axis's value in few letters: `standard` for `mechanism=standard,learning_rate=0.004`."""
+    first, _, rest = label.partition(',')
+    field, _, value = first.partition('=')
+    others = [part for part in rest.split(',') if part and part.partition('=')[0] != 'learning_rate']
+    return ' '.join([value if field == 'mechanism' else first, *others])
+
+
+class TerminalWatcher:
+    """A `scheduler.Watcher`: a heat map of accuracies and the time left; a context manager."""
+
+    def __init__(self, sweep: Sweep, console: Console | None = None):
+        self._sweep = sweep
+        self._console = console or Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._states: dict[str, State] = {}
+        self._running: dict[str, Event] = {}
+        self._accuracy: dict[str, dict[str, float]] = {}
+        self._submitted: dict[str, Cell] = {}
+        self._metric = {c.name: grid.metric for grid in sweep.grids for cs in grid.cells.values() for c in cs}
+        self._begun = time.monotonic()
+        self._first_steps: dict[str, int] = {}
+
+    def __enter__(self) -> 'TerminalWatcher':
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.refresh()
+        if self._live:
+            self._live.stop()
+
+    def found(self, cell: Cell, state: State) -> None:
+        self._states[cell.name] = state
+
+    def submitted(self, cell: Cell) -> None:
+        self._submitted[cell.name] = cell
+
+    def progressed(self, cell: Cell, event: Event) -> None:
+        self._running[cell.name] = event
+        self._first_steps.setdefault(cell.name, event.step)
+        if event.accuracy is not None:
+            self._accuracy[cell.name] = event.accuracy
+
+    def ended(self, cell: Cell, state: State) -> None:
+        self._states[cell.name] = state
+        self._running.pop(cell.name, None)
+        if not self._live:
+            accuracy = state.mean(self._metric[cell.name])
+            how = f'{accuracy:.3f}' if state.done else f'failed: {state.error}'
+            what = ' '.join(map(short, cell.labels))
+            self._console.print(f'{cell.grid} {what} ({cell.name}): {how}; {self.counts()}', markup=False)
+
+    def counts(self) -> str:
+        """Cells done, running and failed, and the time left."""
+        done = sum(state.done for state in self._states.values())
+        failed = sum(state.error is not None for state in self._states.values())
+        waiting = [name for name in self._submitted if not self._ended(name) and name not in self._running]
+        parts = [f'{done} of {len(self._states)} cells done', f'{len(self._running)} running']
+        parts += [f'{len(waiting)} waiting'] if waiting else []
+        parts += [f'{failed} failed'] if failed else []
+        left = self._seconds_left()
+        parts += [f'{_duration(left)} left'] if left else []
+        return ', '.join(parts)
+
+    def _ended(self, name: str) -> bool:
+        return self._states[name].done or self._states[name].error is not None
+
+    def _seconds_left(self) -> float | None:
+        """By the training FLOPs of what is under way or waits, at the speed so far; None at the start."""
+        made = left = 0.0
+        for name, cell in self._submitted.items():
+            steps, work = cell.experiment.train.steps, train_flops(cell)
+            first = self._first_steps.get(name, 0)
+            event = self._running.get(name)
+            at = steps if self._ended(name) else event.step if event else first
+            made += work * (at - first) / steps
+            left += work * (steps - at) / steps
+        elapsed = time.monotonic() - self._begun
+        return left * elapsed / made if made else None
+
+    def refresh(self) -> None:
+        if self._live:
+            self._live.update(self._render(), refresh=True)
+
+    def _render(self) -> Group:
+        return Group(Text(self.counts()), *(self._heat_map(grid) for grid in self._sweep.grids))
+
+    def _heat_map(self, grid: Grid) -> Table:
+        *outer, (inner, columns) = grid.axes.items()
+        table = Table(title=f'{grid.name}: {grid.metric}', title_justify='left', box=None, padding=(0, 1))
+        for axis, _ in outer:
+            table.add_column(axis)
+        for column in columns:
+            table.add_column(short(column), justify='right')
+        for row in dict.fromkeys(labels[:-1] for labels in grid.cells):
+            entries = (self._entry(grid, grid.cells[(*row, column)]) for column in columns)
+            table.add_row(*map(short, row), *entries)
+        return table
+
+    def _entry(self, grid: Grid, cells: list[Cell]) -> Text:
+        """A point: its accuracy so far, how much of it has been trained, or how it failed."""
+        if any(self._states[c.name].error is not None for c in cells):
+            return Text('failed', style='bold red')
+        if all(self._states[c.name].done for c in cells):
+            found = [r[grid.metric] for c in cells for r in self._states[c.name].results]
+            return _shade(sum(found) / len(found))
+        running = [c for c in cells if c.name in self._running]
+        if running:
+            step, steps = self._running[running[0].name].step, running[0].experiment.train.steps
+            accuracy = self._accuracy.get(running[0].name)
+            if accuracy is not None:
+                return _shade(accuracy[grid.metric], '…')
+            return Text(f'{100 * step / steps:.0f}%')
+        return Text('·' if any(c.name in self._submitted for c in cells) else '')
+
+
+def _shade(accuracy: float, suffix: str = '') -> Text:
+    """An accuracy on a ground from dark blue to bright yellow."""
+    red, green, blue = int(60 + 195 * accuracy), int(20 + 210 * accuracy), int(110 - 70 * accuracy)
+    ink = 'black' if accuracy > 0.5 else 'white'
+    return Text(f'{accuracy:.2f}{suffix}', style=f'{ink} on rgb({red},{green},{blue})')
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    return f'{hours} h {minutes} min' if hours else f'{minutes} min'
