@@ -10,6 +10,7 @@ import numpy as np
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.model import Transformer
 from effxf_jax.tasks import Examples, Grade, Task
+from effxf_jax.tasks.task import produced
 from effxf_jax.training import token_losses
 
 
@@ -72,6 +73,26 @@ def evaluate(
         teacher_forced_loss=float(np.sum(np.concatenate(losses)) / np.sum(np.concatenate(counted))),
     )
     return evaluation, Generations(tokens, grade)
+
+
+def first_errors(examples: Examples, grade: Grade, parts: int = 10) -> np.ndarray:
+    """Where along the chain the first error stands, of rows that have one.
+
+    Args:
+        examples: the reference rows `[count, length]`; a chain is all from a row's first to its last produced
+            token.
+        grade: of what was generated from their given tokens.
+        parts: of a chain, all of one length.
+
+    Returns:
+        int64 `[parts]`: rows by the part of the reference chain in which their first error stands; errors
+            behind its end, where many chains are right, count in the last.
+    """
+    due = produced(examples)
+    start, end = due.argmax(axis=1), due.shape[1] - due[:, ::-1].argmax(axis=1)
+    along = (grade.first_wrong - start) / (end - start)
+    part = np.clip(np.floor(along * parts), 0, parts - 1).astype(np.int64)
+    return np.bincount(part[~grade.chain_correct], minlength=parts)
 
 
 def mean_loss(model: Transformer, params, examples: Examples) -> float:

@@ -378,4 +378,5 @@ def _grade(replicate: _Replicate, state: TrainState) -> dict[str, Any]:
     )
     samples = [evaluation.describe(experiment.task, generations, row) for row in range(min(_SAMPLES, count))]
     replicate.directory.write_text('samples.txt', '\n\n'.join(samples) + '\n')
-    return {**measured._asdict(), 'num_eval_examples': count}
+    places = evaluation.first_errors(examples, generations.grade).tolist()
+    return {**measured._asdict(), 'num_eval_examples': count, 'first_errors': places}

@@ -10,6 +10,7 @@ from effxf_jax.decoding import greedy_decode
 from effxf_jax.evaluation import Generations
 from effxf_jax.layout import Layout
 from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.tasks import Examples, Grade
 
 TASK = tasks.make('arithmetic', n=2, modulus=2)
 
@@ -89,3 +90,15 @@ def test_steps_are_marked_right_up_to_the_first_wrong_one():
 def test_a_row_cut_off_is_marked_where_it_stops():
     assert describe('5 + 7 + 8 = 1 + 8 = 9', end='')[-1] == '  ✗ 9'
     assert describe('5 + 7 + 8 = 1 + 8 =', end='')[-1] == '  ✗ (cut off)'
+
+
+def test_first_errors_are_counted_by_their_place_along_the_chain():
+    # A prompt of two tokens, then a chain of ten, then padding; the second row's chain is of five.
+    tokens = np.array([[3] * 12 + [0] * 2] * 4 + [[3] * 7 + [0] * 7] * 2)
+    given = np.zeros_like(tokens, bool)
+    given[:, :2] = True
+    first_wrong = np.array([2, 6, -1, 13, 2, 4])
+    grade = Grade(first_wrong < 0, first_wrong < 0, first_wrong)
+    counts = evaluation.first_errors(Examples(tokens, given), grade, parts=5)
+    # Of the chain of ten, places 2, 6 and behind its end; of the chain of five, places 2 and 4.
+    assert counts.tolist() == [2, 0, 2, 0, 1]

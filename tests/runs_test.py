@@ -85,6 +85,7 @@ def test_a_replicate_leaves_the_directory_that_its_seed_leaves_alone(together, t
     assert result['forward_flops'] == complexity.forward_cost(config).flops
     assert result['state_size'] == complexity.state_size(config)
     assert result['train_tokens'] == alone['train_tokens']
+    assert sum(result['first_errors']) == round(48 * (1 - result['chain_accuracy']))
     assert result['teacher_forced_loss'] == pytest.approx(alone['teacher_forced_loss'], rel=1e-3)
     assert (own / 'samples.txt').read_text().count('example ') == 12
     # Its checkpoint is an ordinary one: as a run alone, the directory is done, and can be gone on with.
