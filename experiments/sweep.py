@@ -88,7 +88,7 @@ def print_cells(sweep: cells.Sweep, directory: Path) -> None:
         total += (flops := view.train_flops(cell))
         how = 'done' if state.done else 'failed' if state.error else 'to run'
         seeds = [alone.seed for alone in cell.experiment.replicates()]
-        what = ' '.join(map(view.short, cell.labels))
+        what = ' '.join(map(cells.short, cell.labels))
         which = str(seeds[0]) if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]}'
         row = f'{num_params(cell):,}', f'{cell.experiment.train.steps:,}', f'{flops:.2e}'
         table.add_row(cell.grid, what, cell.name, how, which, *row)

@@ -38,6 +38,7 @@ def grid(
     Args:
         config: of the runs, as --config takes it: `experiments/lis.py:laptop,number_range=80`.
         axes: values by axis; a value is one or more overrides, `n=8` or `mechanism=sparse,block_size=8`.
+            Reports know the names `mechanism`, `size` and `width`, in this order.
         metric: the accuracy that counts.
         search: of the last axis, whose values grow, not all are run: only those that it takes to find the
             smallest that reaches the target.
@@ -51,6 +52,14 @@ def grid(
 def values(field: str, *choices: Any) -> tuple[str, ...]:
     """An axis over one field."""
     return tuple(f'{field}={choice}' for choice in choices)
+
+
+def short(label: str) -> str:
+    """An axis's value in few letters: `standard` for `mechanism=standard,learning_rate=0.004`."""
+    first, _, rest = label.partition(',')
+    field, _, value = first.partition('=')
+    others = [part for part in rest.split(',') if part and part.partition('=')[0] != 'learning_rate']
+    return ' '.join([value if field == 'mechanism' else first, *others])
 
 
 def build(name: str, arg: str | None, presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
@@ -125,14 +134,33 @@ class Sweep:
     Attributes:
         cpus, gpus, retries: see the module.
         grids: in the order in which they are run.
-        record: the configuration as plain values.
     """
 
     cpus: int
     gpus: float
     retries: int
     grids: tuple[Grid, ...]
-    record: dict[str, Any]
+
+    def declaration(self) -> dict[str, dict[str, Any]]:
+        """Its grids as plain values by name, for those who read a sweep's directory: sweep.json."""
+        return {
+            grid.name: {
+                'axes': grid.axes,
+                'metric': grid.metric,
+                'search': grid.search,
+                'target': grid.target,
+                'cells': [
+                    {
+                        'labels': cell.labels,
+                        'directory': cell.name,
+                        'seeds': [alone.seed for alone in cell.experiment.replicates()],
+                    }
+                    for cells in grid.cells.values()
+                    for cell in cells
+                ],
+            }
+            for grid in self.grids
+        }
 
     def cells(self) -> Iterator[Cell]:
         """All cells, each once, though two grids may share it."""
@@ -172,7 +200,7 @@ def make_sweep(config: ConfigDict) -> Sweep:
         problems.append('grids must name at least one grid')
     if problems:
         raise configs.ConfigError(problems, config)
-    return Sweep(config.cpus, float(config.gpus), config.retries, tuple(grids), config.to_dict())
+    return Sweep(config.cpus, float(config.gpus), config.retries, tuple(grids))
 
 
 def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:

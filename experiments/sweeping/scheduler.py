@@ -157,7 +157,7 @@ def run(
     own = RunDirectory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     with own.lock(), Termination() as termination:
-        own.write_text('sweep.json', json.dumps(sweep.record, indent=2) + '\n')
+        _declare(sweep, own)
         if retry_failed:
             for name, state in states.items():
                 if state.error is not None:
@@ -169,6 +169,13 @@ def run(
             termination.defer()
             _Scheduling(sweep, directory, watcher, states, cells).run(termination)
     return states
+
+
+def _declare(sweep: Sweep, directory: RunDirectory) -> None:
+    """Writes sweep.json, where grids that an earlier sweep has left there stay."""
+    path = directory.path / 'sweep.json'
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    directory.write_text(path.name, json.dumps(earlier | sweep.declaration(), indent=1) + '\n')
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from effxf_jax.theory import complexity
+from experiments.sweeping import cells
 from experiments.sweeping.cells import Cell, Grid, Sweep
 from experiments.sweeping.scheduler import Event, State
 
@@ -17,14 +18,6 @@ def train_flops(cell: Cell) -> float:
     train = cell.experiment.train
     forward = complexity.forward_cost(cell.experiment.model).flops
     return 3.0 * forward * train.batch_size * train.steps * train.num_replicates
-
-
-def short(label: str) -> str:
-    """An axis's value in few letters: `standard` for `mechanism=standard,learning_rate=0.004`."""
-    first, _, rest = label.partition(',')
-    field, _, value = first.partition('=')
-    others = [part for part in rest.split(',') if part and part.partition('=')[0] != 'learning_rate']
-    return ' '.join([value if field == 'mechanism' else first, *others])
 
 
 class TerminalWatcher:
@@ -70,7 +63,7 @@ class TerminalWatcher:
         if not self._live:
             accuracy = state.mean(self._metric[cell.name])
             how = f'{accuracy:.3f}' if state.done else f'failed: {state.error}'
-            what = ' '.join(map(short, cell.labels))
+            what = ' '.join(map(cells.short, cell.labels))
             self._console.print(f'{cell.grid} {what} ({cell.name}): {how}; {self.counts()}', markup=False)
 
     def counts(self) -> str:
@@ -114,27 +107,27 @@ class TerminalWatcher:
         for axis, _ in outer:
             table.add_column(axis)
         for column in columns:
-            table.add_column(short(column), justify='right')
+            table.add_column(cells.short(column), justify='right')
         for row in dict.fromkeys(labels[:-1] for labels in grid.cells):
             entries = (self._entry(grid, grid.cells[(*row, column)]) for column in columns)
-            table.add_row(*map(short, row), *entries)
+            table.add_row(*map(cells.short, row), *entries)
         return table
 
-    def _entry(self, grid: Grid, cells: list[Cell]) -> Text:
+    def _entry(self, grid: Grid, point: list[Cell]) -> Text:
         """A point: its accuracy so far, how much of it has been trained, or how it failed."""
-        if any(self._states[c.name].error is not None for c in cells):
+        if any(self._states[c.name].error is not None for c in point):
             return Text('failed', style='bold red')
-        if all(self._states[c.name].done for c in cells):
-            found = [r[grid.metric] for c in cells for r in self._states[c.name].results]
+        if all(self._states[c.name].done for c in point):
+            found = [r[grid.metric] for c in point for r in self._states[c.name].results]
             return _shade(sum(found) / len(found))
-        running = [c for c in cells if c.name in self._running]
+        running = [c for c in point if c.name in self._running]
         if running:
             step, steps = self._running[running[0].name].step, running[0].experiment.train.steps
             accuracy = self._accuracy.get(running[0].name)
             if accuracy is not None:
                 return _shade(accuracy[grid.metric], '…')
             return Text(f'{100 * step / steps:.0f}%')
-        return Text('·' if any(c.name in self._submitted for c in cells) else '')
+        return Text('·' if any(c.name in self._submitted for c in point) else '')
 
 
 def _shade(accuracy: float, suffix: str = '') -> Text:

@@ -1,0 +1,100 @@
+"""Figures, tables and a page of sweeps: python -m experiments.report DIR [DIR ...]
+
+Reads the run directories of sweeps, the bundled values of the paper's Figure 1, and the theory; writes
+
+    OUT/index.html        one page with all of it, which works from disk
+    OUT/figures/          every figure as PNG, PDF and SVG
+    OUT/tables.json       the figures in the tables, for machines
+
+    --out=DIR       by default DIR/report, of the first DIR
+    --export=DIR    copies the small files of all runs there too, without checkpoints and with logs thinned,
+                    to be kept or published; a report can be made of them again
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from matplotlib import pyplot as plt
+
+from experiments.command_line import directory_problems, refuse
+from experiments.reporting import analysis, figures, page, records
+from experiments.reporting.records import GridRecord, RecordError
+
+_OUT = flags.DEFINE_string('out', None, 'Where to write; by default DIR/report, of the first DIR.')
+_EXPORT = flags.DEFINE_string('export', None, "Where to copy the runs' small files.")
+
+_FORMATS = ('png', 'pdf', 'svg')
+
+
+def main(argv):
+    directories = [Path(word) for word in argv[1:]]
+    if not directories:
+        return refuse(['a directory of a sweep is missing, such as sweeps/figure1-laptop'])
+    out = Path(_OUT.value or directories[0] / 'report')
+    problems = directory_problems('out', out) + directory_problems('export', _EXPORT.value)
+    try:
+        grids = records.read(directories)
+    except (RecordError, OSError) as error:
+        problems.append(str(error))
+    if problems:
+        return refuse(problems)
+    try:
+        if _EXPORT.value:
+            for directory in directories:
+                name = directory.resolve().name
+                print(f'{records.export(directory, Path(_EXPORT.value) / name)} runs copied of {name}')
+        write(grids, out)
+    except OSError as error:
+        print(f'Stopped: {error}.', file=sys.stderr)
+        return 1
+    print(out / 'index.html')
+    return 0
+
+
+def write(grids: list[GridRecord], out: Path) -> None:
+    """Writes a report, over one that is there."""
+    figures.style()
+    (out / 'figures').mkdir(parents=True, exist_ok=True)
+    sections, machine = [], {}
+    for grid in grids:
+        drawn, tables = {}, {}
+        if grid.done:
+            drawn, tables = (
+                _of_widths(grid) if grid.is_of_widths else ({'accuracy': figures.by_last_axis(grid)}, {})
+            )
+        images = {}
+        for name, figure in drawn.items():
+            stem = f'{grid.sweep.resolve().name}-{grid.name}-{name}'
+            for suffix in _FORMATS:
+                metadata = (
+                    {'Date': None} if suffix == 'svg' else {'CreationDate': None} if suffix == 'pdf' else {}
+                )
+                figure.savefig(out / 'figures' / f'{stem}.{suffix}', metadata=metadata)
+            plt.close(figure)
+            images[name] = out / 'figures' / f'{stem}.svg'
+        sections.append(page.Section(grid, images, tables))
+        machine[f'{grid.sweep.resolve().name}/{grid.name}'] = tables
+    (out / 'tables.json').write_text(json.dumps(machine, indent=1) + '\n')
+    (out / 'index.html').write_text(page.render(sections, out))
+
+
+def _of_widths(grid: GridRecord):
+    """The figures and tables of a grid over mechanism, size and width."""
+    found = analysis.widths(grid)
+    drawn = {
+        'heat_maps': figures.heat_maps(grid),
+        'accuracy_over_width': figures.accuracy_over_width(grid),
+        'width_over_length': figures.width_over_length(grid, found),
+        'over_bound': figures.over_bound(grid, found),
+        'cost': figures.cost_frontier(grid),
+        'first_errors': figures.first_errors(grid),
+        'learning_curves': figures.learning_curves(grid),
+    }
+    return drawn, analysis.tables(grid, found)
+
+
+if __name__ == '__main__':
+    logging.set_verbosity(logging.WARNING)
+    app.run(main)

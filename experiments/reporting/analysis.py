@@ -1,0 +1,139 @@
+"""What follows from a grid of widths: the widths needed, their growth and bounds, and the least cost."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import optimize
+
+from effxf_jax.theory import bottleneck
+from experiments.reporting import thresholds
+from experiments.reporting.records import GridRecord, Run, mean
+from experiments.reporting.thresholds import Curve, Exponent, Needed
+from experiments.sweeping.cells import short
+
+
+class Widths(NamedTuple):
+    """Of a grid.
+
+    Attributes:
+        needed: the width that reaches the target, by mechanism and size.
+        exponents: how it grows with length, by mechanism; where it is known at two sizes or more.
+        bounds: the least width that the bottleneck allows, at ceil(log2 L) bits a neuron.
+    """
+
+    needed: dict[tuple[str, str], Needed]
+    exponents: dict[str, Exponent]
+    bounds: dict[tuple[str, str], float]
+
+
+def widths(grid: GridRecord) -> Widths:
+    """All of it."""
+    rng = np.random.default_rng(0)
+    mechanisms, sizes, _ = grid.axes.values()
+    needed, bounds, exponents = {}, {}, {}
+    for mechanism in mechanisms:
+        curves = {size: curve for size in sizes if (curve := grid.curve(mechanism, size)) is not None}
+        for size, curve in curves.items():
+            needed[mechanism, size] = thresholds.needed_width(curve, grid.target, rng)
+            bounds[mechanism, size] = _bound(grid, mechanism, size)
+        lengths = [grid.length(size) for size in curves]
+        if len(set(lengths)) > 1:  # a sweep may hold the length and vary something else
+            fit = thresholds.exponent(lengths, list(curves.values()), grid.target, rng)
+            if fit is not None:
+                exponents[mechanism] = fit
+    return Widths(needed, exponents, bounds)
+
+
+def _bound(grid: GridRecord, mechanism: str, size: str) -> float:
+    """The bottleneck's; 0 where the task claims none."""
+    run = next(run for run in grid.begun if run.labels[:2] == (mechanism, size))
+    experiment = run.experiment
+    if experiment.task.answer_mode == 'direct':
+        return 0.0
+    return bottleneck.least_width(experiment.task, experiment.model).width
+
+
+def isotonic(curve: Curve) -> np.ndarray:
+    """The isotonic regression of mean accuracy on width, `[widths]`."""
+    counts = np.sum(~np.isnan(curve.accuracy), axis=0)
+    return optimize.isotonic_regression(np.nanmean(curve.accuracy, axis=0), weights=counts).x
+
+
+class Cost(NamedTuple):
+    """The cheapest width, of those run, that reaches the target.
+
+    Attributes:
+        width: the least such; None where there is none.
+        gflops: of a forward pass over the longest sequence.
+        state_size: numbers that decoding keeps.
+    """
+
+    width: int | None
+    gflops: float
+    state_size: float
+
+
+def least_costs(grid: GridRecord) -> dict[tuple[str, str], Cost]:
+    """By mechanism and size, where anything was run."""
+    mechanisms, sizes, columns = grid.axes.values()
+    costs = {}
+    for mechanism in mechanisms:
+        for size in sizes:
+            cells = [runs for column in columns if (runs := _done(grid, mechanism, size, column))]
+            reaching = [runs for runs in cells if mean(runs, grid.metric) >= grid.target]
+            if cells:
+                costs[mechanism, size] = min(map(_cost, reaching), key=lambda c: c.gflops, default=_NONE)
+    return costs
+
+
+_NONE = Cost(None, math.inf, math.inf)
+
+
+def _cost(runs: list[Run]) -> Cost:
+    return Cost(runs[0].experiment.model.dim, mean(runs, 'forward_flops') / 1e9, mean(runs, 'state_size'))
+
+
+def _done(grid: GridRecord, *labels: str) -> list[Run]:
+    return [run for run in grid.select(*labels) if run.result]
+
+
+def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the tables of a grid of widths, by the table's title."""
+    costs = least_costs(grid)
+    rows = []
+    for (mechanism, size), needed in found.needed.items():
+        bound, cost = found.bounds[mechanism, size], costs.get((mechanism, size), _NONE)
+        rows.append({
+            'mechanism': short(mechanism),
+            'size': short(size),
+            'L': grid.length(size),
+            f'D reaching {grid.target:.0%}': _width_text(needed, grid.curve(mechanism, size)),
+            '95% interval': f'{_number(needed.low)} to {_number(needed.high)}',
+            'lower bound': f'{bound:.2g}' if bound else '',
+            'over bound': f'{needed.width / bound:.0f}' if bound and math.isfinite(needed.width) else '',
+            'least GFLOPs': f'{cost.gflops:.4g}' if cost.width else 'none reaches it',
+            'at D': cost.width or '',
+            'state there': f'{cost.state_size:,.0f}' if cost.width else '',
+        })  # fmt: skip
+    growth = [
+        {
+            'mechanism': short(mechanism),
+            'exponent': f'{fit.value:.2f}',
+            '95% interval': f'{fit.low:.2f} to {fit.high:.2f}',
+            'sizes': fit.sizes,
+            'verdict': fit.verdict,
+        }
+        for mechanism, fit in found.exponents.items()
+    ]
+    return {'Width and cost': rows, 'Growth of the needed width with length': growth}
+
+
+def _width_text(needed: Needed, curve: Curve) -> str:
+    if math.isinf(needed.width):
+        return f'above {curve.widths[-1]}'
+    return f'at most {curve.widths[0]}' if needed.least_tried else f'{needed.width:.1f}'
+
+
+def _number(width: float) -> str:
+    return 'above all' if math.isinf(width) else f'{width:.1f}'

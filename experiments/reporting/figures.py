@@ -1,0 +1,299 @@
+"""Figures of a sweep's grids, each a function of what was read and of theory."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from experiments.reporting import analysis
+from experiments.reporting.analysis import Widths
+from experiments.reporting.records import GridRecord, mean
+from experiments.sweeping.cells import short
+
+_PAPER = json.loads((Path(__file__).parent / 'figure1.json').read_text())
+
+_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999933')
+_MARKERS = 'osD^vPX*'
+_METRIC_NAMES = {
+    'answer_accuracy': 'answer accuracy',
+    'chain_accuracy': 'chain accuracy',
+    'teacher_forced_accuracy': 'teacher-forced accuracy',
+}
+
+
+def style() -> None:
+    """What all figures share; no window is opened."""
+    matplotlib.use('agg')
+    plt.rcParams.update({
+        'axes.spines.right': False, 'axes.spines.top': False, 'figure.constrained_layout.use': True,
+        'figure.dpi': 110, 'font.size': 9, 'legend.frameon': False, 'savefig.dpi': 200,
+        'svg.hashsalt': 'effxf_jax',
+    })  # fmt: skip
+
+
+def heat_maps(grid: GridRecord) -> Figure:
+    """Accuracy by width and size, a map for each mechanism; below, those of the paper's Figure 1."""
+    mechanisms, sizes, widths = grid.axes.values()
+    paper = _PAPER['tasks'].get(grid.task, {'accuracy': {}})
+    beside = [m for m in mechanisms if short(m) in paper['accuracy']]
+    rows = 2 if beside else 1
+    figure, axes = plt.subplots(
+        rows, len(mechanisms), figsize=(1.6 + 2.6 * len(mechanisms), 0.9 + 2.1 * rows), squeeze=False
+    )
+    for column, mechanism in enumerate(mechanisms):
+        ours = np.array([[_accuracy(grid, mechanism, size, width) for width in widths] for size in sizes])
+        lengths = [f'{short(size)}, L={grid.length(size) or "?"}' for size in sizes]
+        labels = [width.partition('=')[2] for width in widths]
+        _heat_map(axes[0, column], ours, lengths if column == 0 else [], labels)
+        axes[0, column].set_title(short(mechanism))
+        if rows == 1:
+            axes[0, column].set_xlabel('width D')
+            continue
+        if mechanism not in beside:
+            axes[1, column].axis('off')
+            continue
+        theirs = np.array(paper['accuracy'][short(mechanism)]) / 100
+        lengths = [f'L={size}' for size in paper['sizes']]
+        _heat_map(axes[1, column], theirs, lengths if mechanism == beside[0] else [], paper['dims'])
+        axes[1, column].set_xlabel('width D')
+    axes[0, 0].set_ylabel('here')
+    if beside:
+        axes[1, mechanisms.index(beside[0])].set_ylabel('paper, Figure 1')
+    figure.suptitle(f'{_title(grid)}: {_METRIC_NAMES[grid.metric]}, mean over seeds')
+    return figure
+
+
+def _accuracy(grid: GridRecord, *labels: str) -> float:
+    return mean(grid.select(*labels), grid.metric)
+
+
+def _heat_map(axes, values: np.ndarray, rows: Sequence[str], columns: Sequence) -> None:
+    axes.imshow(np.ma.masked_invalid(values), vmin=0, vmax=1, cmap='viridis', aspect='auto')
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    for (row, column), value in np.ndenumerate(values):
+        text, ink = ('-', 'grey') if math.isnan(value) else (f'{100 * value:.0f}', _ink(value))
+        axes.text(column, row, text, ha='center', va='center', color=ink, fontsize=8)
+
+
+def _ink(value: float) -> str:
+    return 'black' if value > 0.6 else 'white'
+
+
+def accuracy_over_width(grid: GridRecord) -> Figure:
+    """Every seed's accuracy, and the isotonic curve on which the needed width is read."""
+    mechanisms, sizes, _ = grid.axes.values()
+    figure, axes = _row_of(len(sizes))
+    for axis, size in zip(axes, sizes, strict=True):
+        for mechanism, look in _looks(mechanisms).items():
+            curve = grid.curve(mechanism, size)
+            if curve is None:
+                continue
+            everyone = np.broadcast_to(curve.widths, curve.accuracy.shape)
+            axis.plot(everyone.T, curve.accuracy.T, look['marker'], color=look['color'], ms=3, alpha=0.6)
+            axis.plot(curve.widths, analysis.isotonic(curve), color=look['color'], label=short(mechanism))
+        axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
+        axis.set(xscale='log', xlabel='width D', ylim=(-0.03, 1.03), title=_size_title(grid, size))
+        _plain_ticks(axis, grid)
+    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
+    axes[0].legend()
+    figure.suptitle(_title(grid))
+    return figure
+
+
+def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
+    """The needed width against length, with fits, and slopes that theory names."""
+    mechanisms, sizes, _ = grid.axes.values()
+    figure, axis = plt.subplots(figsize=(7.4, 4.2))
+    lengths = {size: grid.length(size) for size in sizes if grid.length(size)}
+    spread = np.linspace(-0.02, 0.02, len(mechanisms))
+    for (mechanism, look), shift in zip(_looks(mechanisms).items(), spread, strict=True):
+        known = [size for size in lengths if (mechanism, size) in widths.needed]
+        points = [(lengths[size], widths.needed[mechanism, size]) for size in known]
+        tried = [grid.curve(mechanism, size).widths[-1] for size in known]
+        label = short(mechanism)
+        if fit := widths.exponents.get(mechanism):
+            label += f': {_exponent_text(fit)}'
+        for number, ((length, needed), most) in enumerate(zip(points, tried, strict=True)):
+            x = length * (1 + shift)
+            text = {'label': label} if number == 0 else {}
+            if math.isinf(needed.width):
+                axis.plot(x, most * 1.1, '^', color=look['color'], mfc='none', **text)
+                continue
+            marker = 'v' if needed.least_tried else look['marker']
+            axis.plot(
+                x, needed.width, marker, color=look['color'],
+                mfc='none' if needed.least_tried else look['color'], **text,
+            )  # fmt: skip
+            top = needed.high if math.isfinite(needed.high) else needed.width * 2
+            axis.plot([x, x], [needed.low, top], color=look['color'], lw=1.2)
+        if fit:
+            exact = [(x, n.width) for x, n in points if math.isfinite(n.width) and not n.least_tried]
+            x, y = np.array(exact).T
+            centre = np.exp(np.mean(np.log(y)) + fit.value * (np.log(x) - np.mean(np.log(x))))
+            axis.plot(x, centre, color=look['color'], lw=1, ls='--')
+    ends = np.array([min(lengths.values()), max(lengths.values())]) * [0.97, 1.03]
+    for exponent, name in ((0.5, 'slope 1/2'), (0.25, '1/4')):
+        line = axis.get_ylim()[0] * 1.1 * (ends / ends[0]) ** exponent
+        axis.plot(ends, line, color='grey', lw=0.8, ls=':')
+        axis.annotate(name, (ends[1], line[1]), color='grey', fontsize=8)
+    axis.set(
+        xscale='log', yscale='log', xlabel='longest sequence L, tokens',
+        ylabel=f'width that reaches {grid.target:.0%}', title=_title(grid),
+    )  # fmt: skip
+    axis.set_xticks(list(lengths.values()), [str(v) for v in lengths.values()])
+    axis.set_xticks([], minor=True)
+    axis.yaxis.set_major_formatter('{x:.0f}')
+    axis.yaxis.set_minor_formatter('{x:.0f}')
+    note = 'open, up: beyond all widths tried\nopen, down: the least tried does'
+    axis.legend(title=f'exponent (95%)\n{note}', title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    return figure
+
+
+def over_bound(grid: GridRecord, widths: Widths) -> Figure:
+    """The needed width over the least that the information bottleneck allows."""
+    mechanisms, sizes, _ = grid.axes.values()
+    figure, axis = plt.subplots(figsize=(5.0, 3.6))
+    for mechanism, look in _looks(mechanisms).items():
+        points = [
+            (grid.length(size), widths.needed[mechanism, size].width / widths.bounds[mechanism, size])
+            for size in sizes
+            if (mechanism, size) in widths.needed and widths.bounds.get((mechanism, size), 0) > 0
+        ]
+        points = [point for point in points if math.isfinite(point[1])]
+        if points:
+            axis.plot(*np.array(points).T, '-', **look, label=short(mechanism))
+    axis.set(
+        xscale='log', yscale='log', xlabel='longest sequence L, tokens', ylabel='needed width / lower bound',
+        title=_title(grid),
+    )  # fmt: skip
+    axis.xaxis.set_major_formatter('{x:.0f}')
+    axis.xaxis.set_minor_formatter('{x:.0f}')
+    axis.legend()
+    return figure
+
+
+def cost_frontier(grid: GridRecord) -> Figure:
+    """Accuracy against the multiply-adds of a forward pass, at every width."""
+    mechanisms, sizes, widths = grid.axes.values()
+    figure, axes = _row_of(len(sizes))
+    for axis, size in zip(axes, sizes, strict=True):
+        for mechanism, look in _looks(mechanisms).items():
+            points = [
+                (mean(runs, 'forward_flops') / 1e6, mean(runs, grid.metric))
+                for runs in (grid.select(mechanism, size, width) for width in widths)
+            ]
+            points = sorted(point for point in points if not math.isnan(point[0]))
+            if points:
+                axis.plot(*np.array(points).T, '-', **look, label=short(mechanism))
+        axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
+        axis.set(xscale='log', xlabel='MFLOPs of a forward pass', ylim=(-0.03, 1.03))
+        axis.set_title(_size_title(grid, size))
+        axis.xaxis.set_major_formatter('{x:g}')
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
+    axes[0].legend()
+    figure.suptitle(_title(grid))
+    return figure
+
+
+def first_errors(grid: GridRecord) -> Figure:
+    """Where along the chain the first error stands, of rows that have one."""
+    mechanisms, sizes, _ = grid.axes.values()
+    figure, axes = _row_of(len(sizes))
+    for axis, size in zip(axes, sizes, strict=True):
+        for mechanism, look in _looks(mechanisms).items():
+            found = [run.result['first_errors'] for run in grid.select(mechanism, size) if run.result]
+            counts = np.sum(found, axis=0) if found else np.zeros(1)
+            if counts.sum():
+                places = (np.arange(len(counts)) + 0.5) / len(counts)
+                text = f'{short(mechanism)}, {int(counts.sum()):,} rows'
+                shares = counts / counts.sum()
+                axis.plot(places, shares, '-', **look, ms=3, label=text)
+        axis.set(xlabel='place along the chain', xlim=(0, 1), title=_size_title(grid, size))
+        axis.set_ylim(bottom=0)
+        axis.legend(fontsize=7)
+    axes[0].set_ylabel('share of wrong chains')
+    figure.suptitle(f'{_title(grid)}: first errors, of all widths and seeds')
+    return figure
+
+
+def learning_curves(grid: GridRecord) -> Figure:
+    """Accuracy while training, at the greatest width of each mechanism: seeds, and their mean."""
+    mechanisms, sizes, widths = grid.axes.values()
+    figure, axes = _row_of(len(sizes))
+    for axis, size in zip(axes, sizes, strict=True):
+        for mechanism, look in _looks(mechanisms).items():
+            for number, run in enumerate(run for run in grid.select(mechanism, size, widths[-1]) if run.log):
+                points = [(line['step'], line[grid.metric]) for line in run.log if grid.metric in line]
+                if run.result:
+                    points.append((run.result['train_steps'], run.result[grid.metric]))
+                text = {'label': f'{short(mechanism)}, D={run.experiment.model.dim}'} if number == 0 else {}
+                if points:
+                    axis.plot(*np.array(points).T, '-', color=look['color'], lw=1, alpha=0.8, **text)
+        axis.set(xlabel='step', ylim=(-0.03, 1.03), title=_size_title(grid, size))
+    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
+    axes[0].legend()
+    figure.suptitle(f'{_title(grid)}: a line for each seed')
+    return figure
+
+
+def by_last_axis(grid: GridRecord) -> Figure:
+    """Of a grid that is not of widths: accuracy over the last axis's values, seeds as points."""
+    *outer, (name, columns) = grid.axes.items()
+    rows = dict.fromkeys(run.labels[:-1] for run in grid.runs)
+    panels = dict.fromkeys(row[1:] for row in rows)
+    figure, axes = _row_of(len(panels))
+    looks = _looks(grid.axes[outer[0][0]])
+    for axis, panel in zip(axes, panels, strict=True):
+        for first in (row[0] for row in rows if row[1:] == panel):
+            look = looks[first]
+            means = [mean(grid.select(first, *panel, column), grid.metric) for column in columns]
+            axis.plot(range(len(columns)), means, '-', color=look['color'], label=short(first))
+            for place, column in enumerate(columns):
+                found = [r.result[grid.metric] for r in grid.select(first, *panel, column) if r.result]
+                axis.plot([place] * len(found), found, look['marker'], color=look['color'], ms=3, alpha=0.6)
+        axis.set_xticks(range(len(columns)), [c.rpartition('=')[2] for c in columns])
+        axis.set(xlabel=name, ylim=(-0.03, 1.03), title=' '.join(map(short, panel)))
+    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
+    axes[0].legend()
+    figure.suptitle(_title(grid))
+    return figure
+
+
+def _looks(mechanisms: Sequence[str]) -> Mapping[str, dict[str, str]]:
+    return {
+        mechanism: {'color': _COLOURS[i % len(_COLOURS)], 'marker': _MARKERS[i % len(_MARKERS)]}
+        for i, mechanism in enumerate(mechanisms)
+    }
+
+
+def _row_of(count: int):
+    figure, axes = plt.subplots(1, count, figsize=(1.0 + 2.6 * count, 3.2), sharey=True, squeeze=False)
+    return figure, axes[0]
+
+
+def _plain_ticks(axis, grid: GridRecord) -> None:
+    widths = sorted({run.experiment.model.dim for run in grid.begun})
+    axis.set_xticks(widths, [str(w) for w in widths])
+    axis.set_xticks([], minor=True)
+
+
+def _size_title(grid: GridRecord, size: str) -> str:
+    return f'{short(size)}, L={grid.length(size) or "?"}'
+
+
+def _title(grid: GridRecord) -> str:
+    return grid.name.replace('_', ' ')
+
+
+def _exponent_text(fit) -> str:
+    return f'{fit.value:.2f} ({fit.low:.2f} to {fit.high:.2f})'

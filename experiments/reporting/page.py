@@ -1,0 +1,143 @@
+"""The report as one self-contained HTML page."""
+
+import base64
+import html
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+
+from experiments.reporting.records import GridRecord, Run
+from experiments.sweeping.cells import short
+
+_CAPTIONS = {
+    'heat_maps': 'Accuracy by width and size, here and in the paper. Compare shapes: sizes, budgets differ.',
+    'accuracy_over_width': 'Every seed, and the isotonic curve of their mean.',
+    'width_over_length': 'The width that reaches the target, with intervals over seeds, and exponents.',
+    'over_bound': 'The same over the least width that the information bottleneck allows.',
+    'cost': 'Accuracy against what a forward pass over the longest sequence costs, width by width.',
+    'first_errors': 'Where along the chain the first error stands.',
+    'learning_curves': 'Accuracy while training, at the greatest width.',
+    'accuracy': 'Accuracy, seeds as points and their mean.',
+}
+
+_RESULT_COLUMNS = {
+    'answers': ('answer_accuracy', '{:.3f}'),
+    'chains': ('chain_accuracy', '{:.3f}'),
+    'teacher-forced': ('teacher_forced_accuracy', '{:.3f}'),
+    'parameters': ('num_params', '{:,}'),
+    'FLOPs': ('forward_flops', '{:,}'),
+    'state': ('state_size', '{:,}'),
+    'steps': ('train_steps', '{:,}'),
+}
+
+
+class Section(NamedTuple):
+    """A grid's part of the page.
+
+    Attributes:
+        grid: its runs.
+        images: SVG files by the figure's name.
+        tables: rows by title.
+    """
+
+    grid: GridRecord
+    images: Mapping[str, Path]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def render(sections: Sequence[Section], out: Path) -> str:
+    """The page.
+
+    Args:
+        sections: in this order.
+        out: the directory that it is to lie in, from which run directories are linked.
+    """
+    template = Template((Path(__file__).parent / 'page.html').read_text())
+    runs = [(section.grid, run) for section in sections for run in section.grid.runs]
+    states = {
+        state: sum(run.state == state for _, run in runs)
+        for state in ('done', 'failed', 'unfinished', 'missing')
+    }
+    summary = ', '.join(f'{count:,} {state}' for state, count in states.items() if count)
+    return template.substitute(
+        summary=f'{len(runs):,} runs: {summary}' if runs else 'No runs',
+        contents=''.join(f'<a href="#{_anchor(s.grid)}">{_text(_name(s.grid))}</a> ' for s in sections),
+        sections=''.join(map(_section, sections)),
+        runs=_runs_table(runs, out),
+        tasks=_options(grid.name for grid, _ in runs),
+        mechanisms=_options(short(run.labels[0]) for _, run in runs),
+        states=_options(run.state for _, run in runs),
+    )
+
+
+def _section(section: Section) -> str:
+    grid = section.grid
+    done, failed = len(grid.done), sum(run.state == 'failed' for run in grid.runs)
+    parts = [
+        f'<section id="{_anchor(grid)}"><h2>{_text(_name(grid))}</h2>',
+        f'<p>{done} of {len(grid.runs)} runs done, {failed} failed.</p>',
+    ]
+    for title, rows in section.tables.items():
+        if rows:
+            parts.append(f'<h3>{_text(title)}</h3>{_table(rows)}')
+    for name, path in section.images.items():
+        data = base64.b64encode(path.read_bytes()).decode()
+        caption = _text(_CAPTIONS[name])
+        parts.append(
+            f'<figure><img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
+            f'<figcaption>{caption}</figcaption></figure>'
+        )
+    return ''.join([*parts, '</section>'])
+
+
+def _runs_table(runs: Sequence[tuple[GridRecord, Run]], out: Path) -> str:
+    head = ['sweep', 'grid', 'mechanism', *('size', 'width'), 'L', 'seed', 'state', *_RESULT_COLUMNS, 'run']
+    rows = []
+    for grid, run in runs:
+        length = run.experiment.task.max_length if run.experiment else None
+        cells = [grid.sweep.resolve().name, grid.name, short(run.labels[0])]
+        cells += [' '.join(map(short, run.labels[1:-1])), short(run.labels[-1])]
+        cells += [length, run.seed, run.state]
+        cells += [run.result.get(field) if run.result else None for field, _ in _RESULT_COLUMNS.values()]
+        layouts = ['{}'] * 8 + [layout for _, layout in _RESULT_COLUMNS.values()]
+        link = f'<td><a href="{_text(os.path.relpath(run.path, out))}">{_text(run.path.name)}</a></td>'
+        columns = ''.join(map(_cell, cells, layouts))
+        reason = f'<td>{_text(run.error)}</td>' if run.error else '<td></td>'
+        rows.append(
+            f'<tr class="{run.state}" data-state="{run.state}" data-grid="{_text(grid.name)}" '
+            f'data-mechanism="{_text(short(run.labels[0]))}">{columns}{link}{reason}</tr>'
+        )
+    titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in [*head, 'why'])
+    return f'<table id="runs"><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in rows[0])
+    body = ''.join(f'<tr>{"".join(_cell(value, "{}") for value in row.values())}</tr>' for row in rows)
+    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: Any, layout: str) -> str:
+    """A cell, with what to sort it by where that is a number."""
+    if value is None:
+        return '<td></td>'
+    number = f' data-value="{value}"' if isinstance(value, (int, float)) else ''
+    return f'<td{number}>{_text(layout.format(value))}</td>'
+
+
+def _options(names: Iterable[str]) -> str:
+    return ''.join(f'<option>{_text(name)}</option>' for name in dict.fromkeys(names))
+
+
+def _name(grid: GridRecord) -> str:
+    return f'{grid.sweep.resolve().name}: {grid.name}'
+
+
+def _anchor(grid: GridRecord) -> str:
+    return html.escape(f'{grid.sweep.resolve().name}-{grid.name}')
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

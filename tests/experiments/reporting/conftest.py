@@ -1,0 +1,71 @@
+"""A sweep's directory as one would leave it, with made-up accuracies of known shape."""
+
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from effxf_jax.run_directory import RunDirectory
+from effxf_jax.theory import complexity
+from experiments.sweeping import cells
+
+# The width that reaches 90% where L is 19, and how it grows with L.
+GROWTH = {'standard': (12.0, 0.0), 'linear': (14.0, 0.5), 'sparse': (40.0, 0.5)}
+
+
+def accuracy(mechanism, length, dim, seed):
+    """A logistic curve in log width that passes 0.9 at the needed width, a little shifted by seed."""
+    least, exponent = GROWTH[mechanism]
+    needed = least * (length / 19) ** exponent * (1 + 0.02 * (seed - 1))
+    return float(1 / (1 + np.exp(-np.log(9) - 5 * np.log(dim / needed))))
+
+
+def made_up_sweep():
+    axes = {
+        'mechanism': cells.values('mechanism', 'standard', 'linear', 'sparse'),
+        'size': cells.values('n', 8, 16, 32),
+        'width': cells.values('dim', 8, 16, 32, 64),
+    }
+    grid = cells.grid('experiments/lis.py:laptop,number_range=80', axes)
+    return ConfigDict({**cells.DEFAULTS, 'name': 'made-up', 'grids': {'lis': grid}})
+
+
+def write_run(path, experiment, replicates, log=True):
+    """The files of a run that is done."""
+    directory = RunDirectory(path)
+    directory.claim(experiment.record)
+    model = experiment.model
+    reached = accuracy(model.mechanism, model.max_length, model.dim, experiment.seed)
+    result = {
+        'answer_accuracy': reached, 'chain_accuracy': reached, 'teacher_forced_accuracy': reached,
+        'teacher_forced_loss': 0.1, 'num_eval_examples': 1000, 'seed': experiment.seed,
+        'first_errors': [0, 1, 2, 3, 4, 5, 4, 3, 2, 1], 'num_replicates': replicates,
+        'train_steps': experiment.train.steps, 'train_tokens': 10**6, 'num_params': 1000 * model.dim,
+        'forward_flops': complexity.forward_cost(model).flops, 'state_size': complexity.state_size(model),
+    }  # fmt: skip
+    directory.write_text('result.json', json.dumps(result))
+    if log:
+        lines = [{'step': step, 'loss': 1.0 / step, 'grad_norm': 1.0} for step in range(1, 251)]
+        lines[199] |= {'chain_accuracy': reached / 2, 'answer_accuracy': reached / 2}
+        directory.write_text('metrics.jsonl', ''.join(json.dumps(line) + '\n' for line in lines))
+
+
+@pytest.fixture(scope='session')
+def made_up(tmp_path_factory):
+    """All done but the last three cells, of which one failed, one is under way and one is missing."""
+    directory = tmp_path_factory.mktemp('sweeps') / 'made-up'
+    directory.mkdir()
+    sweep = cells.make_sweep(made_up_sweep())
+    (directory / 'sweep.json').write_text(json.dumps(sweep.declaration()))
+    *finished, failed, unfinished, _ = sweep.cells()
+    for cell in finished:
+        RunDirectory(directory / cell.name).claim(cell.experiment.record)
+        for alone in cell.experiment.replicates():
+            write_run(directory / cell.name / f'seed-{alone.seed}', alone, 3)
+    for cell in (failed, unfinished):
+        for alone in cell.experiment.replicates():
+            RunDirectory(directory / cell.name / f'seed-{alone.seed}').claim(alone.record)
+    failure = {'error': 'diverged: <loss> is nan', 'traceback': ''}
+    (directory / failed.name / 'failure.json').write_text(json.dumps(failure))
+    return directory
