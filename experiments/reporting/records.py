@@ -188,15 +188,14 @@ def export(directory: Path, target: Path) -> int:
     """
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(directory / 'sweep.json', target)
-    runs = [run for grid in _read_sweep(directory) for run in grid.begun]
-    paths = {run.path: run for run in runs}
-    cells = {path.parent for path in paths if (path.parent / 'config.json').exists()}
-    for path in [*cells, *paths]:
-        there = target / path.relative_to(directory)
-        there.mkdir(parents=True, exist_ok=True)
-        for name in 'config.json', 'result.json', 'failure.json':
-            if (path / name).exists():
-                shutil.copy(path / name, there)
+    grids = list(_read_sweep(directory))
+    paths = {run.path: run for grid in grids for run in grid.begun}
+    for name in 'config.json', 'result.json', 'failure.json':
+        # Of cells, and of their seeds.
+        for path in [*directory.glob(f'*/{name}'), *directory.glob(f'*/seed-*/{name}')]:
+            there = target / path.relative_to(directory)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, there)
     for path, run in paths.items():
         last = len(run.log)
         kept = [
@@ -204,7 +203,8 @@ def export(directory: Path, target: Path) -> int:
             if i % _KEPT_EVERY == 0 or 'chain_accuracy' in line or i in (1, last)
         ]  # fmt: skip
         text = ''.join(json.dumps(_rounded(line)) + '\n' for line in kept)
-        (target / path.relative_to(directory) / 'metrics.jsonl').write_text(text)
+        if text:
+            (target / path.relative_to(directory) / 'metrics.jsonl').write_text(text)
     return len(paths)
 
 

@@ -156,7 +156,7 @@ def run(
     states = {name: read_state(directory, cell) for name, cell in cells.items()}
     own = RunDirectory(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with own.lock(), Termination() as termination:
+    with own.lock():
         _declare(sweep, own)
         if retry_failed:
             for name, state in states.items():
@@ -165,7 +165,7 @@ def run(
                     states[name] = state._replace(error=None)
         for name, cell in cells.items():
             watcher.found(cell, states[name])
-        with _ray(address):
+        with _ray(address), Termination() as termination:  # in this order: Ray handles SIGTERM itself
             termination.defer()
             _Scheduling(sweep, directory, watcher, states, cells).run(termination)
     return states
@@ -180,7 +180,7 @@ def _declare(sweep: Sweep, directory: RunDirectory) -> None:
 
 @contextlib.contextmanager
 def _ray(address: str | None) -> Iterator[None]:
-    ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False,
+    ray.init(address=address or 'local', include_dashboard=None if address else False, log_to_driver=False,
              logging_level='error')  # fmt: skip
     try:
         yield

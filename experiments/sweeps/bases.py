@@ -3,3 +3,24 @@
 _RUN = 'num_eval_examples=2048,eval_every=2000,checkpoint_every=1000,checkpoints_kept=1'
 
 LIS = f'experiments/lis.py:laptop,number_range=80,steps=8000,{_RUN}'
+ARITHMETIC = f'experiments/arith.py:laptop,{_RUN}'
+EDIT_DISTANCE = f'experiments/ed.py:laptop,steps=8000,{_RUN}'
+EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,{_RUN}'
+
+# The learning rates that learning_rates.py found, task by task.
+RATES = {
+    'lis': {'standard': 0.008, 'linear': 0.008, 'sparse': 0.008},
+}
+DEFAULT_RATE = 0.004
+
+
+def mechanism(task: str, name: str, options: str = '') -> str:
+    """A mechanism with options, and the rate found for it on a task; a value of an axis."""
+    first = name.partition('+')[0]
+    rate = RATES.get(task, {}).get(first, DEFAULT_RATE)
+    return ','.join([f'mechanism={name}', *([options] if options else []), f'learning_rate={rate}'])
+
+
+def mechanisms(task: str, *names: str) -> tuple[str, ...]:
+    """An axis of mechanisms, each with its rate; by default the paper's three."""
+    return tuple(mechanism(task, name) for name in names or ('standard', 'linear', 'sparse'))

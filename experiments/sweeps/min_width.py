@@ -1,0 +1,48 @@
+"""The smallest width that reaches 90%, by task, mechanism, size and seed.
+
+Run with `python -m experiments.sweep --config=experiments/sweeps/min_width.py`. Of a fine ladder of widths
+only the rungs that a bisection and its neighbours ask for are run: at most seven of twelve for a seed.
+
+laptop (default): sizes that two cores can train; `only=lis` and so on pick one task. Linear attention on
+arithmetic is the paper's first open question.
+smoke: a minute; learns nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.sweeping import cells
+from experiments.sweeping.cells import grid, values
+from experiments.sweeps import bases
+
+LADDER = values('dim', 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)
+
+
+def _search(task, config, sizes, metric='chain_accuracy'):
+    axes = {'mechanism': bases.mechanisms(task), 'size': values('n', *sizes), 'width': LADDER}
+    return grid(config, axes, metric, search=True)
+
+
+PRESETS = {
+    'laptop': {
+        'grids': {
+            'lis': _search('lis', bases.LIS, (8, 12, 16, 24, 32)),
+            'arithmetic': _search('arithmetic', bases.ARITHMETIC, (2, 3, 4, 5), 'answer_accuracy'),
+            'edit_distance': _search('edit_distance', bases.EDIT_DISTANCE, (3, 4, 5)),
+        },
+    },
+    'smoke': {
+        'num_seeds': 1,
+        'grids': {
+            'lis': grid(
+                'experiments/lis.py:smoke',
+                {'mechanism': ('mechanism=linear',), 'size': ('n=4',), 'width': values('dim', 8, 12, 16)},
+                search=True,
+            ),
+        },
+    },
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of a preset with overrides; see `experiments.sweeping.cells`."""
+    return cells.build('min_width', arg, PRESETS)

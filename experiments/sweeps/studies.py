@@ -1,0 +1,70 @@
+"""Small studies beside Figure 1, each a grid; `only=hybrid` and so on pick one.
+
+Run with `python -m experiments.sweep --config=experiments/sweeps/studies.py`.
+
+laptop (default):
+    hybrid    two linear layers and a standard one, between its parents
+    direct    answers without a chain of thought, beside those with one
+    budget    cells of Figure 1 that fall short, with four times the steps
+smoke: a minute; learns nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.sweeping import cells
+from experiments.sweeping.cells import grid, values
+from experiments.sweeps import bases
+
+PRESETS = {
+    'laptop': {
+        'grids': {
+            'hybrid': grid(
+                bases.LIS,
+                {
+                    'mechanism': bases.mechanisms('lis', 'linear', 'linear+linear+standard', 'standard'),
+                    'size': values('n', 16, 24),
+                    'width': values('dim', 8, 16, 32),
+                },
+            ),
+            'direct': grid(
+                bases.LIS,
+                {
+                    'mechanism': (
+                        bases.mechanism('lis', 'standard'),
+                        bases.mechanism('lis', 'standard', 'answer_mode=direct'),
+                    ),
+                    'size': values('n', 8, 16, 24),
+                    'width': values('dim', 16, 32),
+                },
+                'answer_accuracy',
+            ),
+            'budget': grid(
+                f'{bases.LIS},steps=32000,eval_every=8000',
+                {
+                    'mechanism': bases.mechanisms('lis', 'linear', 'sparse'),
+                    'size': values('n', 16),
+                    'width': values('dim', 16, 32),
+                },
+            ),
+        },
+    },
+    'smoke': {
+        'num_seeds': 1,
+        'grids': {
+            'direct': grid(
+                'experiments/lis.py:smoke',
+                {
+                    'mechanism': ('answer_mode=chain', 'answer_mode=direct'),
+                    'size': ('n=4',),
+                    'width': ('dim=8',),
+                },
+                'answer_accuracy',
+            ),
+        },
+    },
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of a preset with overrides; see `experiments.sweeping.cells`."""
+    return cells.build('studies', arg, PRESETS)

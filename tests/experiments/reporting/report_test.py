@@ -1,0 +1,246 @@
+"""A report says what the runs say, shows what is missing, and leaves garbage alone."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.reporting import analysis, figures, records
+from experiments.reporting.records import RecordError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope='module')
+def grid(made_up):
+    (grid,) = records.read([made_up])
+    return grid
+
+
+def program(*words):
+    return subprocess.run(
+        [sys.executable, '-m', 'experiments.report', *map(str, words)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def report(made_up, tmp_path_factory):
+    out = tmp_path_factory.mktemp('out') / 'report'
+    done = program(made_up, f'--out={out}')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out / 'index.html')
+    return out
+
+
+def test_runs_are_read_with_their_state(grid):
+    states = [run.state for run in grid.runs]
+    assert states == ['done'] * 99 + ['failed'] * 3 + ['unfinished'] * 3 + ['missing'] * 3
+    assert {run.error for run in grid.runs if run.state == 'failed'} == {'diverged: <loss> is nan'}
+    assert grid.task == 'lis'
+    assert [grid.length(size) for size in grid.axes['size']] == [20, 36, 68]
+
+
+def test_needed_widths_are_those_that_the_accuracies_were_made_from(grid):
+    found = analysis.widths(grid)
+    needed = {
+        (mechanism.partition('=')[2], size): value.width for (mechanism, size), value in found.needed.items()
+    }
+    # Interpolation between widths a factor of two apart is off by some percent.
+    assert needed['standard', 'n=32'] == pytest.approx(12, rel=0.2)
+    assert needed['linear', 'n=32'] == pytest.approx(14 * math.sqrt(68 / 19), rel=0.15)
+    assert needed['sparse', 'n=32'] == math.inf
+    assert found.exponents['mechanism=standard'].verdict == '0'
+    assert found.exponents['mechanism=linear'].value == pytest.approx(0.5, abs=0.1)
+    assert all(0 < bound < 10 for bound in found.bounds.values())
+
+
+def test_the_least_cost_is_of_the_narrowest_model_that_reaches_the_target(grid):
+    costs = analysis.least_costs(grid)
+    cost = costs['mechanism=linear', 'n=16']
+    assert cost.width == 32
+    (any_run, *_) = grid.select('mechanism=linear', 'n=16', 'dim=32')
+    assert cost.gflops == any_run.result['forward_flops'] / 1e9
+    assert cost.state_size == any_run.result['state_size']
+    assert costs['mechanism=sparse', 'n=32'].width is None
+
+
+def test_failed_runs_count_as_nothing_learnt_and_missing_ones_do_not_count(grid):
+    curve = grid.curve('mechanism=sparse', 'n=32')
+    assert curve.widths.tolist() == [8, 16]
+    assert curve.accuracy[:, 1].tolist() == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_a_report_has_every_figure_in_three_formats_and_a_page(report):
+    names = {path.name for path in (report / 'figures').iterdir()}
+    for figure in (
+        'heat_maps', 'accuracy_over_width', 'width_over_length', 'over_bound', 'cost', 'first_errors',
+        'learning_curves',
+    ):  # fmt: skip
+        assert {f'made-up-lis-{figure}.{suffix}' for suffix in ('png', 'pdf', 'svg')} <= names
+    tables = json.loads((report / 'tables.json').read_text())['made-up/lis']
+    linear = next(row for row in tables['Width and cost'] if row['mechanism'] == 'linear' and row['L'] == 36)
+    assert linear['at D'] == 32
+    page = (report / 'index.html').read_text()
+    assert '108 runs: 99 done, 3 failed, 3 unfinished, 3 missing' in page
+    assert 'diverged: &lt;loss&gt; is nan' in page
+    # Nothing is fetched.
+    assert 'http://' not in page.replace('http://www.w3.org', '')
+    assert 'https://' not in page
+    assert page.count('data:image/svg+xml;base64,') == 7
+
+
+def test_the_heat_map_lays_the_papers_values_below(grid):
+    figures.style()
+    figure = figures.heat_maps(grid)
+    below = [axes for axes in figure.axes if axes.get_xticklabels()[0].get_text() == '32']
+    assert len(below) == 3
+    texts = [text.get_text() for text in below[1].texts]
+    assert texts[3] == '78'  # linear, L = 83, D = 256
+    figures.plt.close(figure)
+
+
+@pytest.mark.slow
+def test_what_is_exported_reports_the_same_and_is_small(made_up, report, tmp_path):
+    done = program(made_up, f'--out={tmp_path / "out"}', f'--export={tmp_path / "kept"}')
+    assert done.returncode == 0, done.stderr
+    assert '105 runs copied of made-up' in done.stdout
+    copy = tmp_path / 'kept' / 'made-up'
+    again = program(copy, f'--out={tmp_path / "again"}')
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / 'again' / 'tables.json').read_text() == (report / 'tables.json').read_text()
+    logs = list(copy.rglob('metrics.jsonl'))
+    kept = [json.loads(line)['step'] for line in next(log for log in logs if log.read_text()).open()]
+    assert kept == [1, 100, 200, 250]
+    assert not list(copy.rglob('checkpoints'))
+
+
+@pytest.mark.parametrize(
+    'name, content, message',
+    [
+        ('sweep.json', None, 'has no sweep.json'),
+        ('sweep.json', '{"a": 1}', 'does not declare a sweep'),
+        ('sweep.json', 'x', 'is not JSON'),
+        ('sweep.json', '[]', 'must hold an object'),
+        ('config.json', '{"seed": 0}', 'is not the configuration of a run'),
+        ('result.json', '{"loss": 0}', 'is not the result of a run'),
+        ('result.json', '{"chain', 'is not JSON'),
+    ],
+)
+def test_garbage_is_refused_by_name(made_up, tmp_path, name, content, message):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    path = copy / name if name == 'sweep.json' else next(copy.rglob(f'seed-1/{name}'))
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RecordError, match=message):
+        records.read([copy])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'words, message', [([], 'a directory of a sweep is missing'), (['docs'], 'no sweep.json')]
+)
+def test_what_is_no_sweep_is_refused(words, message):
+    done = program(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not (ROOT / 'docs' / 'report').exists()
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Headless Chromium, of a phone's width at first."""
+    missing = [name for name in ('chromium', 'chromedriver') if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f'no browser to look at the page with: {" and ".join(missing)} not installed')
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which('chromium')
+    for flag in (
+        'headless=new',
+        'no-sandbox',
+        'disable-gpu',
+        'disable-dev-shm-usage',
+        'window-size=1200,900',
+    ):
+        options.add_argument(f'--{flag}')
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
+    service = webdriver.ChromeService(executable_path=shutil.which('chromedriver'))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+def shown(browser):
+    rows = browser.find_elements('css selector', '#runs tbody tr')
+    return [row for row in rows if row.is_displayed()]
+
+
+def column(browser, title):
+    return browser.execute_script(
+        """const heads = [...document.querySelectorAll('#runs th')];
+           const place = heads.findIndex(h => h.textContent.trim() === arguments[0]);
+           return [...document.querySelectorAll('#runs tbody tr')].map(r => r.cells[place].textContent);""",
+        title,
+    )
+
+
+def choose(browser, name, value):
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element('css selector', f'select[data-filter={name}]')).select_by_visible_text(value)
+
+
+@pytest.mark.slow
+def test_the_page_works_in_a_browser(report, made_up, browser):
+    browser.get((report / 'index.html').as_uri())
+    assert not browser.get_log('browser')  # no error, and nothing that could not be fetched
+    pictures = browser.find_elements('css selector', 'figure img')
+    assert all(browser.execute_script('return arguments[0].naturalWidth', picture) for picture in pictures)
+
+    # Filters.
+    assert len(shown(browser)) == 108
+    choose(browser, 'mechanism', 'sparse')
+    choose(browser, 'state', 'failed')
+    rows = shown(browser)
+    assert len(rows) == 3
+    assert 'diverged: <loss> is nan' in rows[0].text
+    assert browser.find_element('id', 'shown').text == '3 of 108 runs'
+    choose(browser, 'state', 'all')
+    choose(browser, 'mechanism', 'all')
+
+    # Sorting, of numbers as numbers and what there is not at the end, either way.
+    (button,) = (
+        b for b in browser.find_elements('css selector', '#runs th button') if b.text == 'parameters'
+    )
+    for reverse in (False, True):
+        button.click()
+        numbers = [int(text.replace(',', '')) for text in column(browser, 'parameters') if text]
+        assert numbers == sorted(numbers, reverse=reverse)
+        assert column(browser, 'parameters')[99:] == [''] * 9
+
+    # Links lead to run directories.
+    link = shown(browser)[0].find_element('css selector', 'a').get_attribute('href')
+    assert (Path(link.removeprefix('file://')) / 'result.json').exists()
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_phone(report, browser):
+    browser.execute_cdp_cmd(
+        'Emulation.setDeviceMetricsOverride',
+        {'width': 390, 'height': 844, 'deviceScaleFactor': 2, 'mobile': True},
+    )
+    browser.get((report / 'index.html').as_uri())
+    width, inner = browser.execute_script('return [document.documentElement.scrollWidth, window.innerWidth]')
+    assert inner == 390
+    assert width <= inner  # only tables and figures scroll sideways, in boxes of their own
+    for picture in browser.find_elements('css selector', 'figure img'):
+        assert picture.size['width'] <= 390

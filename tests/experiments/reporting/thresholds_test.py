@@ -1,0 +1,108 @@
+"""Widths that a target needs, and their growth, are what their definitions say on curves made for it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from experiments.reporting import thresholds
+from experiments.reporting.thresholds import Curve
+
+
+def curve(widths, *seeds):
+    return Curve(np.array(widths), np.array(seeds, float))
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    'found, expected',
+    [
+        (curve([8, 32], [0.8, 1.0]), 16.0),  # half-way, in the logarithm
+        (curve([8, 16, 32], [0.1, 0.9, 1.0]), 16.0),
+        (curve([8, 16, 32], [0.1, 0.2, 0.89]), math.inf),
+        (curve([8, 16, 32], [0.95, 1.0, 1.0]), 8.0),
+        (curve([8, 16, 32], [0.9, 0.5, 1.0]), 16 * 2 ** (2 / 3)),  # 0.9 and 0.5 are pooled to 0.7
+        (curve([8, 32], [0.7, 1.0], [0.9, 1.0]), 16.0),  # of the mean
+        # The seed that was not run at 8 does not count there, and counts half as much in a pool.
+        (curve([8, 16, 32], [np.nan, 0.6, 1.0], [0.9, 0.6, 1.0]), 16 * 2 ** (2 / 3)),
+        (curve([8, 16], [np.nan, 0.5], [np.nan, 1.0]), math.inf),
+    ],
+)
+def test_the_crossing_is_read_on_the_isotonic_curve_of_the_mean(found, expected):
+    assert thresholds.crossing(found, 0.9) == pytest.approx(expected)
+
+
+def test_the_interval_reaches_from_seed_to_seed():
+    found = curve([8, 32, 128], [0.8, 1.0, 1.0], [0.0, 0.8, 1.0])
+    needed = thresholds.needed_width(found, 0.9, rng())
+    assert needed.width == pytest.approx(32)  # of the mean, 0.4, 0.9, 1
+    # Of two seeds a fourth of the resamples is one seed twice, and another fourth the other.
+    assert (needed.low, needed.high) == pytest.approx((16, 64))
+    assert not needed.least_tried
+
+
+def test_an_interval_may_be_open():
+    found = curve([8, 32], [0.8, 1.0], [0.8, 0.85])
+    needed = thresholds.needed_width(found, 0.9, rng())
+    assert math.isfinite(needed.width)
+    assert needed.low == pytest.approx(16)
+    assert needed.high == math.inf
+    assert thresholds.needed_width(curve([8, 32], [0.95, 1.0]), 0.9, rng()) == (8, 8, 8, True)
+
+
+def power_law(exponent, lengths, spread=0.0, noise=0.0):
+    """Curves that reach 0.9 at 12 (L / 20)^exponent, seeds a little apart."""
+    widths = np.array([8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128])
+    draws = np.random.default_rng(1)
+    curves = []
+    for length in lengths:
+        factor = math.exp(draws.normal(0, noise)) if noise else 1.0
+        needed = [12 * factor * (length / 20) ** exponent * (1 + shift) for shift in (-spread, 0, spread)]
+        accuracy = [1 / (1 + np.exp(-np.log(9) - 8 * np.log(widths / least))) for least in needed]
+        curves.append(Curve(widths, np.array(accuracy)))
+    return curves
+
+
+LENGTHS = (20, 40, 80, 160)
+
+
+@pytest.mark.parametrize('name, exponent', [('1/4', 0.25), ('1/2', 0.5)])
+def test_a_power_law_is_recovered(name, exponent):
+    fit = thresholds.exponent(LENGTHS, power_law(exponent, LENGTHS, spread=0.05), 0.9, rng())
+    assert fit.value == pytest.approx(exponent, abs=0.02)
+    assert fit.low < exponent < fit.high
+    assert fit.high - fit.low < 0.2
+    assert (fit.sizes, fit.verdict) == (4, name)
+
+
+def test_an_interval_over_two_hypotheses_decides_nothing():
+    fit = thresholds.exponent(LENGTHS, power_law(0.35, LENGTHS, noise=0.2), 0.9, rng())
+    assert fit.low < 0.25 < 0.5 < fit.high
+    assert fit.verdict == 'inconclusive'
+
+
+def test_an_exponent_that_nobody_named_agrees_with_none():
+    fit = thresholds.exponent(LENGTHS, power_law(0.75, LENGTHS, spread=0.01), 0.9, rng())
+    assert fit.verdict == 'none'
+
+
+def test_sizes_at_which_the_width_is_not_known_are_left_out():
+    curves = power_law(0.5, LENGTHS)
+    beyond = Curve(curves[0].widths, np.zeros_like(curves[0].accuracy))
+    below = Curve(curves[0].widths, np.ones_like(curves[0].accuracy))
+    fit = thresholds.exponent((*LENGTHS, 320, 10), [*curves, beyond, below], 0.9, rng())
+    assert fit == thresholds.exponent(LENGTHS, curves, 0.9, rng())
+    assert thresholds.exponent((20, 320), [curves[0], beyond], 0.9, rng()) is None
+
+
+def test_from_three_sizes_on_the_interval_holds_what_the_line_leaves_unexplained():
+    # Seeds agree exactly, so that only the bend of the points is uncertain.
+    lengths, bends = (20, 40, 80), (0.0, 0.9, 0.5)
+    curves = [power_law(bend, [length])[0] for bend, length in zip(bends, lengths, strict=True)]
+    three = thresholds.exponent(lengths, curves, 0.9, rng())
+    assert three.high - three.low > 1
+    two = thresholds.exponent(lengths[1:], curves[1:], 0.9, rng())
+    assert two.low == two.high == two.value

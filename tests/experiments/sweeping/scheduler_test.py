@@ -1,0 +1,307 @@
+"""Whatever dies, nothing that a sweep has done is lost, and every cell ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+from ml_collections import ConfigDict
+from ray.cluster_utils import Cluster
+
+from effxf_jax import runs
+from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
+from effxf_jax.termination import Interrupted
+from experiments.sweeping import cells, scheduler
+from experiments.sweeping.scheduler import State
+
+ROOT = Path(__file__).parents[3]
+STEPS = 400
+BASE = f'experiments/arith.py:smoke,steps={STEPS},checkpoint_every=10,eval_every=1000,num_eval_examples=16'
+
+
+def sweep(widths=(8, 12), mechanisms=('standard',), **fields):
+    axes = {
+        'mechanism': tuple(f'mechanism={m}' for m in mechanisms),
+        'width': tuple(f'dim={width}' for width in widths),
+    }
+    config = {**cells.DEFAULTS, 'num_seeds': 1, 'side_by_side': 1, 'retries': 1, 'name': 'test'}
+    grid = {name: fields.pop(name) for name in ('search', 'target') if name in fields}
+    return cells.make_sweep(
+        ConfigDict({**config, 'grids': {'tiny': cells.grid(BASE, axes, **grid)}} | fields)
+    )
+
+
+class Watcher:
+    """Remembers what it is told, and does something once a cell has made so many steps."""
+
+    def __init__(self, do=None, at=60):
+        self._do = do
+        self._at = at
+        self.begun = []
+        self.ends = {}
+        self.steps = {}
+
+    def found(self, cell, state): ...
+
+    def submitted(self, cell):
+        self.begun.append(cell.name)
+
+    def progressed(self, cell, event):
+        self.steps.setdefault(cell.name, []).append(event.step)
+
+    def ended(self, cell, state):
+        self.ends[cell.name] = state
+
+    def refresh(self):
+        for name, steps in self.steps.items():
+            if self._do and name not in self.ends and steps[-1] >= self._at:
+                do, self._do = self._do, None
+                do(name)
+
+
+def kill_worker(name):
+    """Ray gives a worker's process the name of its task."""
+    (pid,) = subprocess.run(['pgrep', '-f', f'ray::{name}'], capture_output=True, text=True).stdout.split()
+    os.kill(int(pid), signal.SIGKILL)
+
+
+def logged(path):
+    return [json.loads(line) for line in (path / 'metrics.jsonl').read_text().splitlines()]
+
+
+def resumed_at(steps):
+    """The step after which training went on: what is told after the last 0, which a worker begins with."""
+    return steps[len(steps) - steps[::-1].index(0)]
+
+
+@pytest.fixture
+def local(monkeypatch):
+    """Two CPUs, however many the machine has."""
+    init = ray.init
+    monkeypatch.setattr(ray, 'init', lambda **kwargs: init(num_cpus=2, **kwargs))
+
+
+@pytest.mark.slow
+def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, local):
+    made = sweep()
+    watcher = Watcher(kill_worker)
+    states = scheduler.run(made, tmp_path, watcher)
+    assert all(state.done for state in states.values())
+    assert set(watcher.ends) == {cell.name for cell in made.cells()}
+    (killed,) = (name for name, steps in watcher.steps.items() if steps != sorted(steps))
+    assert resumed_at(watcher.steps[killed]) >= 10
+    cell = next(cell for cell in made.cells() if cell.name == killed)
+    assert [line['step'] for line in logged(tmp_path / killed)] == list(range(1, STEPS + 1))
+    # The declaration is there for reports, and another sweep adds its grids to it.
+    declared = json.loads((tmp_path / 'sweep.json').read_text())
+    assert [entry['directory'] for entry in declared['tiny']['cells']] == [c.name for c in made.cells()]
+    # As it would be, had nothing been killed.
+    (alone,) = runs.run(cell.experiment, tmp_path / 'alone', _Silent())
+    assert states[killed].results[0]['train_tokens'] == alone['train_tokens']
+
+
+class _Silent:
+    def started(self, *_): ...
+
+    def stepped(self, *_): ...
+
+    def evaluated(self, *_): ...
+
+    def diverged(self, *_): ...
+
+    def finished(self, *_): ...
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_no_more_than_the_steps_since_its_checkpoints(tmp_path):
+    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    made = sweep()
+
+    def lose_node(name):
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    watcher = Watcher(lose_node)
+    try:
+        states = scheduler.run(made, tmp_path, watcher, address=cluster.address)
+    finally:
+        cluster.shutdown()
+    assert all(state.done for state in states.values())
+    restarted = [steps for steps in watcher.steps.values() if steps != sorted(steps)]
+    assert len(restarted) == 1  # that of the node that was lost
+    assert resumed_at(restarted[0]) >= 10
+    for name in states:
+        assert [line['step'] for line in logged(tmp_path / name)] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_recorded_and_stops_no_other(tmp_path, local):
+    made = sweep(widths=(8,))
+    axes = {'mechanism': ('mechanism=standard',), 'rate': ('learning_rate=1e30', 'learning_rate=1e-3')}
+    grid = cells.grid(f'{BASE},dim=8,steps=20', axes)
+    config = ConfigDict(
+        {**cells.DEFAULTS, 'num_seeds': 2, 'side_by_side': 2, 'name': 'x', 'grids': {'g': grid}}
+    )
+    made = cells.make_sweep(config)
+    bad, good = (cell.name for cell in made.cells())
+    states = scheduler.run(made, tmp_path, Watcher())
+    assert states[good].done
+    assert not states[bad].done
+    assert 'diverged: seed 0: the loss is' in states[bad].error
+    failure = json.loads((tmp_path / bad / 'failure.json').read_text())
+    assert 'DivergedError' in failure['traceback']
+    # What has ended is not begun again, unless that is asked for.
+    watcher = Watcher()
+    assert scheduler.run(made, tmp_path, watcher) == states
+    assert watcher.begun == []
+    before = (tmp_path / good / 'result.json').stat().st_mtime_ns
+    scheduler.run(made, tmp_path, watcher, retry_failed=True)
+    assert watcher.begun == [bad]
+    assert (tmp_path / good / 'result.json').stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_too_often_fails_its_cell_alone(tmp_path, local):
+    watcher = Watcher()
+    watcher.progressed = lambda cell, event: (
+        cell.labels[1] == 'dim=8' and event.step and kill_worker(cell.name)
+    )
+    states = scheduler.run(sweep(retries=0), tmp_path, watcher)
+    assert sorted(state.done for state in states.values()) == [False, True]
+    (failed,) = (state for state in states.values() if not state.done)
+    assert 'died' in failed.error or 'crashed' in failed.error
+
+
+@pytest.mark.slow
+def test_a_search_runs_the_widths_that_it_needs(tmp_path, local):
+    widths = (8, 12, 16, 20, 24, 28, 32)
+    made = sweep(widths, search=True, target=1.0)
+    # No width learns anything in no time, so the search climbs; results are laid there to spare the time.
+    for cell in made.cells():
+        run = RunDirectory(tmp_path / cell.name)
+        run.claim(cell.experiment.record)
+        if cell.experiment.model.dim != 28:
+            run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+    watcher = Watcher()
+    scheduler.run(made, tmp_path, watcher)
+    (begun,) = watcher.begun
+    assert begun == made.grids[0].cells['mechanism=standard', 'dim=28'][0].name
+
+
+def states(grid, reached):
+    return {
+        cell.name: State([{'seed': 0, 'chain_accuracy': reached[labels]}], True, None)
+        if labels in reached
+        else State([], False, None)
+        for labels, (cell,) in grid.cells.items()
+    }
+
+
+def test_a_search_at_each_point_is_its_own():
+    (grid,) = sweep((8, 12, 16), ('standard', 'linear'), search=True, target=0.9).grids
+    point = lambda mechanism, dim: (f'mechanism={mechanism}', f'dim={dim}')
+    wanted = lambda reached: [cell.labels for cell in scheduler.wanted(grid, states(grid, reached))]
+    assert wanted({}) == [point('standard', 12), point('linear', 12)]
+    passed = {point('standard', 12): 0.9, point('linear', 12): 0.89}
+    assert wanted(passed) == [point('standard', 8), point('linear', 16)]
+    passed |= {point('standard', 8): 0.1, point('linear', 16): 0.95}
+    assert wanted(passed) == [point('standard', 16), point('linear', 8)]
+    assert wanted(passed | {point('standard', 16): 1.0, point('linear', 8): 0.0}) == []
+
+
+def test_a_failed_cell_reaches_no_target():
+    (grid,) = sweep((8, 12, 16), search=True).grids
+    found = states(grid, {})
+    found[grid.cells['mechanism=standard', 'dim=12'][0].name] = State([], False, 'diverged')
+    assert [cell.labels[1] for cell in scheduler.wanted(grid, found)] == ['dim=16']
+
+
+def test_a_directory_in_use_or_of_something_else_is_left_alone(tmp_path):
+    made = sweep()
+    own = RunDirectory(tmp_path)
+    with own.lock(), pytest.raises(InUseError):
+        scheduler.run(made, tmp_path, Watcher())
+    name = next(made.cells()).name
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.json').write_text('{"seed": 7}')
+    with pytest.raises(MismatchError, match='seed is 7 there'):
+        scheduler.run(made, tmp_path, Watcher())
+    assert not (tmp_path / 'sweep.json').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_every_cell_to_go_on_with(tmp_path, local, number):
+    made = sweep()
+    watcher = Watcher(lambda name: os.kill(os.getpid(), number))
+    with pytest.raises(Interrupted):
+        scheduler.run(made, tmp_path, watcher)
+    begun = [name for name, steps in watcher.steps.items() if steps[-1] > 0]
+    saved = {}
+    for name in begun:
+        steps = [
+            int(path.name) for path in (tmp_path / name / 'checkpoints').iterdir() if path.name.isdigit()
+        ]
+        saved[name] = max(steps)
+        assert saved[name] == len(logged(tmp_path / name))  # saved where it stopped
+    watcher = Watcher()
+    states = scheduler.run(made, tmp_path, watcher)
+    assert all(state.done for state in states.values())
+    for name in begun:
+        assert saved[name] in watcher.steps[name]  # where it began again
+
+
+VARIABLES = {'XLA_FLAGS': '--a --xla_force_host_platform_device_count=8 --b'}
+
+
+def test_a_worker_takes_no_more_of_its_machine_than_its_cell_is_given(monkeypatch):
+    monkeypatch.setenv('XLA_FLAGS', VARIABLES['XLA_FLAGS'])
+    variables = scheduler.worker_variables(2, 0)
+    assert variables['NPROC'] == '2'
+    assert variables['JAX_PLATFORMS'] == 'cpu'
+    assert variables['XLA_FLAGS'].split() == ['--a', '--b', '--xla_force_host_platform_device_count=2']
+    assert scheduler.worker_variables(4, 0.25) == {'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.225'}
+    assert scheduler.worker_variables(4, 1) == {}
+
+
+def program(*flags):
+    return subprocess.run(
+        [sys.executable, '-m', 'experiments.sweep', *flags],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+SMOKE = '--config=experiments/sweeps/figure1.py:smoke'
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_the_cells_with_their_cost_and_writes_nothing(tmp_path):
+    done = program(SMOKE, '--dry_run', f'--directory={tmp_path / "sweep"}')
+    assert done.returncode == 0, done.stderr
+    assert '9 cells' in done.stdout
+    assert 'training FLOPs' in done.stdout
+    for part in ('edit_distance', 'sparse', 'to run', '0 to 1'):
+        assert part in done.stdout
+    assert not (tmp_path / 'sweep').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'flags, messages',
+    [
+        ([], ['--config=FILE is missing', 'experiments/sweeps/figure1.py']),
+        ([f'{SMOKE},only=sorting', '--directory=setup.cfg/x'], ["no grid 'sorting'", 'not a directory']),
+        ([f'{SMOKE}x,num_seed=3'], ["unknown preset 'smokex'", 'did you mean num_seeds']),
+        ([SMOKE, 'stray'], ["'stray'"]),
+    ],
+)
+def test_nonsense_gets_one_message(flags, messages, tmp_path):
+    done = program(*flags)
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    for message in messages:
+        assert message in done.stderr
