@@ -85,7 +85,7 @@ def print_cells(sweep: cells.Sweep, directory: Path) -> None:
     total = 0.0
     for cell in sweep.cells():
         state = scheduler.read_state(directory, cell)
-        total += (flops := view.train_flops(cell))
+        total += (flops := cell.train_flops)
         how = 'done' if state.done else 'failed' if state.error else 'to run'
         seeds = [alone.seed for alone in cell.experiment.replicates()]
         what = ' '.join(map(cells.short, cell.labels))

@@ -12,6 +12,7 @@ A sweep's config file defines `get_config(arg)` with presets, as that of a run d
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from effxf_jax.experiment import Experiment
+from effxf_jax.theory import complexity
 from experiments import configs
 
 DEFAULTS = {'only': '', 'seed': 0, 'num_seeds': 3, 'side_by_side': 3, 'cpus': 1, 'gpus': 0.0, 'retries': 3}
@@ -102,9 +104,12 @@ class Cell:
         """Of its directory."""
         return configs.run_name(self.config)
 
-    @property
-    def num_seeds(self) -> int:
-        return self.experiment.train.num_replicates
+    @functools.cached_property
+    def train_flops(self) -> float:
+        """Of its training, were every batch of the greatest length; a backward pass counts as two forward."""
+        train = self.experiment.train
+        forward = complexity.forward_cost(self.experiment.model).flops
+        return 3.0 * forward * train.batch_size * train.steps * train.num_replicates
 
 
 @dataclasses.dataclass(frozen=True)

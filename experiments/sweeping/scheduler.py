@@ -246,19 +246,18 @@ class _Scheduling:
             raise Interrupted(signal_number)
 
     def _submit(self) -> None:
-        """Hands to Ray what is wanted and has neither ended nor been handed over."""
+        """Hands to Ray what is wanted and has neither ended nor been handed over, the cheapest first."""
         under_way = {cell.name for cell in self._submitted.values()}
-        for grid in self._sweep.grids:
-            for cell in wanted(grid, self._states):
-                state = self._states[cell.name]
-                if state.done or state.error is not None or cell.name in under_way:
-                    continue
-                under_way.add(cell.name)
-                workdir = str(self._directory / cell.name)
-                task = self._task.options(name=cell.name, **self._options)
-                reference = task.remote(cell.config, workdir, self._events)
-                self._submitted[reference] = cell
-                self._watcher.submitted(cell)
+        needed = {cell.name: cell for grid in self._sweep.grids for cell in wanted(grid, self._states)}
+        for cell in sorted(needed.values(), key=lambda cell: cell.train_flops):
+            state = self._states[cell.name]
+            if state.done or state.error is not None or cell.name in under_way:
+                continue
+            workdir = str(self._directory / cell.name)
+            task = self._task.options(name=cell.name, **self._options)
+            reference = task.remote(cell.config, workdir, self._events)
+            self._submitted[reference] = cell
+            self._watcher.submitted(cell)
 
     def _end(self, cell: Cell, reference) -> None:
         """Takes note of how a cell has ended."""

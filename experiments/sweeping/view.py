@@ -7,17 +7,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from effxf_jax.theory import complexity
 from experiments.sweeping import cells
 from experiments.sweeping.cells import Cell, Grid, Sweep
 from experiments.sweeping.scheduler import Event, State
-
-
-def train_flops(cell: Cell) -> float:
-    """Of a cell's whole training, were every batch of the greatest length: a backward pass counts for two."""
-    train = cell.experiment.train
-    forward = complexity.forward_cost(cell.experiment.model).flops
-    return 3.0 * forward * train.batch_size * train.steps * train.num_replicates
 
 
 class TerminalWatcher:
@@ -85,7 +77,7 @@ class TerminalWatcher:
         """By the training FLOPs of what is under way or waits, at the speed so far; None at the start."""
         made = left = 0.0
         for name, cell in self._submitted.items():
-            steps, work = cell.experiment.train.steps, train_flops(cell)
+            steps, work = cell.experiment.train.steps, cell.train_flops
             first = self._first_steps.get(name, 0)
             event = self._running.get(name)
             at = steps if self._ended(name) else event.step if event else first

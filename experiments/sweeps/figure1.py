@@ -14,25 +14,25 @@ from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
 
-MECHANISMS = values('mechanism', 'standard', 'linear', 'sparse')
+_PAPERS = values('mechanism', *bases.PAPERS)
+_ARITHMETIC_WIDTHS = (32, 64, 128, 256, 512)
+_WIDTHS = (*_ARITHMETIC_WIDTHS, 1024)
 
 
-def _grid(config, sizes, widths, mechanisms=MECHANISMS, metric='chain_accuracy'):
+def _grid(config, mechanisms, sizes, widths, metric='chain_accuracy'):
     axes = {'mechanism': mechanisms, 'size': values('n', *sizes), 'width': values('dim', *widths)}
     return grid(config, axes, metric)
-
-
-def _arithmetic(preset, sizes, widths):
-    return _grid(f'experiments/arith.py:{preset}', sizes, widths, metric='answer_accuracy')
 
 
 PRESETS = {
     'laptop': {
         'grids': {
-            'lis': _grid(
-                bases.LIS,
-                (8, 16, 24, 32),
-                (8, 16, 32, 64),
+            'lis': _grid(bases.LIS, bases.mechanisms('lis'), (8, 16, 24, 32), (8, 16, 32, 64)),
+            'arithmetic': _grid(
+                bases.ARITHMETIC, bases.mechanisms('arithmetic'), (2, 3, 4), (16, 32, 64), 'answer_accuracy'
+            ),
+            'edit_distance': _grid(
+                bases.EDIT_DISTANCE, bases.mechanisms('edit_distance'), (3, 4, 5), (16, 32, 64)
             ),
         },
     },
@@ -42,18 +42,24 @@ PRESETS = {
         'cpus': 4,
         'gpus': 1.0,
         'grids': {
-            'arithmetic': _arithmetic('paper', (6, 10, 13, 16), (32, 64, 128, 256, 512)),
-            'edit_distance': _grid('experiments/ed.py:paper', (6, 12, 16, 20), (32, 64, 128, 256, 512, 1024)),
-            'lis': _grid('experiments/lis.py:paper', (40, 110, 174, 249), (32, 64, 128, 256, 512, 1024)),
+            'arithmetic': _grid(
+                'experiments/arith.py:paper',
+                _PAPERS,
+                (6, 10, 13, 16),
+                (32, 64, 128, 256, 512),
+                'answer_accuracy',
+            ),
+            'edit_distance': _grid('experiments/ed.py:paper', _PAPERS, (6, 12, 16, 20), _WIDTHS),
+            'lis': _grid('experiments/lis.py:paper', _PAPERS, (40, 110, 174, 249), _WIDTHS),
         },
     },
     'smoke': {
         'num_seeds': 2,
         'side_by_side': 2,
         'grids': {
-            'arithmetic': _arithmetic('smoke', (2,), (16,)),
-            'edit_distance': _grid('experiments/ed.py:smoke', (3,), (16,)),
-            'lis': _grid('experiments/lis.py:smoke', (4,), (16,)),
+            'arithmetic': _grid('experiments/arith.py:smoke', _PAPERS, (2,), (16,), 'answer_accuracy'),
+            'edit_distance': _grid('experiments/ed.py:smoke', _PAPERS, (3,), (16,)),
+            'lis': _grid('experiments/lis.py:smoke', _PAPERS, (4,), (16,)),
         },
     },
 }

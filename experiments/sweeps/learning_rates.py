@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
-from experiments.sweeps import bases, figure1
+from experiments.sweeps import bases
 
 RATES = values('learning_rate', 0.004, 0.008, 0.016)
 
@@ -21,7 +21,11 @@ PRESETS = {
         'grids': {
             'lis': grid(
                 f'{bases.LIS},dim=32',
-                {'mechanism': figure1.MECHANISMS, 'size': values('n', 12, 24), 'rate': RATES},
+                {
+                    'mechanism': values('mechanism', 'standard', 'linear', 'sparse'),
+                    'size': values('n', 12, 24),
+                    'rate': RATES,
+                },
             ),
         },
     },

@@ -13,25 +13,13 @@ ED = '--config=experiments/ed.py:n=12'
 pytestmark = pytest.mark.slow
 
 
-def run(*args):
-    done = subprocess.run(
-        [sys.executable, '-m', 'experiments.dataset', *args],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert 'Traceback' not in done.stderr
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_an_exported_file_is_right_and_one_spoilt_token_is_found(tmp_path):
+def test_an_exported_file_is_right_and_one_spoilt_token_is_found(tmp_path, program):
     path = tmp_path / 'file.txt'
-    code, out, err = run('export', ED, '--split=test', '--count=1000', f'--out={path}')
+    code, out, err = program('dataset', 'export', ED, '--split=test', '--count=1000', f'--out={path}')
     assert (code, err) == (0, '')
     lines = path.read_text().splitlines()
     assert len(lines) == 1000
-    code, out, _ = run('check', ED, f'--path={path}')
+    code, out, _ = program('dataset', 'check', ED, f'--path={path}')
     assert code == 0
     assert '1,000 of 1,000 chains are right, 0 are bad' in out
 
@@ -39,21 +27,23 @@ def test_an_exported_file_is_right_and_one_spoilt_token_is_found(tmp_path):
     words[-1] = str(int(words[-1]) + 1)
     lines[41] = ' '.join(words)
     path.write_text('\n'.join(lines))
-    code, out, _ = run('check', ED, f'--path={path}')
+    code, out, _ = program('dataset', 'check', ED, f'--path={path}')
     assert code == 1
     assert f'line 42: wrong value at position {len(words) - 1}, answer: {words[-1]} where' in out
     assert '999 of 1,000 chains are right, 1 are bad' in out
 
 
-def test_an_empty_file_is_bad(tmp_path):
+def test_an_empty_file_is_bad(tmp_path, program):
     (tmp_path / 'empty').write_text('')
-    code, out, _ = run('check', ED, f'--path={tmp_path / "empty"}')
+    code, out, _ = program('dataset', 'check', ED, f'--path={tmp_path / "empty"}')
     assert code == 1
     assert 'is empty' in out
 
 
-def test_examples_are_shown_a_step_a_line():
-    code, out, _ = run('show', '--config=experiments/arith.py:n=2', '--count=2', '--split=test')
+def test_examples_are_shown_a_step_a_line(program):
+    code, out, _ = program(
+        'dataset', 'show', '--config=experiments/arith.py:n=2', '--count=2', '--split=test'
+    )
     assert code == 0
     examples = out.strip().split('\n\n')[1:]
     assert [len(example.splitlines()) for example in examples] == [3, 3]
@@ -77,8 +67,8 @@ def test_examples_are_shown_a_step_a_line():
     ],
     ids=lambda value: None,
 )
-def test_nonsense_gets_one_message(args, messages):
-    code, _, err = run(*args)
+def test_nonsense_gets_one_message(args, messages, program):
+    code, _, err = program('dataset', *args)
     assert code == 2
     for message in messages:
         assert message in err

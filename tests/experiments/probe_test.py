@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,24 +17,16 @@ TINY = (
 pytestmark = pytest.mark.slow
 
 
-def run(module, *args):
-    done = subprocess.run(
-        [sys.executable, '-m', module, *args], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert 'Traceback' not in done.stderr
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.fixture(scope='module')
-def workdir(tmp_path_factory):
+def workdir(tmp_path_factory, program):
     path = tmp_path_factory.mktemp('run')
-    code, _, err = run('experiments.main', f'--config={TINY}', f'--workdir={path}')
+    code, _, err = program('main', f'--config={TINY}', f'--workdir={path}')
     assert code == 0, err
     return path
 
 
-def test_a_trained_run_is_probed(workdir):
-    code, out, err = run('experiments.probe', f'--workdir={workdir}', '--count=64')
+def test_a_trained_run_is_probed(workdir, program):
+    code, out, err = program('probe', f'--workdir={workdir}', '--count=64')
     assert code == 0, err
     for part in ('All of the state exchanged: 100.0%', 'own answer', 'ceiling', 'bits in all', 'rank'):
         assert part in out
@@ -50,20 +40,20 @@ def test_a_trained_run_is_probed(workdir):
     assert (workdir / 'probe.png').read_bytes().startswith(b'\x89PNG')
 
 
-def test_probing_changes_no_checkpoint_whatever_state_it_is_in(workdir, tmp_path):
+def test_probing_changes_no_checkpoint_whatever_state_it_is_in(workdir, tmp_path, program):
     copy = shutil.copytree(workdir, tmp_path / 'copy')
     step = next((copy / 'checkpoints').iterdir())
     shutil.rmtree(step / 'state')
     (step / 'state').mkdir()
     (copy / 'checkpoints' / '500.orbax-checkpoint-tmp-0').mkdir()
     before = sorted(path.relative_to(copy) for path in copy.rglob('*'))
-    code, _, err = run('experiments.probe', f'--workdir={copy}')
+    code, _, err = program('probe', f'--workdir={copy}')
     assert code == 2
     assert 'no checkpoint that can be read' in err
     assert sorted(path.relative_to(copy) for path in copy.rglob('*')) == before
 
 
-def test_what_cannot_be_probed_is_said(workdir, tmp_path):
+def test_what_cannot_be_probed_is_said(workdir, tmp_path, program):
     bare, damaged, empty, several = (tmp_path / name for name in ('bare', 'damaged', 'empty', 'several'))
     for path in (bare, damaged, empty, several):
         path.mkdir()
@@ -86,6 +76,6 @@ def test_what_cannot_be_probed_is_said(workdir, tmp_path):
         ([f'--workdir={workdir}', '--position=1'], 'at position 1'),
         ([f'--workdir={workdir}', 'now'], "unexpected argument 'now'"),
     ):
-        code, _, err = run('experiments.probe', *args)
+        code, _, err = program('probe', *args)
         assert code == 2
         assert part in err

@@ -1,8 +1,6 @@
 """The program for costs and bounds, as a user meets it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,20 +14,10 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-def run(*args):
-    done = subprocess.run(
-        [sys.executable, '-m', 'experiments.theory', *args],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
+def test_json_is_what_the_library_says(program):
+    code, out, _ = program(
+        'theory', '--config=experiments/lis.py:n=40', '--widths=64,128', '--precision=9', '--json'
     )
-    assert 'Traceback' not in done.stderr
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_json_is_what_the_library_says():
-    code, out, _ = run('--config=experiments/lis.py:n=40', '--widths=64,128', '--precision=9', '--json')
     assert code == 0
     report = json.loads(out)
     task = tasks.make('lis', n=40)
@@ -54,19 +42,21 @@ def test_json_is_what_the_library_says():
     assert linear['macs_relative_to_standard'] == ratio
 
 
-def test_extremes_are_described_too():
-    code, out, _ = run('--config=experiments/arith.py:n=100000,window=1', '--widths=64')
+def test_extremes_are_described_too(program):
+    code, out, _ = program('theory', '--config=experiments/arith.py:n=100000,window=1', '--widths=64')
     assert code == 0
     assert 'none is enough' in out
-    code, out, _ = run('--config=experiments/arith.py:answer_mode=direct', '--json')
+    code, out, _ = program('theory', '--config=experiments/arith.py:answer_mode=direct', '--json')
     assert code == 0
     assert all(row['least_width'] == 0 for row in json.loads(out)['width_bounds'])
 
 
 @pytest.mark.parametrize('name', ['arith', 'ed', 'ed_local', 'equations', 'lis'])
-def test_every_config_has_tables_and_a_drawing(name, tmp_path):
+def test_every_config_has_tables_and_a_drawing(name, tmp_path, program):
     path = tmp_path / 'new' / 'theory.png'
-    code, out, _ = run(f'--config=experiments/{name}.py:mechanism=linear+standard', f'--plot={path}')
+    code, out, _ = program(
+        'theory', f'--config=experiments/{name}.py:mechanism=linear+standard', f'--plot={path}'
+    )
     assert code == 0
     for part in (
         'Multiply-adds',
@@ -96,8 +86,8 @@ def test_every_config_has_tables_and_a_drawing(name, tmp_path):
         (['--config=experiments/arith.py', '--plot=x.bmpp'], ['--plot', 'not supported']),
     ],
 )
-def test_what_is_wrong_is_said(args, parts):
-    code, _, err = run(*args)
+def test_what_is_wrong_is_said(args, parts, program):
+    code, _, err = program('theory', *args)
     assert code != 0
     for part in parts:
         assert part in err
