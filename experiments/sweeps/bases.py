@@ -1,5 +1,8 @@
 """What runs of the laptop sweeps share, by task, so that one sweep can be laid beside another."""
 
+PAPERS = ('standard', 'linear', 'sparse')
+"""The paper's mechanisms."""
+
 _RUN = 'num_eval_examples=2048,eval_every=2000,checkpoint_every=1000,checkpoints_kept=1'
 
 LIS = f'experiments/lis.py:laptop,number_range=80,steps=8000,{_RUN}'
@@ -23,4 +26,4 @@ def mechanism(task: str, name: str, options: str = '') -> str:
 
 def mechanisms(task: str, *names: str) -> tuple[str, ...]:
     """An axis of mechanisms, each with its rate; by default the paper's three."""
-    return tuple(mechanism(task, name) for name in names or ('standard', 'linear', 'sparse'))
+    return tuple(mechanism(task, name) for name in names or PAPERS)

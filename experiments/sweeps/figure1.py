@@ -43,11 +43,7 @@ PRESETS = {
         'gpus': 1.0,
         'grids': {
             'arithmetic': _grid(
-                'experiments/arith.py:paper',
-                _PAPERS,
-                (6, 10, 13, 16),
-                (32, 64, 128, 256, 512),
-                'answer_accuracy',
+                'experiments/arith.py:paper', _PAPERS, (6, 10, 13, 16), _ARITHMETIC_WIDTHS, 'answer_accuracy'
             ),
             'edit_distance': _grid('experiments/ed.py:paper', _PAPERS, (6, 12, 16, 20), _WIDTHS),
             'lis': _grid('experiments/lis.py:paper', _PAPERS, (40, 110, 174, 249), _WIDTHS),

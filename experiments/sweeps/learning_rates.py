@@ -11,8 +11,6 @@ from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
 
-RATES = values('learning_rate', 0.004, 0.008, 0.016)
-
 PRESETS = {
     'laptop': {
         'seed': 100,
@@ -22,9 +20,9 @@ PRESETS = {
             'lis': grid(
                 f'{bases.LIS},dim=32',
                 {
-                    'mechanism': values('mechanism', 'standard', 'linear', 'sparse'),
+                    'mechanism': values('mechanism', *bases.PAPERS),
                     'size': values('n', 12, 24),
-                    'rate': RATES,
+                    'rate': values('learning_rate', 0.004, 0.008, 0.016),
                 },
             ),
         },
