@@ -2,6 +2,8 @@
 # Sets up .venv for the machine it finds itself on, then runs.
 #
 #   ./launch.sh --config=experiments/arith.py     runs python -m experiments.main with these flags
+#   ./launch.sh sweep --config=experiments/sweeps/figure1.py
+#                                                 runs python -m experiments.sweep; likewise report
 #   ./launch.sh test                              runs the linter and the whole test suite
 #   ./launch.sh test -m "not slow"                with pytest's flags
 #   ./launch.sh bench training --out=DIR          runs python -m benchmarks.training; without a name, all against PyTorch
@@ -91,5 +93,8 @@ if [[ ${1:-} == bench ]]; then
     .venv/bin/python -m "benchmarks.$name" "$@"
   done
   exit
+fi
+if [[ ${1:-} == @(sweep|report) ]]; then
+  exec .venv/bin/python -m "experiments.$1" "${@:2}"
 fi
 exec .venv/bin/python -m experiments.main "$@"

@@ -26,6 +26,9 @@ from experiments.sweeping.cells import Cell, Grid, Sweep
 
 _POLL_SECONDS = 0.5
 _REPORT_SECONDS = 1.0
+# A process that is used again has imported all, but keeps memory: on an accelerator all of it, else some
+# hundred megabytes a cell.
+_CELLS_PER_WORKER = 8
 # Workers save and end within a step, an evaluation or a compilation of being asked to.
 _STOP_SECONDS = 60.0
 # A worker whose node is lost may live on for a while, and hold its run's directory.
@@ -214,7 +217,7 @@ class _Scheduling:
         self._submitted = {}  # cells by reference
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._events = ray.remote(_Events).options(num_cpus=0, scheduling_strategy=here).remote()
-        self._task = ray.remote(_run_cell)
+        self._task = ray.remote(max_calls=1 if sweep.gpus else _CELLS_PER_WORKER)(_run_cell)
         self._options = {
             'num_cpus': sweep.cpus,
             'num_gpus': sweep.gpus,
