@@ -17,6 +17,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from experiments.command_line import directory_problems, refuse
 from experiments.reporting import analysis, figures, page, records
@@ -25,7 +26,8 @@ from experiments.reporting.records import GridRecord, RecordError
 _OUT = flags.DEFINE_string('out', None, 'Where to write; by default DIR/report, of the first DIR.')
 _EXPORT = flags.DEFINE_string('export', None, "Where to copy the runs' small files.")
 
-_FORMATS = ('png', 'pdf', 'svg')
+# Without dates, so that the same runs make the same files.
+_FORMATS = {'png': {}, 'pdf': {'CreationDate': None}, 'svg': {'Date': None}}
 
 
 def main(argv):
@@ -59,40 +61,43 @@ def write(grids: list[GridRecord], out: Path) -> None:
     (out / 'figures').mkdir(parents=True, exist_ok=True)
     sections, machine = [], {}
     for grid in grids:
-        drawn, tables = {}, {}
-        if grid.done:
-            drawn, tables = (
-                _of_widths(grid) if grid.is_of_widths else ({'accuracy': figures.by_last_axis(grid)}, {})
-            )
-        images = {}
-        for name, figure in drawn.items():
-            stem = f'{grid.sweep.resolve().name}-{grid.name}-{name}'
-            for suffix in _FORMATS:
-                metadata = (
-                    {'Date': None} if suffix == 'svg' else {'CreationDate': None} if suffix == 'pdf' else {}
-                )
-                figure.savefig(out / 'figures' / f'{stem}.{suffix}', metadata=metadata)
-            plt.close(figure)
-            images[name] = out / 'figures' / f'{stem}.svg'
+        drawn, tables = _draw(grid) if grid.done else ({}, {})
+        title = f'{grid.sweep.resolve().name}-{grid.name}'
+        images = {name: _save(figure, out / 'figures', f'{title}-{name}') for name, figure in drawn.items()}
         sections.append(page.Section(grid, images, tables))
-        machine[f'{grid.sweep.resolve().name}/{grid.name}'] = tables
+        machine[title] = tables
     (out / 'tables.json').write_text(json.dumps(machine, indent=1) + '\n')
     (out / 'index.html').write_text(page.render(sections, out))
 
 
-def _of_widths(grid: GridRecord):
-    """The figures and tables of a grid over mechanism, size and width."""
+def _draw(grid: GridRecord) -> tuple[dict[str, Figure], dict]:
+    """The figures and tables of a grid."""
+    if not grid.is_of_widths:
+        return {'accuracy': figures.by_last_axis(grid)}, {}
     found = analysis.widths(grid)
     drawn = {
         'heat_maps': figures.heat_maps(grid),
         'accuracy_over_width': figures.accuracy_over_width(grid),
-        'width_over_length': figures.width_over_length(grid, found),
+    }
+    if grid.is_of_one_size:
+        drawn['width_over_length'] = figures.width_over_length(grid, found)
+    else:
+        drawn['width_by_size'] = figures.width_by_size(grid, found)
+    drawn |= {
         'over_bound': figures.over_bound(grid, found),
         'cost': figures.cost_frontier(grid),
         'first_errors': figures.first_errors(grid),
         'learning_curves': figures.learning_curves(grid),
     }
     return drawn, analysis.tables(grid, found)
+
+
+def _save(figure: Figure, directory: Path, stem: str) -> Path:
+    """Writes a figure in every format; the SVG's path."""
+    for suffix, metadata in _FORMATS.items():
+        figure.savefig(directory / f'{stem}.{suffix}', metadata=metadata)
+    plt.close(figure)
+    return directory / f'{stem}.svg'
 
 
 if __name__ == '__main__':

@@ -18,7 +18,8 @@ class Widths(NamedTuple):
 
     Attributes:
         needed: the width that reaches the target, by mechanism and size.
-        exponents: how it grows with length, by mechanism; where it is known at two sizes or more.
+        exponents: how it grows with length, by mechanism; where sizes differ in one field alone, and it is
+            known at two of them or more.
         bounds: the least width that the bottleneck allows, at ceil(log2 L) bits a neuron.
     """
 
@@ -38,7 +39,7 @@ def widths(grid: GridRecord) -> Widths:
             needed[mechanism, size] = thresholds.needed_width(curve, grid.target, rng)
             bounds[mechanism, size] = _bound(grid, mechanism, size)
         lengths = [grid.length(size) for size in curves]
-        if len(set(lengths)) > 1:  # a sweep may hold the length and vary something else
+        if grid.is_of_one_size:
             fit = thresholds.exponent(lengths, list(curves.values()), grid.target, rng)
             if fit is not None:
                 exponents[mechanism] = fit

@@ -158,6 +158,37 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
     return figure
 
 
+def width_by_size(grid: GridRecord, widths: Widths) -> Figure:
+    """The needed width of every mechanism at each of a few sizes that differ in more than one way."""
+    mechanisms, sizes, _ = grid.axes.values()
+    figure, axis = plt.subplots(figsize=(6.4, 1.2 + 0.36 * len(mechanisms)))
+    spread = np.linspace(-0.25, 0.25, len(sizes))
+    for (size, look), shift in zip(_looks(sizes).items(), spread, strict=True):
+        label = f'{short(size)}, L={grid.length(size) or "?"}'
+        axis.plot([], [], look['marker'], color=look['color'], label=label)
+        for row, mechanism in enumerate(mechanisms):
+            needed = widths.needed.get((mechanism, size))
+            if needed is None:
+                continue
+            y = row + shift
+            most = grid.curve(mechanism, size).widths[-1]
+            if math.isinf(needed.width):
+                axis.plot(most * 1.15, y, '>', color=look['color'], mfc='none')
+                continue
+            axis.plot(
+                needed.width, y, '<' if needed.least_tried else look['marker'], color=look['color'],
+                mfc='none' if needed.least_tried else look['color'],
+            )  # fmt: skip
+            axis.plot([needed.low, min(needed.high, most * 1.15)], [y, y], color=look['color'], lw=1.2)
+    axis.set_yticks(range(len(mechanisms)), [short(mechanism) for mechanism in mechanisms])
+    axis.invert_yaxis()
+    axis.set(xscale='log', xlabel=f'width that reaches {grid.target:.0%}', title=_title(grid))
+    _plain_ticks(axis, grid)
+    note = 'open, right: beyond all widths tried\nopen, left: the least tried does'
+    axis.legend(title=note, title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    return figure
+
+
 def over_bound(grid: GridRecord, widths: Widths) -> Figure:
     """The needed width over the least that the information bottleneck allows."""
     mechanisms, sizes, _ = grid.axes.values()

@@ -15,6 +15,7 @@ _CAPTIONS = {
     'heat_maps': 'Accuracy by width and size, here and in the paper. Compare shapes: sizes, budgets differ.',
     'accuracy_over_width': 'Every seed, and the isotonic curve of their mean.',
     'width_over_length': 'The width that reaches the target, with intervals over seeds, and exponents.',
+    'width_by_size': 'The width that reaches the target, with intervals over seeds.',
     'over_bound': 'The same over the least width that the information bottleneck allows.',
     'cost': 'Accuracy against what a forward pass over the longest sequence costs, width by width.',
     'first_errors': 'Where along the chain the first error stands.',

@@ -75,6 +75,11 @@ class GridRecord:
         return tuple(self.axes) == ('mechanism', 'size', 'width')
 
     @property
+    def is_of_one_size(self) -> bool:
+        """Whether sizes differ in one field alone, so that a width may be said to grow with it."""
+        return not any(',' in size for size in self.axes['size'])
+
+    @property
     def begun(self) -> list[Run]:
         return [run for run in self.runs if run.experiment is not None]
 

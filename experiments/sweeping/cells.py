@@ -14,6 +14,7 @@ A sweep's config file defines `get_config(arg)` with presets, as that of a run d
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -110,6 +111,14 @@ class Cell:
         train = self.experiment.train
         forward = complexity.forward_cost(self.experiment.model).flops
         return 3.0 * forward * train.batch_size * train.steps * train.num_replicates
+
+    @property
+    def relative_time(self) -> float:
+        """How long it may take beside another cell: a guess half-way, on a log scale, between its tokens,
+        which small models take alike, and its FLOPs, which large ones wait for."""
+        train = self.experiment.train
+        tokens = train.batch_size * train.steps * train.num_replicates * self.experiment.model.max_length
+        return math.sqrt(self.train_flops * tokens)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,7 +56,9 @@ class TerminalWatcher:
             accuracy = state.mean(self._metric[cell.name])
             how = f'{accuracy:.3f}' if state.done else f'failed: {state.error}'
             what = ' '.join(map(cells.short, cell.labels))
-            self._console.print(f'{cell.grid} {what} ({cell.name}): {how}; {self.counts()}', markup=False)
+            self._console.print(
+                f'{cell.grid} {what} ({cell.name}): {how}; {self.counts()}', markup=False, soft_wrap=True
+            )
 
     def counts(self) -> str:
         """Cells done, running and failed, and the time left."""
@@ -74,10 +76,10 @@ class TerminalWatcher:
         return self._states[name].done or self._states[name].error is not None
 
     def _seconds_left(self) -> float | None:
-        """By the training FLOPs of what is under way or waits, at the speed so far; None at the start."""
+        """By what is under way or waits, at the speed so far; None at the start."""
         made = left = 0.0
         for name, cell in self._submitted.items():
-            steps, work = cell.experiment.train.steps, cell.train_flops
+            steps, work = cell.experiment.train.steps, cell.relative_time
             first = self._first_steps.get(name, 0)
             event = self._running.get(name)
             at = steps if self._ended(name) else event.step if event else first

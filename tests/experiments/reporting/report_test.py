@@ -74,7 +74,7 @@ def test_a_report_has_every_figure_in_three_formats_and_a_page(report):
         'learning_curves',
     ):  # fmt: skip
         assert {f'made-up-lis-{figure}.{suffix}' for suffix in ('png', 'pdf', 'svg')} <= names
-    tables = json.loads((report / 'tables.json').read_text())['made-up/lis']
+    tables = json.loads((report / 'tables.json').read_text())['made-up-lis']
     linear = next(row for row in tables['Width and cost'] if row['mechanism'] == 'linear' and row['L'] == 36)
     assert linear['at D'] == 32
     page = (report / 'index.html').read_text()
@@ -94,6 +94,14 @@ def test_the_heat_map_lays_the_papers_values_below(grid):
     texts = [text.get_text() for text in below[1].texts]
     assert texts[3] == '78'  # linear, L = 83, D = 256
     figures.plt.close(figure)
+
+
+@pytest.mark.slow
+def test_the_same_runs_make_the_same_files(made_up, report, tmp_path, program):
+    code, _, err = program('report', made_up, f'--out={tmp_path}')
+    assert code == 0, err
+    for path in (report / 'figures').iterdir():
+        assert (tmp_path / 'figures' / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.slow

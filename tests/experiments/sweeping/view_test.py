@@ -1,0 +1,87 @@
+"""What a sweep shows is how its cells stand."""
+
+import io
+
+import pytest
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from experiments.sweeping import cells, view
+from experiments.sweeping.scheduler import Event, State
+
+
+@pytest.fixture
+def sweep():
+    axes = {'mechanism': ('mechanism=standard', 'mechanism=linear'), 'width': cells.values('dim', 8, 12)}
+    grid = cells.grid('experiments/arith.py:smoke,steps=100', axes)
+    return cells.make_sweep(ConfigDict({**cells.DEFAULTS, 'name': 'test', 'grids': {'tiny': grid}}))
+
+
+def done(*accuracies):
+    return State([{'seed': i, 'chain_accuracy': a} for i, a in enumerate(accuracies)], True, None)
+
+
+TO_RUN = State([], False, None)
+
+
+def watch(sweep, terminal):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=150, color_system=None, highlight=False)
+    watcher = view.TerminalWatcher(sweep, console)
+    return watcher, out
+
+
+def test_the_heat_map_shows_accuracies_progress_and_failures(sweep):
+    watcher, out = watch(sweep, True)
+    first, second, third, fourth = sweep.cells()
+    with watcher:
+        watcher.found(first, done(0.9, 1.0))
+        for cell in (second, third, fourth):
+            watcher.found(cell, TO_RUN)
+            watcher.submitted(cell)
+        watcher.progressed(second, Event(second.name, 40))
+        watcher.progressed(third, Event(third.name, 50, {'chain_accuracy': 0.25}))
+        assert watcher.counts().startswith('1 of 4 cells done, 2 running, 1 waiting')
+        watcher.refresh()
+        rows = [
+            line.split() for line in out.getvalue().splitlines() if 'standard' in line or 'linear' in line
+        ]
+        assert rows[-2:] == [['standard', '0.95', '40%'], ['linear', '0.25…', '·']]
+        watcher.ended(fourth, State([], False, 'diverged'))
+        watcher.refresh()
+    assert 'failed' in out.getvalue()
+    assert '1 failed' in watcher.counts()
+
+
+def test_a_log_has_a_line_for_each_end(sweep):
+    watcher, out = watch(sweep, False)
+    first, second, *rest = sweep.cells()
+    with watcher:
+        for cell in (first, second, *rest):
+            watcher.found(cell, TO_RUN)
+            watcher.submitted(cell)
+        watcher.ended(first, done(0.5, 0.7, 0.6))
+        watcher.ended(second, State([], False, 'diverged: the [loss] is nan'))
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith(f'tiny standard dim=8 ({first.name}): 0.600; 1 of 4 cells done')
+    assert f'({second.name}): failed: diverged: the [loss] is nan; 1 of 4 cells done' in lines[1]
+    assert len(lines) == 2
+
+
+def test_the_time_left_is_what_is_left_at_the_speed_so_far(sweep, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(view.time, 'monotonic', lambda: now[0])
+    watcher, _ = watch(sweep, False)
+    first, second, *_ = sweep.cells()
+    for cell in (first, second):
+        watcher.found(cell, TO_RUN)
+        watcher.submitted(cell)
+    assert 'left' not in watcher.counts()
+    now[0] += 600
+    watcher.progressed(first, Event(first.name, 20))  # resumed there: these steps took no time today
+    watcher.progressed(first, Event(first.name, 60))
+    # 40 steps of the first in ten minutes; 40 of them and 100 of the second, somewhat wider, are left.
+    ratio = second.relative_time / first.relative_time
+    assert 1 < ratio < 2
+    minutes = round(10 + 25 * ratio)
+    assert watcher.counts().endswith(f'{minutes} min left')
