@@ -4,7 +4,7 @@ Each cell is trained, decoded and graded in a directory of its own, in worker pr
 Killed or stopped at any time, the same command goes on: what is done is skipped, what was cut off resumes.
 
     --directory=DIR    of the cells; by default sweeps/NAME-PRESET
-    --ray_address=...  a cluster to run on, such as auto or ray://HOST:10001; by default this machine. The
+    --ray_address=...  a cluster to run on, such as auto or HOST:6379; by default this machine. The
                        directory must be one that all its nodes see
     --dry_run          prints the cells, their parameters and what their training costs
     --retry_failed     begins failed cells again

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, stats
 
 from effxf_jax.theory import bottleneck
 from experiments.reporting import thresholds
@@ -123,11 +123,30 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'exponent': f'{fit.value:.2f}',
             '95% interval': f'{fit.low:.2f} to {fit.high:.2f}',
             'sizes': fit.sizes,
-            'verdict': fit.verdict,
+            'agrees with': fit.verdict,
+            'lower bound': _bound_exponent(grid, found, mechanism),
+            'paper': _PAPER.get(grid.task, {}).get(short(mechanism), ''),
         }
         for mechanism, fit in found.exponents.items()
     ]
     return {'Width and cost': rows, 'Growth of the needed width with length': growth}
+
+
+# Exponents of the width in the length, up to logarithms. The lower bound of 1/2 is for DP of L = O(n) tokens,
+# which edit distance is not; the upper one is for any.
+_PAPER = {
+    'lis': {'standard': '0', 'linear': '1/2', 'sparse': '1/2'},
+    'edit_distance': {'standard': '0', 'linear': 'at most 1/2', 'sparse': 'at most 1/2'},
+    'arithmetic': {'standard': '0', 'linear': '1/4 or more (open)', 'sparse': '0'},
+}
+
+
+def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:
+    """How the bottleneck's least width grows over the sizes that were run."""
+    points = [(grid.length(size), bound) for (m, size), bound in found.bounds.items() if m == mechanism]
+    if len(points) < 2 or min(bound for _, bound in points) <= 0:
+        return ''
+    return f'{stats.linregress(*np.log(points).T).slope:.2f}'
 
 
 def _width_text(needed: Needed, curve: Curve) -> str:
