@@ -49,7 +49,8 @@ def test_the_heat_map_shows_accuracies_progress_and_failures(sweep):
         assert rows[-2:] == [['standard', '0.95', '40%'], ['linear', '0.25…', '·']]
         watcher.ended(fourth, State([], False, 'diverged'))
         watcher.refresh()
-    assert 'failed' in out.getvalue()
+    (last,) = [line.split() for line in out.getvalue().splitlines() if 'linear' in line][-1:]
+    assert last == ['linear', '0.25…', 'failed']
     assert '1 failed' in watcher.counts()
 
 
