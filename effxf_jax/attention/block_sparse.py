@@ -11,6 +11,9 @@ import numpy as np
 from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, check_qkv, keys_and_values
 from effxf_jax.attention.softmax import Segment, heads_major, segment_attention
 
+# Blocks so small are taken together, up to so many rows.
+_TINY, _TILE = 4, 32
+
 
 class BlockPattern(NamedTuple):
     """Which keys a query sees, by their places in their blocks; bool `[block_size, block_size]` each.
@@ -118,8 +121,28 @@ def join(x: jax.Array) -> jax.Array:
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, pattern: BlockPattern) -> jax.Array:
     """Softmax attention under a pattern; shapes as for `Mechanism.attend`."""
     check_qkv(q, k, v)
+    pattern = in_tiles(pattern, q.shape[1])
     queries, key, value = (cut(x, pattern.block_size) for x in (q, k, v))
     return join(segment_attention(queries, segments(key, value, pattern)))[:, : q.shape[1]]
+
+
+def in_tiles(pattern: BlockPattern, length: int) -> BlockPattern:
+    """The same pattern in larger blocks, where its own are tiny and it keeps of earlier ones summaries only.
+
+    Very many products of a few rows take longer than fewer, larger ones of which a mask takes some away.
+    """
+    is_summary = not pattern.before.any() and np.all(pattern.earlier == pattern.earlier[0])
+    blocks = -(-length // pattern.block_size)
+    if pattern.block_size > _TINY or not is_summary:
+        return pattern
+    tiles = -(-blocks // (_TILE // pattern.block_size))
+    of_tile = -(-blocks // tiles)
+    size = of_tile * pattern.block_size
+    return BlockPattern(
+        within=pattern.dense(size),
+        before=np.zeros((size, size), bool),
+        earlier=np.tile(pattern.earlier, (of_tile, of_tile)),
+    )
 
 
 def segments(key: jax.Array, value: jax.Array, pattern: BlockPattern) -> list[Segment]:

