@@ -22,7 +22,7 @@ PRESETS = {
                 {
                     'mechanism': values('mechanism', *bases.PAPERS),
                     'size': values('n', 12, 24),
-                    'rate': values('learning_rate', 0.004, 0.008, 0.016),
+                    'rate': values('learning_rate', 0.004, 0.008, 0.016, 0.032),
                 },
             ),
         },
