@@ -84,9 +84,26 @@ class RunDirectory:
             yield
 
     def read_result(self) -> dict[str, Any] | None:
-        """What result.json holds; None while the run is not done."""
-        result_path = self.path / 'result.json'
-        return json.loads(result_path.read_text()) if result_path.exists() else None
+        """What result.json holds; None while the run is not done.
+
+        Raises:
+            MismatchError: it is no object.
+        """
+        return self.read_object('result.json')
+
+    def read_object(self, name: str) -> dict[str, Any] | None:
+        """What a JSON file holds; None where there is none.
+
+        Raises:
+            MismatchError: it is no object.
+        """
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise MismatchError(f'{path} is damaged: {error}') from error
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file whole or not at all."""

@@ -185,12 +185,18 @@ def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
     return problems
 
 
+def _check_is_of_run(config: ConfigDict) -> None:
+    if 'task' not in config:
+        raise ConfigError(['this configures no run; a sweep is run by python -m experiments.sweep'], config)
+
+
 def make_task(config: ConfigDict) -> Task:
     """The task that a configuration stands for, and no more.
 
     Raises:
         ConfigError: naming every value that is out of range.
     """
+    _check_is_of_run(config)
     in_range = config.seed is not None and 0 <= config.seed < 2**31
     problems = [] if in_range else [f'seed must be from 0 to 2^31 - 1; got {config.seed}']
     try:
@@ -212,6 +218,7 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
     Raises:
         ConfigError: naming every value that is out of range.
     """
+    _check_is_of_run(config)
     problems, parts = [], {}
 
     def attempt(section, make):

@@ -32,14 +32,14 @@ def main(argv):
     if _DISTRIBUTED.value:
         jax.distributed.initialize()
     config = CONFIG.value
-    workdir = Path(_WORKDIR.value or Path('runs') / configs.run_name(config))
-    problems = command_line.directory_problems('workdir', workdir)
+    problems = command_line.directory_problems('workdir', _WORKDIR.value or 'runs')
     try:
         experiment = configs.make_experiment(config, jax.device_count())
     except configs.ConfigError as error:
         problems = error.problems + problems
     if problems:
         return refuse(problems)
+    workdir = Path(_WORKDIR.value or Path('runs') / configs.run_name(config))
 
     print(
         f'{config}\nworkdir: {workdir}\ndevices: {jax.device_count()} x {jax.devices()[0].device_kind}',

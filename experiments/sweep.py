@@ -40,7 +40,7 @@ def run(argv):
         return refuse(problems)
     # Nothing is trained in this process, which must not take an accelerator from its workers.
     jax.config.update('jax_platforms', 'cpu')
-    directory = Path(_DIRECTORY.value or Path('sweeps') / CONFIG.value.name)
+    directory = Path(_DIRECTORY.value or Path('sweeps') / CONFIG.value.get('name', ''))
     problems = command_line.directory_problems('directory', directory)
     try:
         sweep = cells.make_sweep(CONFIG.value)
@@ -55,7 +55,7 @@ def run(argv):
             return 0
         with view.TerminalWatcher(sweep) as watcher:
             states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value)
-    except (MismatchError, InUseError, ValueError, ConnectionError) as error:
+    except (MismatchError, InUseError, ConnectionError, scheduler.ResourceError) as error:
         return refuse([str(error)])
     except OSError as error:
         print(f'Stopped: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)

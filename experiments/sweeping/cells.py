@@ -191,6 +191,10 @@ def make_sweep(config: ConfigDict) -> Sweep:
     Raises:
         ConfigError: naming everything that is wrong with it or with any of its cells.
     """
+    if 'grids' not in config:
+        raise configs.ConfigError(
+            ['this configures one run, which python -m experiments.main makes; a sweep has grids'], config
+        )
     problems = [
         f'{name} must be at least {least}; got {config[name]}'
         for name, least in (
@@ -217,6 +221,10 @@ def make_sweep(config: ConfigDict) -> Sweep:
     return Sweep(config.cpus, float(config.gpus), config.retries, tuple(grids))
 
 
+# What a sweep sets in its runs, by bare and dotted name.
+_OWN = ('seed', 'num_replicates', 'train.num_replicates')
+
+
 def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
     problems = [
         f'axis {axis} has no values' if not given else f'axis {axis} names a value twice'
@@ -230,12 +238,15 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
     if not 0 < declared.target <= 1:
         problems.append(f'target must be above 0 and at most 1; got {declared.target}')
     base = configs.load(declared.config)
+    if (base.seed, base.train.num_replicates) != (0, 1):
+        problems.append('seed and num_replicates of its config are set by the sweep')
     axes = dict(declared.axes)
     cells = {}
     devices = sweep.cpus if not sweep.gpus else max(1, int(sweep.gpus))
     for labels in itertools.product(*axes.values()):
         cells[labels] = []
         overrides, stray = configs.parse_overrides(','.join(labels))
+        problems += [f'{name} is set by the sweep' for name in overrides if name in _OWN]
         problems += [f'{word!r} is not of the form field=value' for word in stray]
         end = sweep.seed + sweep.num_seeds
         for seed in range(sweep.seed, end, sweep.side_by_side):

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import time
 import traceback
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import ray
+from absl import logging
 from ml_collections import ConfigDict
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -33,6 +35,11 @@ _CELLS_PER_WORKER = 8
 _STOP_SECONDS = 60.0
 # A worker whose node is lost may live on for a while, and hold its run's directory.
 _IN_USE_SECONDS = 120.0
+_CONNECT_SECONDS = 5.0
+
+
+class ResourceError(RuntimeError):
+    """No machine has what a cell is to be given."""
 
 
 class Event(NamedTuple):
@@ -40,12 +47,12 @@ class Event(NamedTuple):
 
     Attributes:
         name: the cell's.
-        step: made so far.
+        step: made so far, those of earlier workers included; None when it has begun and does not know yet.
         accuracy: by metric, the mean over seeds; None where nothing was graded.
     """
 
     name: str
-    step: int
+    step: int | None
     accuracy: dict[str, float] | None = None
 
 
@@ -75,11 +82,13 @@ class State(NamedTuple):
         results: of its seeds, as far as they are done.
         done: all are.
         error: why not all can be; None where they may yet.
+        diverged: whether that is because training diverged, which tells something of the others' parameters.
     """
 
     results: list[dict[str, Any]]
     done: bool
-    error: str | None
+    error: str | None = None
+    diverged: bool = False
 
     def mean(self, metric: str) -> float | None:
         """An accuracy's mean over seeds; one that failed counts nothing."""
@@ -91,18 +100,19 @@ def read_state(directory: Path, cell: Cell) -> State:
     """How a cell stands in a sweep's directory.
 
     Raises:
-        MismatchError: its directory belongs to another configuration.
-        ValueError: a file in it is not what a run writes.
+        MismatchError: its directory belongs to another configuration, or a file in it is damaged.
     """
     run = RunDirectory(directory / cell.name)
     run.check(cell.experiment.record)
     result = run.read_result()
     if result is not None:
-        return State(result.get('replicates', [result]), True, None)
+        return State(result.get('replicates', [result]), True)
     parts = [RunDirectory(path).read_result() for path in sorted(run.path.glob('seed-*'))]
-    failure = run.path / 'failure.json'
-    error = json.loads(failure.read_text())['error'] if failure.exists() else None
-    return State([part for part in parts if part is not None], False, error)
+    done = [part for part in parts if part is not None]
+    failure = run.read_object('failure.json')
+    if failure is None:
+        return State(done, False)
+    return State(done, False, failure.get('error', 'unknown'), failure.get('diverged', False))
 
 
 def wanted(grid: Grid, states: dict[str, State]) -> Iterator[Cell]:
@@ -115,18 +125,19 @@ def wanted(grid: Grid, states: dict[str, State]) -> Iterator[Cell]:
     for point in points:
         rungs = [grid.cells[(*point, value)] for value in ladder]
         tried = {
-            index: [passed for cell in cells for passed in _passed(cell, states[cell.name], grid)]
+            index: _outcome(grid, cells, [states[cell.name] for cell in cells])
             for index, cells in enumerate(rungs)
-            if all(states[cell.name].done or states[cell.name].error for cell in cells)
+            # What failed otherwise says nothing of the width: the search waits until it is begun again.
+            if all(states[cell.name].done or states[cell.name].diverged for cell in cells)
         }
         for index in widths.next_rungs(len(rungs), tried):
             yield from rungs[index]
 
 
-def _passed(cell: Cell, state: State, grid: Grid) -> list[bool]:
-    """Which of a cell's seeds reach the target; one that failed does not."""
-    reached = {result['seed']: result[grid.metric] >= grid.target for result in state.results}
-    return [reached.get(alone.seed, False) for alone in cell.experiment.replicates()]
+def _outcome(grid: Grid, cells: list[Cell], states: list[State]) -> list[bool]:
+    reached = {result['seed']: result[grid.metric] for state in states for result in state.results}
+    seeds = [alone.seed for cell in cells for alone in cell.experiment.replicates()]
+    return widths.outcome(reached, seeds, grid.target)
 
 
 def run(
@@ -151,34 +162,69 @@ def run(
     Raises:
         Interrupted: after SIGTERM or SIGINT; workers have saved where they are.
         InUseError: another process runs a sweep in the directory.
-        MismatchError, ValueError: something else lies there.
+        MismatchError: something else lies there, or what lies there is damaged.
         OSError: the directory cannot be written.
         ConnectionError: there is no cluster at the address.
+        ResourceError: no machine has what a cell is to be given.
     """
     cells = {cell.name: cell for cell in sweep.cells()}
     states = {name: read_state(directory, cell) for name, cell in cells.items()}
     own = RunDirectory(directory)
+    own.read_object('sweep.json')
+    if address:
+        check_address(address)
     directory.mkdir(parents=True, exist_ok=True)
-    with own.lock():
+    # Termination comes last: Ray handles SIGTERM itself.
+    with own.lock(), _ray(address), Termination() as termination:
+        check_resources(sweep, warn_only=address is not None)
+        termination.defer()
         _declare(sweep, own)
         if retry_failed:
             for name, state in states.items():
                 if state.error is not None:
                     (directory / name / 'failure.json').unlink()
-                    states[name] = state._replace(error=None)
+                    states[name] = state._replace(error=None, diverged=False)
         for name, cell in cells.items():
             watcher.found(cell, states[name])
-        with _ray(address), Termination() as termination:  # in this order: Ray handles SIGTERM itself
-            termination.defer()
-            _Scheduling(sweep, directory, watcher, states, cells).run(termination)
+        _Scheduling(sweep, directory, watcher, states).run(termination)
     return states
+
+
+def check_address(address: str) -> None:
+    """Makes sure that something listens at HOST:PORT; Ray itself would try for ever, deaf to signals.
+
+    Raises:
+        ConnectionError: nothing does.
+    """
+    host, colon, port = address.rpartition(':')
+    if not colon or not port.isdigit() or '://' in address:
+        return  # Ray knows at once what to make of it
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f'there is no Ray cluster at {address}: {error}') from error
+
+
+def check_resources(sweep: Sweep, warn_only: bool) -> None:
+    """Makes sure that some node has what a cell is given; a cluster may grow, and is only warned of.
+
+    Raises:
+        ResourceError: none has.
+    """
+    nodes = [node['Resources'] for node in ray.nodes() if node['Alive']]
+    if any(n.get('CPU', 0) >= sweep.cpus and n.get('GPU', 0) >= sweep.gpus for n in nodes):
+        return
+    found = ', '.join(f'{n.get("CPU", 0):g} CPUs and {n.get("GPU", 0):g} GPUs' for n in nodes)
+    message = f'a cell is to be given {sweep.cpus} CPUs and {sweep.gpus:g} GPUs; there is a node of {found}'
+    if not warn_only:
+        raise ResourceError(f'{message}. Set cpus and gpus, or run on a cluster.')
+    logging.warning('%s; cells wait until there is one', message)
 
 
 def _declare(sweep: Sweep, directory: RunDirectory) -> None:
     """Writes sweep.json, where grids that an earlier sweep has left there stay."""
-    path = directory.path / 'sweep.json'
-    earlier = json.loads(path.read_text()) if path.exists() else {}
-    directory.write_text(path.name, json.dumps(earlier | sweep.declaration(), indent=1) + '\n')
+    earlier = directory.read_object('sweep.json') or {}
+    directory.write_text('sweep.json', json.dumps(earlier | sweep.declaration(), indent=1) + '\n')
 
 
 @contextlib.contextmanager
@@ -208,12 +254,11 @@ class _Events:
 class _Scheduling:
     """Cells on their way through Ray."""
 
-    def __init__(self, sweep, directory, watcher, states, cells):
+    def __init__(self, sweep, directory, watcher, states):
         self._sweep = sweep
         self._directory = directory.absolute()
         self._watcher = watcher
         self._states = states
-        self._cells = cells
         self._submitted = {}  # cells by reference
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._events = ray.remote(_Events).options(num_cpus=0, scheduling_strategy=here).remote()
@@ -231,8 +276,10 @@ class _Scheduling:
         self._submit()
         while self._submitted:
             ended, _ = ray.wait(list(self._submitted), timeout=_POLL_SECONDS)
+            under_way = {cell.name: cell for cell in self._submitted.values()}
             for event in ray.get(self._events.take.remote()):
-                self._watcher.progressed(self._cells[event.name], event)
+                if event.name in under_way:  # else it was told late
+                    self._watcher.progressed(under_way[event.name], event)
             for reference in ended:
                 self._end(self._submitted.pop(reference), reference)
             signal_number = termination.asked(0)
@@ -278,7 +325,7 @@ class _Scheduling:
             with contextlib.suppress(OSError):  # no space left: the failure is told of, if not kept
                 run.path.mkdir(parents=True, exist_ok=True)
                 run.write_text('failure.json', json.dumps(failure, indent=2) + '\n')
-            state = state._replace(error=failure['error'])
+            state = state._replace(error=failure['error'], diverged=failure.get('diverged', False))
         self._states[cell.name] = state
         self._watcher.ended(cell, state)
 
@@ -298,7 +345,7 @@ def worker_variables(cpus: int, gpus: float) -> dict[str, str]:
 _STOPPED = {'error': 'stopped'}
 
 
-def _run_cell(config: ConfigDict, workdir: str, events) -> dict[str, str] | None:
+def _run_cell(config: ConfigDict, workdir: str, events) -> dict[str, Any] | None:
     """Runs a cell; in a worker, whose process imports and starts JAX here.
 
     Returns:
@@ -311,7 +358,7 @@ def _run_cell(config: ConfigDict, workdir: str, events) -> dict[str, str] | None
     from experiments import compilations, configs
 
     reporter = _Reporter(Path(workdir).name, events)
-    reporter.tell(0)
+    reporter.tell(None)
     compilations.keep()
     begun = time.monotonic()
     while True:
@@ -325,7 +372,8 @@ def _run_cell(config: ConfigDict, workdir: str, events) -> dict[str, str] | None
         except Interrupted:
             return _STOPPED
         except DivergedError as error:
-            return {'error': f'diverged: {error}', 'traceback': traceback.format_exc()}
+            reason = f'diverged: {error}'
+            return {'error': reason, 'diverged': True, 'traceback': traceback.format_exc()}
         except Exception as error:
             return {
                 'error': f'{type(error).__name__}: {_first_line(error)}',
@@ -343,7 +391,7 @@ class _Reporter:
         self._events = events
         self._told = 0.0
 
-    def tell(self, step: int, accuracy: dict[str, float] | None = None) -> None:
+    def tell(self, step: int | None, accuracy: dict[str, float] | None = None) -> None:
         self._told = time.monotonic()
         self._events.put.remote(Event(self._name, step, accuracy))  # nor does it wait for an answer
 

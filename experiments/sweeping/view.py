@@ -44,8 +44,9 @@ class TerminalWatcher:
         self._submitted[cell.name] = cell
 
     def progressed(self, cell: Cell, event: Event) -> None:
+        if event.step is not None:
+            self._first_steps.setdefault(cell.name, event.step)
         self._running[cell.name] = event
-        self._first_steps.setdefault(cell.name, event.step)
         if event.accuracy is not None:
             self._accuracy[cell.name] = event.accuracy
 
@@ -82,7 +83,7 @@ class TerminalWatcher:
             steps, work = cell.experiment.train.steps, cell.relative_time
             first = self._first_steps.get(name, 0)
             event = self._running.get(name)
-            at = steps if self._ended(name) else event.step if event else first
+            at = steps if self._ended(name) else event.step if event and event.step else first
             made += work * (at - first) / steps
             left += work * (steps - at) / steps
         elapsed = time.monotonic() - self._begun
@@ -120,7 +121,7 @@ class TerminalWatcher:
             accuracy = self._accuracy.get(running[0].name)
             if accuracy is not None:
                 return _shade(accuracy[grid.metric], '…')
-            return Text(f'{100 * step / steps:.0f}%')
+            return Text(f'{100 * (step or 0) / steps:.0f}%')
         return Text('·' if any(c.name in self._submitted for c in point) else '')
 
 

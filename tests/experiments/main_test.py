@@ -264,6 +264,7 @@ def test_divergence_is_said_with_its_step_and_fails(tmp_path):
         ([], ['--config=FILE is missing']),
         ([SMOKE, '--no_such_flag=1'], ['no_such_flag']),
         ([SMOKE, 'stray'], ["'stray'"]),
+        (['--config=experiments/sweeps/figure1.py'], ['a sweep is run by python -m experiments.sweep']),
     ],
     ids=lambda value: None,
 )  # fmt: skip

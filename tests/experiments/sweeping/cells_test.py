@@ -5,9 +5,11 @@ from ml_collections import ConfigDict
 
 from experiments import arith, configs
 from experiments.sweeping import cells
-from experiments.sweeps import figure1, learning_rates
+from experiments.sweeps import figure1, learning_rates, locality, min_width, studies
 
-SWEEPS = [(figure1, 'laptop'), (figure1, 'paper'), (figure1, 'smoke'), (learning_rates, 'laptop')]
+SWEEPS = [(module, 'laptop') for module in (figure1, learning_rates, locality, min_width, studies)]
+SWEEPS += [(module, 'smoke') for module in (figure1, locality, min_width, studies)]
+SWEEPS += [(figure1, 'paper')]
 
 
 def sweep(config='experiments/arith.py:smoke', axes=None, **fields):
@@ -98,6 +100,8 @@ def test_all_that_is_wrong_is_named_at_once():
         ({'config': 'experiments/none.py'}, "no config file 'experiments/none.py'"),
         ({'config': 'experiments/arith.py:smoke,dmi=3'}, 'did you mean dim'),
         ({'cpus': 3}, 'the 3 devices; got 16'),
+        ({'axes': {'seed': ('seed=1', 'seed=2')}}, 'seed is set by the sweep'),
+        ({'config': 'experiments/arith.py:smoke,seed=3'}, 'of its config are set by the sweep'),
     ],
 )
 def test_a_wrong_field_is_refused(change, message):

@@ -18,10 +18,10 @@ def sweep():
 
 
 def done(*accuracies):
-    return State([{'seed': i, 'chain_accuracy': a} for i, a in enumerate(accuracies)], True, None)
+    return State([{'seed': i, 'chain_accuracy': a} for i, a in enumerate(accuracies)], True)
 
 
-TO_RUN = State([], False, None)
+TO_RUN = State([], False)
 
 
 def watch(sweep, terminal):
@@ -79,6 +79,7 @@ def test_the_time_left_is_what_is_left_at_the_speed_so_far(sweep, monkeypatch):
         watcher.submitted(cell)
     assert 'left' not in watcher.counts()
     now[0] += 600
+    watcher.progressed(first, Event(first.name, None))
     watcher.progressed(first, Event(first.name, 20))  # resumed there: these steps took no time today
     watcher.progressed(first, Event(first.name, 60))
     # 40 steps of the first in ten minutes; 40 of them and 100 of the second, somewhat wider, are left.
