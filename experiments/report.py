@@ -48,7 +48,7 @@ def main(argv):
                 name = directory.resolve().name
                 print(f'{records.export(directory, Path(_EXPORT.value) / name)} runs copied of {name}')
         write(grids, out)
-    except OSError as error:
+    except (RecordError, OSError) as error:
         print(f'Stopped: {error}.', file=sys.stderr)
         return 1
     print(out / 'index.html')

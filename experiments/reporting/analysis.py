@@ -8,7 +8,7 @@ from scipy import optimize, stats
 
 from effxf_jax.theory import bottleneck
 from experiments.reporting import thresholds
-from experiments.reporting.records import GridRecord, Run, mean
+from experiments.reporting.records import GridRecord, Run
 from experiments.reporting.thresholds import Curve, Exponent, Needed
 from experiments.sweeping.cells import short
 
@@ -18,14 +18,17 @@ class Widths(NamedTuple):
 
     Attributes:
         needed: the width that reaches the target, by mechanism and size.
-        exponents: how it grows with length, by mechanism; where sizes differ in one field alone, and it is
-            known at two of them or more.
+        exponents: how it grows with length, by mechanism; where sizes differ in one field alone.
         bounds: the least width that the bottleneck allows, at ceil(log2 L) bits a neuron.
     """
 
     needed: dict[tuple[str, str], Needed]
     exponents: dict[str, Exponent]
     bounds: dict[tuple[str, str], float]
+
+    def ratio(self, mechanism: str, size: str) -> float:
+        """The needed width over its bound."""
+        return self.needed[mechanism, size].width / self.bounds[mechanism, size]
 
 
 def widths(grid: GridRecord) -> Widths:
@@ -38,11 +41,9 @@ def widths(grid: GridRecord) -> Widths:
         for size, curve in curves.items():
             needed[mechanism, size] = thresholds.needed_width(curve, grid.target, rng)
             bounds[mechanism, size] = _bound(grid, mechanism, size)
-        lengths = [grid.length(size) for size in curves]
-        if grid.is_of_one_size:
-            fit = thresholds.exponent(lengths, list(curves.values()), grid.target, rng)
-            if fit is not None:
-                exponents[mechanism] = fit
+        lengths = [grid.length(mechanism, size) for size in curves]
+        if grid.is_of_one_size and curves:
+            exponents[mechanism] = thresholds.exponent(lengths, list(curves.values()), grid.target, rng)
     return Widths(needed, exponents, bounds)
 
 
@@ -81,10 +82,10 @@ def least_costs(grid: GridRecord) -> dict[tuple[str, str], Cost]:
     costs = {}
     for mechanism in mechanisms:
         for size in sizes:
-            cells = [runs for column in columns if (runs := _done(grid, mechanism, size, column))]
-            reaching = [runs for runs in cells if mean(runs, grid.metric) >= grid.target]
-            if cells:
-                costs[mechanism, size] = min(map(_cost, reaching), key=lambda c: c.gflops, default=_NONE)
+            reaching = [c for c in columns if grid.mean_accuracy(mechanism, size, c) >= grid.target]
+            found = [_cost(grid.select(mechanism, size, column)) for column in reaching]
+            if grid.curve(mechanism, size) is not None:
+                costs[mechanism, size] = min(found, key=lambda cost: cost.gflops, default=_NONE)
     return costs
 
 
@@ -92,11 +93,9 @@ _NONE = Cost(None, math.inf, math.inf)
 
 
 def _cost(runs: list[Run]) -> Cost:
-    return Cost(runs[0].experiment.model.dim, mean(runs, 'forward_flops') / 1e9, mean(runs, 'state_size'))
-
-
-def _done(grid: GridRecord, *labels: str) -> list[Run]:
-    return [run for run in grid.select(*labels) if run.result]
+    """Of one of a cell's runs that are done; the others cost the same."""
+    run = next(run for run in runs if run.result)
+    return Cost(run.experiment.model.dim, run.result['forward_flops'] / 1e9, run.result['state_size'])
 
 
 def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
@@ -108,11 +107,11 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
         rows.append({
             'mechanism': short(mechanism),
             'size': short(size),
-            'L': grid.length(size),
+            'L': grid.length(mechanism, size),
             f'D reaching {grid.target:.0%}': _width_text(needed, grid.curve(mechanism, size)),
-            '95% interval': f'{_number(needed.low)} to {_number(needed.high)}',
+            'bootstrap over seeds': _interval_text(needed, grid.curve(mechanism, size)),
             'lower bound': f'{bound:.2g}' if bound else '',
-            'over bound': f'{needed.width / bound:.0f}' if bound and math.isfinite(needed.width) else '',
+            'over bound': _ratio_text(needed, bound),
             'least GFLOPs': f'{cost.gflops:.4g}' if cost.width else 'none reaches it',
             'at D': cost.width or '',
             'state there': f'{cost.state_size:,.0f}' if cost.width else '',
@@ -120,9 +119,9 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
     growth = [
         {
             'mechanism': short(mechanism),
-            'exponent': f'{fit.value:.2f}',
-            '95% interval': f'{fit.low:.2f} to {fit.high:.2f}',
-            'sizes': fit.sizes,
+            'exponent': '' if math.isnan(fit.value) else f'{fit.value:.2f}',
+            '95% interval': f'{fit.low:.2f} to {fit.high:.2f}' if math.isfinite(fit.low) else '',
+            'sizes known': f'{fit.sizes} of {len(grid.axes["size"])}',
             'agrees with': fit.verdict,
             'lower bound': _bound_exponent(grid, found, mechanism),
             'paper': _PAPER.get(grid.task, {}).get(short(mechanism), ''),
@@ -143,8 +142,8 @@ _PAPER = {
 
 def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:
     """How the bottleneck's least width grows over the sizes that were run."""
-    points = [(grid.length(size), bound) for (m, size), bound in found.bounds.items() if m == mechanism]
-    if len(points) < 2 or min(bound for _, bound in points) <= 0:
+    points = [(grid.length(m, size), bound) for (m, size), bound in found.bounds.items() if m == mechanism]
+    if len({length for length, _ in points}) < 2 or min(bound for _, bound in points) <= 0:
         return ''
     return f'{stats.linregress(*np.log(points).T).slope:.2f}'
 
@@ -153,6 +152,17 @@ def _width_text(needed: Needed, curve: Curve) -> str:
     if math.isinf(needed.width):
         return f'above {curve.widths[-1]}'
     return f'at most {curve.widths[0]}' if needed.least_tried else f'{needed.width:.1f}'
+
+
+def _interval_text(needed: Needed, curve: Curve) -> str:
+    seeds = len(curve.accuracy)
+    return f'{_number(needed.low)} to {_number(needed.high)} ({seeds})' if seeds > 1 else ''
+
+
+def _ratio_text(needed: Needed, bound: float) -> str:
+    if not bound or math.isinf(needed.width):
+        return ''
+    return f'{"at most " if needed.least_tried else ""}{needed.width / bound:.0f}'
 
 
 def _number(width: float) -> str:

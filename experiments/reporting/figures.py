@@ -13,7 +13,8 @@ from matplotlib.ticker import NullFormatter
 
 from experiments.reporting import analysis
 from experiments.reporting.analysis import Widths
-from experiments.reporting.records import GridRecord, mean
+from experiments.reporting.records import GridRecord
+from experiments.reporting.thresholds import Curve, Exponent, Needed
 from experiments.sweeping.cells import short
 
 _PAPER = json.loads((Path(__file__).parent / 'figure1.json').read_text())
@@ -47,8 +48,8 @@ def heat_maps(grid: GridRecord) -> Figure:
         rows, len(mechanisms), figsize=(1.6 + 2.6 * len(mechanisms), 0.9 + 2.1 * rows), squeeze=False
     )
     for column, mechanism in enumerate(mechanisms):
-        ours = np.array([[_accuracy(grid, mechanism, size, width) for width in widths] for size in sizes])
-        lengths = [f'{short(size)}, L={grid.length(size) or "?"}' for size in sizes]
+        ours = np.array([[grid.mean_accuracy(mechanism, s, width) for width in widths] for s in sizes])
+        lengths = [_size_title(grid, size) for size in sizes]
         labels = [width.partition('=')[2] for width in widths]
         _heat_map(axes[0, column], ours, lengths if column == 0 else [], labels)
         axes[0, column].set_title(short(mechanism))
@@ -67,10 +68,6 @@ def heat_maps(grid: GridRecord) -> Figure:
         axes[1, mechanisms.index(beside[0])].set_ylabel('paper, Figure 1')
     figure.suptitle(f'{_title(grid)}: {_METRIC_NAMES[grid.metric]}, mean over seeds')
     return figure
-
-
-def _accuracy(grid: GridRecord, *labels: str) -> float:
-    return mean(grid.select(*labels), grid.metric)
 
 
 def _heat_map(axes, values: np.ndarray, rows: Sequence[str], columns: Sequence) -> None:
@@ -113,34 +110,24 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
     """The needed width against length, with fits, and slopes that theory names."""
     mechanisms, sizes, _ = grid.axes.values()
     figure, axis = plt.subplots(figsize=(7.4, 4.2))
-    lengths = {size: grid.length(size) for size in sizes if grid.length(size)}
+    lengths = set()
     spread = np.linspace(-0.02, 0.02, len(mechanisms))
     for (mechanism, look), shift in zip(_looks(mechanisms).items(), spread, strict=True):
-        known = [size for size in lengths if (mechanism, size) in widths.needed]
-        points = [(lengths[size], widths.needed[mechanism, size]) for size in known]
-        tried = [grid.curve(mechanism, size).widths[-1] for size in known]
-        label = short(mechanism)
-        if fit := widths.exponents.get(mechanism):
-            label += f': {_exponent_text(fit)}'
-        for number, ((length, needed), most) in enumerate(zip(points, tried, strict=True)):
-            x = length * (1 + shift)
-            text = {'label': label} if number == 0 else {}
-            if math.isinf(needed.width):
-                axis.plot(x, most * 1.1, '^', color=look['color'], mfc='none', **text)
-                continue
-            marker = 'v' if needed.least_tried else look['marker']
-            axis.plot(
-                x, needed.width, marker, color=look['color'],
-                mfc='none' if needed.least_tried else look['color'], **text,
-            )  # fmt: skip
-            top = needed.high if math.isfinite(needed.high) else needed.width * 2
-            axis.plot([x, x], [needed.low, top], color=look['color'], lw=1.2)
-        if fit:
-            exact = [(x, n.width) for x, n in points if math.isfinite(n.width) and not n.least_tried]
-            x, y = np.array(exact).T
-            centre = np.exp(np.mean(np.log(y)) + fit.value * (np.log(x) - np.mean(np.log(x))))
-            axis.plot(x, centre, color=look['color'], lw=1, ls='--')
-    ends = np.array([min(lengths.values()), max(lengths.values())]) * [0.97, 1.03]
+        known = [size for size in sizes if (mechanism, size) in widths.needed]
+        label = short(mechanism) + _exponent_text(widths.exponents.get(mechanism))
+        axis.plot([], [], look['marker'], color=look['color'], label=label)
+        exact = []
+        for size in known:
+            length, needed = grid.length(mechanism, size), widths.needed[mechanism, size]
+            lengths.add(length)
+            _needed_mark(axis, needed, grid.curve(mechanism, size), look, length * (1 + shift), upwards=True)
+            if math.isfinite(needed.width) and not needed.least_tried:
+                exact.append((length, needed.width))
+        if len(exact) > 1:
+            x, y = np.log(exact).T
+            line = np.mean(y) + widths.exponents[mechanism].value * (x - np.mean(x))
+            axis.plot(np.exp(x), np.exp(line), color=look['color'], lw=1, ls='--')
+    ends = np.array([min(lengths), max(lengths)]) * [0.97, 1.03]
     for exponent, name in ((0.5, 'slope 1/2'), (0.25, '1/4')):
         line = axis.get_ylim()[0] * 1.1 * (ends / ends[0]) ** exponent
         axis.plot(ends, line, color='grey', lw=0.8, ls=':')
@@ -149,7 +136,7 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
         xscale='log', yscale='log', xlabel='longest sequence L, tokens',
         ylabel=f'width that reaches {grid.target:.0%}', title=_title(grid),
     )  # fmt: skip
-    axis.set_xticks(list(lengths.values()), [str(v) for v in lengths.values()])
+    axis.set_xticks(sorted(lengths), [str(length) for length in sorted(lengths)])
     axis.set_xticks([], minor=True)
     axis.yaxis.set_major_formatter('{x:.0f}')
     axis.yaxis.set_minor_formatter('{x:.0f}')
@@ -158,28 +145,34 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
     return figure
 
 
+def _needed_mark(axis, needed: Needed, curve: Curve, look, place: float, upwards: bool) -> None:
+    """A needed width and its interval, or an open arrow where it is only bounded; upwards or to the right."""
+    lay = (lambda width, place: (place, width)) if upwards else (lambda width, place: (width, place))
+    beyond = curve.widths[-1] * 1.1
+    colour = look['color']
+    if math.isinf(needed.width):
+        axis.plot(*lay(beyond, place), '^' if upwards else '>', color=colour, mfc='none')
+        return
+    if needed.least_tried:
+        axis.plot(*lay(needed.width, place), 'v' if upwards else '<', color=colour, mfc='none')
+    else:
+        axis.plot(*lay(needed.width, place), look['marker'], color=colour)
+    interval = np.array([needed.low, min(needed.high, beyond)])
+    axis.plot(*lay(interval, np.array([place, place])), color=colour, lw=1.2)
+
+
 def width_by_size(grid: GridRecord, widths: Widths) -> Figure:
     """The needed width of every mechanism at each of a few sizes that differ in more than one way."""
     mechanisms, sizes, _ = grid.axes.values()
     figure, axis = plt.subplots(figsize=(6.4, 1.2 + 0.36 * len(mechanisms)))
     spread = np.linspace(-0.25, 0.25, len(sizes))
     for (size, look), shift in zip(_looks(sizes).items(), spread, strict=True):
-        label = f'{short(size)}, L={grid.length(size) or "?"}'
-        axis.plot([], [], look['marker'], color=look['color'], label=label)
+        axis.plot([], [], look['marker'], color=look['color'], label=_size_title(grid, size))
         for row, mechanism in enumerate(mechanisms):
             needed = widths.needed.get((mechanism, size))
             if needed is None:
                 continue
-            y = row + shift
-            most = grid.curve(mechanism, size).widths[-1]
-            if math.isinf(needed.width):
-                axis.plot(most * 1.15, y, '>', color=look['color'], mfc='none')
-                continue
-            axis.plot(
-                needed.width, y, '<' if needed.least_tried else look['marker'], color=look['color'],
-                mfc='none' if needed.least_tried else look['color'],
-            )  # fmt: skip
-            axis.plot([needed.low, min(needed.high, most * 1.15)], [y, y], color=look['color'], lw=1.2)
+            _needed_mark(axis, needed, grid.curve(mechanism, size), look, row + shift, upwards=False)
     axis.set_yticks(range(len(mechanisms)), [short(mechanism) for mechanism in mechanisms])
     axis.invert_yaxis()
     axis.set(xscale='log', xlabel=f'width that reaches {grid.target:.0%}', title=_title(grid))
@@ -190,18 +183,20 @@ def width_by_size(grid: GridRecord, widths: Widths) -> Figure:
 
 
 def over_bound(grid: GridRecord, widths: Widths) -> Figure:
-    """The needed width over the least that the information bottleneck allows."""
+    """The needed width over the least that the information bottleneck allows; open where at most that."""
     mechanisms, sizes, _ = grid.axes.values()
     figure, axis = plt.subplots(figsize=(5.0, 3.6))
     for mechanism, look in _looks(mechanisms).items():
-        points = [
-            (grid.length(size), widths.needed[mechanism, size].width / widths.bounds[mechanism, size])
-            for size in sizes
-            if (mechanism, size) in widths.needed and widths.bounds.get((mechanism, size), 0) > 0
-        ]
+        known = [size for size in sizes if widths.bounds.get((mechanism, size), 0) > 0]
+        points = [(grid.length(mechanism, s), widths.ratio(mechanism, s), mechanism, s) for s in known]
         points = [point for point in points if math.isfinite(point[1])]
-        if points:
-            axis.plot(*np.array(points).T, '-', **look, label=short(mechanism))
+        if not points:
+            continue
+        x, y = zip(*(point[:2] for point in points), strict=True)
+        axis.plot(x, y, '-', **look, label=short(mechanism))
+        at_most = [point[:2] for point in points if widths.needed[point[2:]].least_tried]
+        if at_most:
+            axis.plot(*np.array(at_most).T, look['marker'], color=look['color'], mfc='white')
     axis.set(
         xscale='log', yscale='log', xlabel='longest sequence L, tokens', ylabel='needed width / lower bound',
         title=_title(grid),
@@ -213,16 +208,18 @@ def over_bound(grid: GridRecord, widths: Widths) -> Figure:
 
 
 def cost_frontier(grid: GridRecord) -> Figure:
-    """Accuracy against the multiply-adds of a forward pass, at every width."""
+    """Accuracy against the FLOPs of a forward pass, at every width."""
     mechanisms, sizes, widths = grid.axes.values()
     figure, axes = _row_of(len(sizes))
     for axis, size in zip(axes, sizes, strict=True):
         for mechanism, look in _looks(mechanisms).items():
-            points = [
-                (mean(runs, 'forward_flops') / 1e6, mean(runs, grid.metric))
-                for runs in (grid.select(mechanism, size, width) for width in widths)
-            ]
-            points = sorted(point for point in points if not math.isnan(point[0]))
+            found = {w: grid.select(mechanism, size, w) for w in widths}
+            done = {w: next((run for run in runs if run.result), None) for w, runs in found.items()}
+            points = sorted(
+                (run.result['forward_flops'] / 1e6, grid.mean_accuracy(mechanism, size, width))
+                for width, run in done.items()
+                if run
+            )
             if points:
                 axis.plot(*np.array(points).T, '-', **look, label=short(mechanism))
         axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
@@ -258,16 +255,18 @@ def first_errors(grid: GridRecord) -> Figure:
 
 
 def learning_curves(grid: GridRecord) -> Figure:
-    """Accuracy while training, at the greatest width of each mechanism: seeds, and their mean."""
-    mechanisms, sizes, widths = grid.axes.values()
+    """Accuracy while training, seed by seed, at the greatest width that was run of each mechanism."""
+    mechanisms, sizes, _ = grid.axes.values()
     figure, axes = _row_of(len(sizes))
     for axis, size in zip(axes, sizes, strict=True):
         for mechanism, look in _looks(mechanisms).items():
-            for number, run in enumerate(run for run in grid.select(mechanism, size, widths[-1]) if run.log):
+            runs = [run for run in grid.select(mechanism, size) if run.log]
+            widest = max((run.experiment.model.dim for run in runs), default=None)
+            for number, run in enumerate(run for run in runs if run.experiment.model.dim == widest):
                 points = [(line['step'], line[grid.metric]) for line in run.log if grid.metric in line]
                 if run.result:
                     points.append((run.result['train_steps'], run.result[grid.metric]))
-                text = {'label': f'{short(mechanism)}, D={run.experiment.model.dim}'} if number == 0 else {}
+                text = {'label': f'{short(mechanism)}, D={widest}'} if number == 0 else {}
                 if points:
                     axis.plot(*np.array(points).T, '-', color=look['color'], lw=1, alpha=0.8, **text)
         axis.set(xlabel='step', ylim=(-0.03, 1.03), title=_size_title(grid, size))
@@ -287,7 +286,7 @@ def by_last_axis(grid: GridRecord) -> Figure:
     for axis, panel in zip(axes, panels, strict=True):
         for first in (row[0] for row in rows if row[1:] == panel):
             look = looks[first]
-            means = [mean(grid.select(first, *panel, column), grid.metric) for column in columns]
+            means = [grid.mean_accuracy(first, *panel, column) for column in columns]
             axis.plot(range(len(columns)), means, '-', color=look['color'], label=short(first))
             for place, column in enumerate(columns):
                 found = [r.result[grid.metric] for r in grid.select(first, *panel, column) if r.result]
@@ -319,12 +318,15 @@ def _plain_ticks(axis, grid: GridRecord) -> None:
 
 
 def _size_title(grid: GridRecord, size: str) -> str:
-    return f'{short(size)}, L={grid.length(size) or "?"}'
+    return f'{short(size)}, {grid.lengths(size)}'
 
 
 def _title(grid: GridRecord) -> str:
     return grid.name.replace('_', ' ')
 
 
-def _exponent_text(fit) -> str:
-    return f'{fit.value:.2f} ({fit.low:.2f} to {fit.high:.2f})'
+def _exponent_text(fit: Exponent | None) -> str:
+    if fit is None or math.isnan(fit.value):
+        return ''
+    interval = f' ({fit.low:.2f} to {fit.high:.2f})' if math.isfinite(fit.low) else ' (no interval)'
+    return f': {fit.value:.2f}{interval}'

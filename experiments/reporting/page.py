@@ -3,6 +3,7 @@
 import base64
 import html
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
@@ -14,14 +15,16 @@ from experiments.sweeping.cells import short
 _CAPTIONS = {
     'heat_maps': 'Accuracy by width and size, here and in the paper. Compare shapes: sizes, budgets differ.',
     'accuracy_over_width': 'Every seed, and the isotonic curve of their mean.',
-    'width_over_length': 'The width that reaches the target, with intervals over seeds, and exponents.',
-    'width_by_size': 'The width that reaches the target, with intervals over seeds.',
+    'width_over_length': 'The width that reaches the target; bars: bootstrap over seeds. Fitted exponents.',
+    'width_by_size': 'The width that reaches the target; bars: bootstrap over seeds.',
     'over_bound': 'The same over the least width that the information bottleneck allows.',
     'cost': 'Accuracy against what a forward pass over the longest sequence costs, width by width.',
     'first_errors': 'Where along the chain the first error stands.',
     'learning_curves': 'Accuracy while training, at the greatest width.',
     'accuracy': 'Accuracy, seeds as points and their mean.',
 }
+
+_STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
 
 _RESULT_COLUMNS = {
     'answers': ('answer_accuracy', '{:.3f}'),
@@ -32,6 +35,10 @@ _RESULT_COLUMNS = {
     'state': ('state_size', '{:,}'),
     'steps': ('train_steps', '{:,}'),
 }
+
+
+# What a cell is sorted by, where it is a number, or begins with one.
+_NUMBER = re.compile(r'(?:above |at most )?(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?= |$)')
 
 
 class Section(NamedTuple):
@@ -57,17 +64,15 @@ def render(sections: Sequence[Section], out: Path) -> str:
     """
     template = Template((Path(__file__).parent / 'page.html').read_text())
     runs = [(section.grid, run) for section in sections for run in section.grid.runs]
-    states = {
-        state: sum(run.state == state for _, run in runs)
-        for state in ('done', 'failed', 'unfinished', 'missing')
-    }
+    states = {state: sum(run.state == state for _, run in runs) for state in _STATES}
     summary = ', '.join(f'{count:,} {state}' for state, count in states.items() if count)
     return template.substitute(
         summary=f'{len(runs):,} runs: {summary}' if runs else 'No runs',
         contents=''.join(f'<a href="#{_anchor(s.grid)}">{_text(_name(s.grid))}</a> ' for s in sections),
         sections=''.join(map(_section, sections)),
         runs=_runs_table(runs, out),
-        tasks=_options(grid.name for grid, _ in runs),
+        tasks=_options(_task(grid) for grid, _ in runs),
+        grids=_options(grid.name for grid, _ in runs),
         mechanisms=_options(short(run.labels[0]) for _, run in runs),
         states=_options(run.state for _, run in runs),
     )
@@ -103,12 +108,15 @@ def _runs_table(runs: Sequence[tuple[GridRecord, Run]], out: Path) -> str:
         cells += [length, run.seed, run.state]
         cells += [run.result.get(field) if run.result else None for field, _ in _RESULT_COLUMNS.values()]
         layouts = ['{}'] * 8 + [layout for _, layout in _RESULT_COLUMNS.values()]
-        link = f'<td><a href="{_text(os.path.relpath(run.path, out))}">{_text(run.path.name)}</a></td>'
+        link = _text(run.path.relative_to(grid.sweep))
+        if run.path.exists():
+            link = f'<a href="{_text(os.path.relpath(run.path, out))}">{link}</a>'
         columns = ''.join(map(_cell, cells, layouts))
         reason = f'<td>{_text(run.error)}</td>' if run.error else '<td></td>'
         rows.append(
-            f'<tr class="{run.state}" data-state="{run.state}" data-grid="{_text(grid.name)}" '
-            f'data-mechanism="{_text(short(run.labels[0]))}">{columns}{link}{reason}</tr>'
+            f'<tr class="{run.state.replace(" ", "-")}" data-state="{run.state}" '
+            f'data-task="{_text(_task(grid))}" data-grid="{_text(grid.name)}" '
+            f'data-mechanism="{_text(short(run.labels[0]))}">{columns}<td>{link}</td>{reason}</tr>'
         )
     titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in [*head, 'why'])
     return f'<table id="runs"><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
@@ -124,12 +132,18 @@ def _cell(value: Any, layout: str) -> str:
     """A cell, with what to sort it by where that is a number."""
     if value is None:
         return '<td></td>'
-    number = f' data-value="{value}"' if isinstance(value, (int, float)) else ''
-    return f'<td{number}>{_text(layout.format(value))}</td>'
+    text = layout.format(value)
+    found = _NUMBER.match(text)
+    number = f' data-value="{found[1].replace(",", "")}"' if found else ''
+    return f'<td{number}>{_text(text)}</td>'
 
 
 def _options(names: Iterable[str]) -> str:
     return ''.join(f'<option>{_text(name)}</option>' for name in dict.fromkeys(names))
+
+
+def _task(grid: GridRecord) -> str:
+    return grid.task if grid.begun else ''
 
 
 def _name(grid: GridRecord) -> str:

@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from effxf_jax.experiment import Experiment
 from experiments import configs
 from experiments.reporting.thresholds import Curve
+from experiments.sweeping import widths as search
 
 
 class RecordError(ValueError):
@@ -29,8 +30,10 @@ class Run:
         labels: the cell's value on each axis.
         path: its directory, that of its seed where several were trained side by side.
         seed: its own.
-        state: 'done', 'failed', 'unfinished' or 'missing'.
+        state: 'done', 'failed', 'unfinished', 'missing' or, where a search does not ask for it, or not yet,
+            'not needed'.
         error: why it failed.
+        diverged: whether that is because training diverged.
         experiment: what it is to do; None where it has not begun.
         result: what result.json holds, if done.
     """
@@ -40,15 +43,19 @@ class Run:
     seed: int
     state: str
     error: str | None
+    diverged: bool
     experiment: Experiment | None
     result: dict[str, Any] | None
 
     @functools.cached_property
     def log(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl: step, loss and, where test examples were graded, accuracies."""
+        """The lines of metrics.jsonl: step, loss and, where test examples were graded, accuracies.
+
+        A last line that a kill has torn is left out.
+        """
         path = self.path / 'metrics.jsonl'
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [_parse(line, path) for line in lines]
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [_parse(line, path) for line in lines if line.endswith('\n')]
 
 
 @dataclass(frozen=True)
@@ -96,23 +103,39 @@ class GridRecord:
         """Its runs at these values of the first axes."""
         return [run for run in self.runs if run.labels[: len(labels)] == labels]
 
-    def length(self, size: str) -> int | None:
-        """The longest sequence at a size, in tokens; None where nothing of that size has begun."""
-        lengths = {run.experiment.task.max_length for run in self.begun if run.labels[1] == size}
-        return lengths.pop() if lengths else None
+    def length(self, mechanism: str, size: str) -> int | None:
+        """The longest sequence, in tokens; None where nothing there has begun."""
+        lengths = (run.experiment.task.max_length for run in self.select(mechanism, size) if run.experiment)
+        return next(lengths, None)
+
+    def lengths(self, size: str) -> str:
+        """The longest sequences at a size, for people: `L=20`, or `L=11, 20` where mechanisms differ."""
+        found = {self.length(mechanism, size) for mechanism in self.axes['mechanism']} - {None}
+        return f'L={", ".join(map(str, sorted(found))) or "?"}'
+
+    def accuracy(self, run: Run) -> float:
+        """What counts of a run: 0 if it diverged; nan where it has not ended, or failed otherwise."""
+        if run.result:
+            return run.result[self.metric]
+        return 0.0 if run.diverged else math.nan
+
+    def mean_accuracy(self, *labels: str) -> float:
+        """Over the seeds that have ended, at a point; nan where none has."""
+        found = [self.accuracy(run) for run in self.select(*labels)]
+        found = [accuracy for accuracy in found if not math.isnan(accuracy)]
+        return sum(found) / len(found) if found else math.nan
 
     def curve(self, mechanism: str, size: str) -> Curve | None:
-        """Accuracy over width; a run that failed has 0. None where nothing has ended."""
-        ended = [run for run in self.select(mechanism, size) if run.state in ('done', 'failed')]
-        ended = [run for run in ended if run.experiment is not None]
+        """Accuracy over width; None where nothing has ended."""
+        runs = [run for run in self.select(mechanism, size) if run.experiment]
+        ended = [run for run in runs if not math.isnan(self.accuracy(run))]
         if not ended:
             return None
         widths = sorted({run.experiment.model.dim for run in ended})
         seeds = sorted({run.seed for run in ended})
         accuracy = np.full((len(seeds), len(widths)), np.nan)
         for run in ended:
-            place = seeds.index(run.seed), widths.index(run.experiment.model.dim)
-            accuracy[place] = run.result[self.metric] if run.result else 0.0
+            accuracy[seeds.index(run.seed), widths.index(run.experiment.model.dim)] = self.accuracy(run)
         return Curve(np.array(widths), accuracy)
 
 
@@ -134,10 +157,31 @@ def _read_sweep(directory: Path) -> Iterator[GridRecord]:
         try:
             axes = {axis: tuple(values) for axis, values in declared['axes'].items()}
             runs = tuple(run for cell in declared['cells'] for run in _read_cell(directory, cell))
-            rest = declared['metric'], declared['search'], declared['target']
+            grid = GridRecord(
+                directory, name, axes, declared['metric'], declared['search'], declared['target'], runs
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise RecordError(f'{path} does not declare a sweep: {type(error).__name__}: {error}') from error
-        yield GridRecord(directory, name, axes, *rest, runs)
+        yield _without_needless(grid) if grid.search else grid
+
+
+def _without_needless(grid: GridRecord) -> GridRecord:
+    """The grid of a search, where it is said of what the next step does not ask for that it is not needed."""
+    *_, ladder = grid.axes.values()
+    asked = set()
+    for point in dict.fromkeys(run.labels[:-1] for run in grid.runs):
+        tried = {}
+        for rung, value in enumerate(ladder):
+            runs = grid.select(*point, value)
+            if all(run.result or run.diverged for run in runs):
+                reached = {run.seed: grid.accuracy(run) for run in runs}
+                tried[rung] = search.outcome(reached, [run.seed for run in runs], grid.target)
+        asked |= {(*point, ladder[rung]) for rung in search.next_rungs(len(ladder), tried)}
+    runs = (
+        replace(run, state='not needed') if run.state == 'missing' and run.labels not in asked else run
+        for run in grid.runs
+    )
+    return replace(grid, runs=tuple(runs))
 
 
 def _read_cell(directory: Path, cell: dict[str, Any]) -> Iterator[Run]:
@@ -151,8 +195,9 @@ def _read_cell(directory: Path, cell: dict[str, Any]) -> Iterator[Run]:
             raise RecordError(f'{path / "result.json"} is not the result of a run')
         begun = 'unfinished' if experiment else 'missing'
         state = 'done' if result else 'failed' if failure else begun
-        error = failure.get('error', 'unknown') if failure and not result else None
-        yield Run(tuple(cell['labels']), path, seed, state, error, experiment, result)
+        failed = failure if failure and not result else {}
+        error, diverged = (failed.get('error', 'unknown') if failed else None), failed.get('diverged', False)
+        yield Run(tuple(cell['labels']), path, seed, state, error, diverged, experiment, result)
 
 
 def _experiment(config: dict[str, Any], path: Path) -> Experiment:
@@ -176,12 +221,7 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     return parsed
 
 
-def mean(runs: Iterable[Run], field: str) -> float:
-    """Of a field of results, over runs that are done; nan where none is."""
-    found = [run.result[field] for run in runs if run.result]
-    return sum(found) / len(found) if found else math.nan
-
-
+_KEPT = ('config.json', 'result.json', 'failure.json')
 _KEPT_EVERY = 100
 
 
@@ -195,9 +235,10 @@ def export(directory: Path, target: Path) -> int:
     shutil.copy(directory / 'sweep.json', target)
     grids = list(_read_sweep(directory))
     paths = {run.path: run for grid in grids for run in grid.begun}
-    for name in 'config.json', 'result.json', 'failure.json':
-        # Of cells, and of their seeds.
-        for path in [*directory.glob(f'*/{name}'), *directory.glob(f'*/seed-*/{name}')]:
+    # Of cells, and of their seeds.
+    places = {place for grid in grids for run in grid.runs for place in (run.path, run.path.parent)}
+    for path in (place / name for place in places - {directory} for name in _KEPT):
+        if path.exists():
             there = target / path.relative_to(directory)
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, there)

@@ -31,7 +31,8 @@ class Needed(NamedTuple):
 
     Attributes:
         width: infinite where no width tried reaches it; the least one tried where that does already.
-        low, high: a percentile bootstrap interval over seeds, of 95%.
+        low, high: percentiles, 2.5 and 97.5, of a bootstrap over seeds. Of few seeds it covers less than 95%
+            (of three some 70%), and of one nothing.
         least_tried: whether `width` is no more than an upper bound, the least width tried.
     """
 
@@ -45,11 +46,13 @@ class Exponent(NamedTuple):
     """The slope of log width over log length.
 
     Attributes:
-        value: by least squares over the sizes at which the width is known.
-        low, high: 95%: the hull of the bootstrap's interval over seeds and, from three sizes on, of Student's
-            interval from what the line leaves unexplained.
-        sizes: how many there are.
-        verdict: the one hypothesis within the interval, 'inconclusive' where there are several, or 'none'.
+        value: by least squares over the sizes at which the width is known; nan where there are not two.
+        low, high: 95%, from three sizes on: the hull of the bootstrap's interval over seeds and of Student's
+            from what the line leaves unexplained. Infinite where there are fewer, or where more than 2.5% of
+            resamples do not know the width at one of them.
+        sizes: at how many it is known.
+        verdict: the one hypothesis within the interval, 'inconclusive' where there are several, 'none' where
+            there is none, and 'not known' without a value.
     """
 
     value: float
@@ -90,27 +93,29 @@ def needed_width(curve: Curve, target: float, rng: np.random.Generator) -> Neede
 
 def exponent(
     lengths: Sequence[float], curves: Sequence[Curve], target: float, rng: np.random.Generator
-) -> Exponent | None:
-    """How the needed width grows with length; None where it is known at fewer than two sizes.
+) -> Exponent:
+    """How the needed width grows with length.
 
     Sizes at which no width reaches the target, or the least one tried does, say nothing exact and are left
-    out, here and in each resample.
+    out. That biases the slope towards 0 where it is the large or the small sizes: say how many are left.
     """
-    points = [_exact(crossing(curve, target), curve) for curve in curves]
-    known = [i for i, width in enumerate(points) if not math.isnan(width)]
-    if len(known) < 2:
-        return None
+    widths = [_exact(crossing(curve, target), curve) for curve in curves]
+    known = [i for i, width in enumerate(widths) if not math.isnan(width)]
     x = np.log([lengths[i] for i in known])
-    y = np.log([points[i] for i in known])
-    fit = stats.linregress(x, y)
-    draws = np.array([
-        [_exact(width, curves[i]) for width in _resampled(curves[i], target, rng)] for i in known
-    ]).T  # fmt: skip
-    slopes = [_slope(x, np.log(row)) for row in draws if np.sum(~np.isnan(row)) >= 2]
-    low, high = _interval([slope for slope in slopes if not math.isnan(slope)] or [fit.slope])
+    if len(set(x)) < 2:
+        return Exponent(math.nan, -math.inf, math.inf, len(known), 'not known')
+    fit = stats.linregress(x, np.log([widths[i] for i in known]))
+    low, high = -math.inf, math.inf
     if len(known) > 2:
         margin = fit.stderr * stats.t.ppf((1 + _CONFIDENCE) / 2, len(known) - 2)
-        low, high = min(low, fit.slope - margin), max(high, fit.slope + margin)
+        draws = np.transpose([
+            [_exact(width, curves[i]) for width in _resampled(curves[i], target, rng)] for i in known
+        ])  # fmt: skip
+        whole = draws[~np.isnan(draws).any(axis=1)]
+        if len(whole) >= (1 + _CONFIDENCE) / 2 * len(draws):
+            centred = x - x.mean()
+            low, high = _interval(np.log(whole) @ centred / (centred @ centred))
+            low, high = min(low, fit.slope - margin), max(high, fit.slope + margin)
     return Exponent(float(fit.slope), float(low), float(high), len(known), _verdict(low, high))
 
 
@@ -122,11 +127,6 @@ def _verdict(low: float, high: float) -> str:
 def _exact(width: float, curve: Curve) -> float:
     """A width as it is known, or nan where it is only bounded."""
     return width if curve.widths[0] < width < math.inf else math.nan
-
-
-def _slope(x: np.ndarray, y: np.ndarray) -> float:
-    known = ~np.isnan(y)
-    return stats.linregress(x[known], y[known]).slope
 
 
 def _resampled(curve: Curve, target: float, rng: np.random.Generator) -> list[float]:

@@ -66,6 +66,6 @@ def made_up(tmp_path_factory):
     for cell in (failed, unfinished):
         for alone in cell.experiment.replicates():
             RunDirectory(directory / cell.name / f'seed-{alone.seed}').claim(alone.record)
-    failure = {'error': 'diverged: <loss> is nan', 'traceback': ''}
+    failure = {'error': 'diverged: <loss> is nan', 'diverged': True, 'traceback': ''}
     (directory / failed.name / 'failure.json').write_text(json.dumps(failure))
     return directory

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def test_runs_are_read_with_their_state(grid):
     assert states == ['done'] * 99 + ['failed'] * 3 + ['unfinished'] * 3 + ['missing'] * 3
     assert {run.error for run in grid.runs if run.state == 'failed'} == {'diverged: <loss> is nan'}
     assert grid.task == 'lis'
-    assert [grid.length(size) for size in grid.axes['size']] == [20, 36, 68]
+    assert [grid.length('mechanism=linear', size) for size in grid.axes['size']] == [20, 36, 68]
+    assert grid.lengths('n=16') == 'L=36'
 
 
 def test_needed_widths_are_those_that_the_accuracies_were_made_from(grid):
@@ -60,10 +62,55 @@ def test_the_least_cost_is_of_the_narrowest_model_that_reaches_the_target(grid):
     assert costs['mechanism=sparse', 'n=32'].width is None
 
 
-def test_failed_runs_count_as_nothing_learnt_and_missing_ones_do_not_count(grid):
+def test_runs_that_diverged_count_as_nothing_learnt_and_others_that_have_not_ended_not_at_all(grid):
     curve = grid.curve('mechanism=sparse', 'n=32')
     assert curve.widths.tolist() == [8, 16]
     assert curve.accuracy[:, 1].tolist() == [0, 0, 0]
+    assert grid.mean_accuracy('mechanism=sparse', 'n=32', 'dim=16') == 0
+    otherwise = replace(grid, runs=tuple(replace(run, diverged=False) for run in grid.runs))
+    assert otherwise.curve('mechanism=sparse', 'n=32').widths.tolist() == [8]
+    assert math.isnan(otherwise.mean_accuracy('mechanism=sparse', 'n=32', 'dim=16'))
+
+
+def test_a_cell_of_which_some_seeds_diverged_is_everywhere_their_mean(grid):
+    place = ('mechanism=linear', 'n=16', 'dim=32')
+    runs = tuple(
+        replace(run, result=None, state='failed', diverged=True) if run.labels == place and run.seed else run
+        for run in grid.runs
+    )
+    two_failed = replace(grid, runs=runs)
+    curve = two_failed.curve(*place[:2])
+    mean = curve.accuracy[:, 2].mean()
+    assert mean < 0.4
+    assert two_failed.mean_accuracy(*place) == mean
+    assert analysis.least_costs(two_failed)[place[:2]].width == 64
+
+
+def test_what_a_search_can_do_without_is_not_missing(made_up, tmp_path):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    declared = json.loads((copy / 'sweep.json').read_text())
+    declared['lis']['search'] = True
+    (copy / 'sweep.json').write_text(json.dumps(declared))
+    (grid,) = records.read([copy])
+    for run in grid.runs:
+        if run.labels in (('mechanism=standard', 'n=8', 'dim=64'), ('mechanism=sparse', 'n=32', 'dim=32')):
+            shutil.rmtree(run.path.parent, ignore_errors=True)
+    (grid,) = records.read([copy])
+    state = lambda *labels: {run.state for run in grid.select(*labels)}
+    assert state('mechanism=standard', 'n=8', 'dim=64') == {'not needed'}
+    # 8 and 16 do not reach it, so that 32 is next, and 64 not asked for yet.
+    assert state('mechanism=sparse', 'n=32', 'dim=32') == {'missing'}
+    assert state('mechanism=sparse', 'n=32', 'dim=64') == {'not needed'}
+
+
+def test_a_log_that_a_kill_has_torn_is_read_to_the_last_whole_line(made_up, tmp_path):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    path = next(copy.rglob('seed-1/metrics.jsonl'))
+    with path.open('a') as file:
+        file.write('{"step": 25')
+    (grid,) = records.read([copy])
+    (run,) = (run for run in grid.runs if run.path == path.parent)
+    assert [line['step'] for line in run.log] == list(range(1, 251))
 
 
 @pytest.mark.slow
@@ -214,6 +261,8 @@ def test_the_page_works_in_a_browser(report, made_up, browser):
     assert browser.find_element('id', 'shown').text == '3 of 108 runs'
     choose(browser, 'state', 'all')
     choose(browser, 'mechanism', 'all')
+    choose(browser, 'task', 'lis')
+    assert len(shown(browser)) == 105 + 3
 
     # Sorting, of numbers as numbers and what there is not at the end, either way.
     (button,) = (
@@ -224,6 +273,19 @@ def test_the_page_works_in_a_browser(report, made_up, browser):
         numbers = [int(text.replace(',', '')) for text in column(browser, 'parameters') if text]
         assert numbers == sorted(numbers, reverse=reverse)
         assert column(browser, 'parameters')[99:] == [''] * 9
+
+    # So are those of the tables above.
+    (button,) = (
+        b for b in browser.find_elements('css selector', 'h3 + .wide th button') if b.text == 'over bound'
+    )
+    button.click()
+    ratios = browser.execute_script(
+        """const table = document.querySelector('h3 + .wide table');
+           const place = [...table.rows[0].cells].findIndex(h => h.textContent === 'over bound');
+           return [...table.tBodies[0].rows].map(r => r.cells[place].textContent);"""
+    )
+    assert ratios[-1] == ''
+    assert [int(r) for r in ratios[:-1]] == sorted(int(r) for r in ratios[:-1])
 
     # Links lead to run directories.
     link = shown(browser)[0].find_element('css selector', 'a').get_attribute('href')

@@ -96,7 +96,11 @@ def test_sizes_at_which_the_width_is_not_known_are_left_out():
     below = Curve(curves[0].widths, np.ones_like(curves[0].accuracy))
     fit = thresholds.exponent((*LENGTHS, 320, 10), [*curves, beyond, below], 0.9, rng())
     assert fit == thresholds.exponent(LENGTHS, curves, 0.9, rng())
-    assert thresholds.exponent((20, 320), [curves[0], beyond], 0.9, rng()) is None
+    one = thresholds.exponent((20, 320), [curves[0], beyond], 0.9, rng())
+    assert math.isnan(one.value)
+    assert (one.sizes, one.verdict) == (1, 'not known')
+    same = thresholds.exponent((20, 20), curves[:2], 0.9, rng())
+    assert same.verdict == 'not known'
 
 
 def test_from_three_sizes_on_the_interval_holds_what_the_line_leaves_unexplained():
@@ -106,4 +110,16 @@ def test_from_three_sizes_on_the_interval_holds_what_the_line_leaves_unexplained
     three = thresholds.exponent(lengths, curves, 0.9, rng())
     assert three.high - three.low > 1
     two = thresholds.exponent(lengths[1:], curves[1:], 0.9, rng())
-    assert two.low == two.high == two.value
+    assert two.value == pytest.approx(np.log((80 / 20) ** 0.5 / (40 / 20) ** 0.9) / np.log(2), abs=0.05)
+    assert (two.low, two.high, two.verdict) == (-math.inf, math.inf, 'inconclusive')
+
+
+def test_a_size_whose_width_is_beyond_the_ladder_for_some_seeds_leaves_the_interval_open():
+    curves = power_law(0.5, LENGTHS)
+    accuracy = curves[3].accuracy.copy()
+    accuracy[0] = 0.8  # so that two such seeds in a resample of three never reach 0.9
+    curves[3] = Curve(curves[3].widths, accuracy)
+    fit = thresholds.exponent(LENGTHS, curves, 0.9, rng())
+    assert fit.sizes == 4
+    assert math.isfinite(fit.value)
+    assert (fit.low, fit.high, fit.verdict) == (-math.inf, math.inf, 'inconclusive')
