@@ -2,7 +2,7 @@
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/figure1.py`.
 
-laptop (default): smaller problems and narrower models, which two cores can train in a night.
+laptop (default): smaller problems and narrower models, for two cores: LIS (`only=lis`) is a night's work.
 paper: the sizes and widths of Figure 1 with the training of Feng et al. It is meant for accelerators, a cell
 on each, and has not been run.
 smoke: a minute; learns nothing.
