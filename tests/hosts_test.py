@@ -30,12 +30,26 @@ def address():
         return f'localhost:{probe.getsockname()[1]}'
 
 
+started = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_survives_its_test():
+    yield
+    for process in started:
+        process.kill()
+        process.communicate()
+    started.clear()
+
+
 def start(program, address, process_id, timeout_seconds=60, devices=1):
     environment = {**os.environ, 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, '-c', JOIN + program, address, str(process_id), str(timeout_seconds)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    started.append(process)
+    return process
 
 
 def start_two(program, devices=(1, 1)):
@@ -67,13 +81,15 @@ print(made['bits'].tobytes().hex(), made['none'], made['text'], hosts.from_first
 
 @pytest.mark.slow
 def test_a_host_that_hangs_ends_the_others_with_one_message():
-    first, second = start_two('while True: hosts.from_first(int)')
+    first, second = start_two("""
+hosts.from_first(int)
+print('met', flush=True)
+while True: hosts.from_first(int)
+""")
     for process in first, second:
-        assert process.stdout.readline() == 'joined\n'
+        assert 'met\n' in iter(process.stdout.readline, '')
     second.send_signal(signal.SIGSTOP)
     code, _, err = end(first)
-    second.kill()
-    second.communicate()
     assert code == 1
     assert err.splitlines()[-1] == f'Stopped: {hosts.GONE}'
     assert err.count('Stopped') == 1
@@ -117,8 +133,6 @@ def test_a_signal_ends_a_host_that_does_not_handle_it():
         assert process.stdout.readline() == 'joined\n'
     processes[1].terminate()
     assert end(processes[1])[0] == -signal.SIGTERM
-    processes[0].kill()
-    processes[0].communicate()
 
 
 @pytest.mark.slow

@@ -118,3 +118,17 @@ def test_two_hosts_go_on_where_one_was_killed_end_when_either_is_and_resume_bit_
         assert 'resuming after step 10' in out
     assert not elsewhere(workdir).exists()
     assert is_like(workdir, uninterrupted)
+
+
+@pytest.mark.slow
+def test_what_the_first_host_refuses_ends_the_second_too(tmp_path):
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+    (workdir / 'config.json').write_text('{"seed": 1}')
+    first, second = start_by_hand(workdir)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 2
+    assert 'belongs to another configuration' in err
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert RESUMES in err.splitlines()[-1]
