@@ -10,6 +10,21 @@
 #
 # PYTHON=python3.12 ./launch.sh ...               picks the interpreter that makes .venv (>= 3.11)
 # EFFXF_BACKEND=cpu|cuda|tpu ./launch.sh ...      overrides what the machine is taken for
+#
+# One process uses all GPUs or TPU chips of its machine. Several are one job with --distributed, the same command
+# on each; the first one alone reads and writes --workdir, so they need no file system in common. When one is
+# gone, all end within a minute; then the same again resumes, also on more or fewer machines.
+#
+#   srun --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 ./launch.sh --distributed --config=FILE --workdir=DIR
+#     SLURM: a task for each GPU, since JAX gives a task the one GPU of its number on the node. On CPU nodes
+#     --ntasks-per-node=1 --cpus-per-task=CORES.
+#   gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all \
+#     --command='cd effxf_jax && ./launch.sh --distributed --config=FILE --workdir=DIR'
+#     a TPU pod, with the repository in the home directory of every worker.
+#   ./launch.sh --distributed --coordinator_address=HOST0:8476 --num_processes=2 --process_id=N --config=FILE --workdir=DIR
+#     machines by hand: N is 0 on HOST0 and counts on. The port is any free one of HOST0 that the others reach.
+#
+# Every process must have the same number of devices, and their sum must divide the batch.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -49,7 +64,11 @@ extras=$backend
 wanted="$(cat setup.cfg constraints.txt | cksum) $backend"
 stamp=.venv/.installed
 has() { [[ -f $stamp && $(head -n 1 "$stamp") == "$wanted" ]]; }
-if ! has || { [[ $extras == *,* ]] && ! grep -qx "${extras#*,}" "$stamp"; }; then
+ready() { has && { [[ $extras != *,* ]] || grep -qx "${extras#*,}" "$stamp"; }; }
+if ! ready && command -v flock >/dev/null; then
+  exec 9>>.venv.lock && flock 9 # hosts may share this directory: one of them sets up, the others wait
+fi
+if ! ready; then
   say "setting up .venv for $backend (a minute or two)"
   if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then # none yet, or one that was cut off
     python=$(find_python)
@@ -59,6 +78,7 @@ if ! has || { [[ $extras == *,* ]] && ! grep -qx "${extras#*,}" "$stamp"; }; the
   has || echo "$wanted" >"$stamp"
   [[ $extras != *,* ]] || echo "${extras#*,}" >>"$stamp"
 fi
+exec 9>&-
 
 [[ $backend != cpu ]] || export JAX_PLATFORMS=cpu
 if [[ $backend == cpu && ${XLA_FLAGS:-} != *xla_force_host_platform_device_count* ]]; then

@@ -3,6 +3,9 @@
 A checkpoint holds the training state and a JSON record of the run it belongs to. Orbax writes it to a
 temporary directory and renames that at the end, so a process killed while saving leaves the checkpoints
 before intact; a checksum over the arrays catches what is damaged later.
+
+Of several hosts the first alone reads and writes, and tells the others what it read. So they need no common
+file system, a checkpoint knows nothing of their number, and a dead host keeps no other from saving.
 """
 
 import zlib
@@ -15,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from effxf_jax import hosts
 from effxf_jax.training import TrainState
 
 
@@ -42,24 +46,33 @@ class Checkpoints:
         It need not exist yet, and leftovers of killed saves are removed; read_only, it must, and nothing in
         it is changed, so that a run can go on in it meanwhile.
         """
-        if read_only:
-            options = ocp.CheckpointManagerOptions(read_only=True)
-        else:
-            options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._read_only = read_only
-        self._manager = ocp.CheckpointManager(
-            Path(directory).absolute(), options=options, item_names=('state', 'record')
+        self._manager = None  # of a host that is not the first
+        if jax.process_index() > 0:
+            return
+        directory = Path(directory).absolute()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=False,
+            # Orbax would wait for the other hosts at every save.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
+        if not read_only:
+            directory.mkdir(parents=True, exist_ok=True)
+        self._manager = ocp.CheckpointManager(directory, options=options, item_names=('state', 'record'))
 
     def __enter__(self) -> 'Checkpoints':
         return self
 
     def __exit__(self, *exception) -> None:
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
 
     def save(self, step: int, state: TrainState, record: dict[str, Any]) -> None:
         """Saves a state of numpy arrays under a step, in the background; what is there already stays."""
-        if step in self._manager.all_steps():
+        if self._manager is None or step in self._manager.all_steps():
             return
         record = {**record, 'checksum': _checksum(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
@@ -77,6 +90,9 @@ class Checkpoints:
             check: is given the record before the state is read, and raises if it is not of this run; a
                 checkpoint so refused stays as it is.
         """
+        return hosts.from_first(lambda: self._restore_latest(like, check))
+
+    def _restore_latest(self, like: TrainState, check: Callable[[dict[str, Any]], None]) -> Restored | None:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.device_get(like))
         for step in sorted(self._manager.all_steps(), reverse=True):
             record = self._read(step, record=ocp.args.JsonRestore())

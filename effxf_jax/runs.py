@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from effxf_jax import datasets, evaluation, training
+from effxf_jax import datasets, evaluation, hosts, training
 from effxf_jax.checkpoints import Checkpoints
 from effxf_jax.datasets import Stream
 from effxf_jax.evaluation import Evaluation
@@ -112,7 +112,7 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list
     """
     directory = RunDirectory(workdir, writes=jax.process_index() == 0)
     directory.check(experiment.record)
-    done = directory.read_result()
+    done = hosts.from_first(directory.read_result)
     if done is not None:
         results, diverged = done.get('replicates', [done]), {}
     else:

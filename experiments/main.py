@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from effxf_jax import runs
+from effxf_jax import hosts, runs
 from effxf_jax.blocks import DataError
 from effxf_jax.run_directory import InUseError, MismatchError
 from effxf_jax.termination import Interrupted
@@ -19,18 +19,34 @@ _WORKDIR = flags.DEFINE_string(
     'workdir', None, "The run's directory; by default runs/ and a name made from the configuration."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', False, 'Join the other hosts of a SLURM, TPU pod or Open MPI job first.'
+    'distributed', False, 'Join the other hosts of a SLURM, TPU pod or Open MPI job, or those named below.'
+)
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator_address', None, "With --distributed, by hand: the first host's name and a free port of it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    'num_processes', None, 'With --distributed, by hand: how many hosts.', lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    'process_id', None, 'With --distributed, by hand: which host this is, from 0.', lower_bound=0
 )
 
 
 def main(argv):
+    return hosts.leave(_run(argv))
+
+
+def _run(argv) -> int:
+    """Runs the experiment; returns the exit status."""
     if len(argv) > 1:
         return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
     if problems := command_line.missing_config():
         return refuse(problems)
     compilations.keep()
-    if _DISTRIBUTED.value:
-        jax.distributed.initialize()
+    try:
+        _join()
+    except hosts.JoinError as error:
+        return refuse([str(error)])
     config = CONFIG.value
     problems = command_line.directory_problems('workdir', _WORKDIR.value or 'runs')
     try:
@@ -65,6 +81,15 @@ def main(argv):
     finally:
         listener.close()
     return 0
+
+
+def _join() -> None:
+    """Joins the other hosts, if there are any."""
+    by_hand = {flag.name: flag.value for flag in (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID)}
+    if _DISTRIBUTED.value:
+        hosts.join(**by_hand)
+    elif given := [f'--{name}' for name, value in by_hand.items() if value is not None]:
+        raise hosts.JoinError(f'{", ".join(given)} without --distributed')
 
 
 def _flag_problems(config, values) -> list[str]:

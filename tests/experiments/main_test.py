@@ -1,56 +1,19 @@
 """The main job as a user meets it: one command, killed and started again, or given nonsense."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from effxf_jax import tasks, text_files
 from effxf_jax.dp_chains import DpChains
 from experiments import arith
+from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wait_for
 
-ROOT = Path(__file__).parents[2]
-SMOKE = '--config=experiments/arith.py:smoke'
 RESULT_FIELDS = {
     'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss',
     'num_eval_examples', 'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
 }  # fmt: skip
-
-
-def start(*flags, devices=2, variables=None):
-    environment = {**os.environ, 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
-    environment |= variables or {}
-    del environment['JAX_DISABLE_MOST_OPTIMIZATIONS']
-    return subprocess.Popen(
-        [sys.executable, '-m', 'experiments.main', *flags],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def run(*flags, **kwargs):
-    process = start(*flags, **kwargs)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def metrics(workdir):
-    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-
-
-def wait_for(condition, process, pause=0.01):
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        time.sleep(pause)
-
-
-def has_step(workdir, step):
-    path = workdir / 'metrics.jsonl'
-    return path.exists() and path.read_text().count('\n') >= step
 
 
 @pytest.fixture(scope='module')
@@ -126,36 +89,6 @@ def test_data_that_are_not_there_are_refused_before_anything_is_written(content,
     assert message in err
     assert 'Traceback' not in err
     assert not (tmp_path / 'run').exists()
-
-
-def start_two_hosts(*flags):
-    """One job of two tasks, as SLURM would describe it to them, of two devices each."""
-    job = {'SLURM_JOB_ID': str(os.getpid()), 'SLURM_STEP_NODELIST': 'localhost', 'SLURM_NTASKS': '2'}
-    ranks = ({'SLURM_PROCID': rank, 'SLURM_LOCALID': rank} for rank in '01')
-    return [start('--distributed', *flags, variables=job | rank) for rank in ranks]
-
-
-@pytest.mark.slow
-def test_two_hosts_train_as_one_does_and_a_signal_to_either_stops_and_resumes_both(tmp_path):
-    alone, together = tmp_path / 'alone', tmp_path / 'together'
-    code, _, err = run(SMOKE, f'--workdir={alone}', devices=4)
-    assert code == 0, err
-
-    hosts = start_two_hosts(SMOKE, f'--workdir={together}')
-    wait_for(lambda: has_step(together, 13), hosts[0])
-    hosts[1].send_signal(signal.SIGTERM)
-    for host in hosts:
-        _, err = host.communicate(timeout=120)
-        assert host.returncode == 128 + signal.SIGTERM, err
-    assert not (together / 'result.json').exists()
-
-    for host in (hosts := start_two_hosts(SMOKE, f'--workdir={together}')):
-        out, err = host.communicate(timeout=300)
-        assert host.returncode == 0, err
-        assert 'resuming after step' in out
-    assert [line['step'] for line in metrics(together)] == list(range(1, 31))
-    losses = [[line['loss'] for line in metrics(workdir)] for workdir in (alone, together)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.slow
@@ -265,6 +198,11 @@ def test_divergence_is_said_with_its_step_and_fails(tmp_path):
         ([SMOKE, '--no_such_flag=1'], ['no_such_flag']),
         ([SMOKE, 'stray'], ["'stray'"]),
         (['--config=experiments/sweeps/figure1.py'], ['a sweep is run by python -m experiments.sweep']),
+        ([SMOKE, '--distributed'], ['hosts cannot meet', 'say who and where the hosts are']),
+        (
+            [SMOKE, '--process_id=0', '--num_processes=2'],
+            ['--num_processes, --process_id without --distributed'],
+        ),
     ],
     ids=lambda value: None,
 )  # fmt: skip
