@@ -115,7 +115,8 @@ def _leave_with(kind, error, traceback) -> None:
     """`sys.excepthook` of a host among others."""
     # What a collective raises when another host is gone is of several classes, ValueError among them.
     if re.search('Gloo|NCCL|UNAVAILABLE', str(error)):
-        _exit(1, f'Stopped: {GONE} ({error})\n')
+        reason = str(error).partition('\n')[0]
+        _exit(1, f'Stopped: {GONE} ({reason})\n')
     sys.__excepthook__(kind, error, traceback)
     leave(1)
 

@@ -32,7 +32,7 @@ class InUseError(RuntimeError):
 class RunDirectory:
     """A run's directory.
 
-    With several hosts on one file system only one of them writes.
+    Of several hosts only one writes; the others may not even see it.
     """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True):
