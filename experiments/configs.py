@@ -187,7 +187,8 @@ def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
 
 def _check_is_of_run(config: ConfigDict) -> None:
     if 'task' not in config:
-        raise ConfigError(['this configures no run; a sweep is run by python -m experiments.sweep'], config)
+        problem = 'this is no configuration of a run; a sweep is run by python -m experiments.sweep'
+        raise ConfigError([problem], config)
 
 
 def make_task(config: ConfigDict) -> Task:
