@@ -13,20 +13,7 @@ from effxf_jax.model import Transformer
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.theory import complexity
 from experiments import arith, configs, console
-
-
-class Silent:
-    """A listener to which nothing matters."""
-
-    def started(self, *_): ...
-
-    def stepped(self, *_): ...
-
-    def evaluated(self, *_): ...
-
-    def diverged(self, *_): ...
-
-    def finished(self, *_): ...
+from tests.listeners import Silent
 
 
 @pytest.mark.slow

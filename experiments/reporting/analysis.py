@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 from effxf_jax.theory import bottleneck
 from experiments.reporting import thresholds
@@ -54,12 +54,6 @@ def _bound(grid: GridRecord, mechanism: str, size: str) -> float:
     if experiment.task.answer_mode == 'direct':
         return 0.0
     return bottleneck.least_width(experiment.task, experiment.model).width
-
-
-def isotonic(curve: Curve) -> np.ndarray:
-    """The isotonic regression of mean accuracy on width, `[widths]`."""
-    counts = np.sum(~np.isnan(curve.accuracy), axis=0)
-    return optimize.isotonic_regression(np.nanmean(curve.accuracy, axis=0), weights=counts).x
 
 
 class Cost(NamedTuple):

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from experiments.reporting import analysis
+from experiments.reporting import thresholds
 from experiments.reporting.analysis import Widths
 from experiments.reporting.records import GridRecord
 from experiments.reporting.thresholds import Curve, Exponent, Needed
@@ -96,14 +96,11 @@ def accuracy_over_width(grid: GridRecord) -> Figure:
                 continue
             everyone = np.broadcast_to(curve.widths, curve.accuracy.shape)
             axis.plot(everyone.T, curve.accuracy.T, look['marker'], color=look['color'], ms=3, alpha=0.6)
-            axis.plot(curve.widths, analysis.isotonic(curve), color=look['color'], label=short(mechanism))
+            axis.plot(curve.widths, thresholds.isotonic(curve), color=look['color'], label=short(mechanism))
         axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
         axis.set(xscale='log', xlabel='width D', ylim=(-0.03, 1.03), title=_size_title(grid, size))
         _plain_ticks(axis, grid)
-    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
-    axes[0].legend()
-    figure.suptitle(_title(grid))
-    return figure
+    return _finished(figure, axes, grid)
 
 
 def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
@@ -227,10 +224,7 @@ def cost_frontier(grid: GridRecord) -> Figure:
         axis.set_title(_size_title(grid, size))
         axis.xaxis.set_major_formatter('{x:g}')
         axis.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
-    axes[0].legend()
-    figure.suptitle(_title(grid))
-    return figure
+    return _finished(figure, axes, grid)
 
 
 def first_errors(grid: GridRecord) -> Figure:
@@ -270,10 +264,7 @@ def learning_curves(grid: GridRecord) -> Figure:
                 if points:
                     axis.plot(*np.array(points).T, '-', color=look['color'], lw=1, alpha=0.8, **text)
         axis.set(xlabel='step', ylim=(-0.03, 1.03), title=_size_title(grid, size))
-    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
-    axes[0].legend()
-    figure.suptitle(f'{_title(grid)}: a line for each seed')
-    return figure
+    return _finished(figure, axes, grid, ': a line for each seed')
 
 
 def by_last_axis(grid: GridRecord) -> Figure:
@@ -293,10 +284,7 @@ def by_last_axis(grid: GridRecord) -> Figure:
                 axis.plot([place] * len(found), found, look['marker'], color=look['color'], ms=3, alpha=0.6)
         axis.set_xticks(range(len(columns)), [c.rpartition('=')[2] for c in columns])
         axis.set(xlabel=name, ylim=(-0.03, 1.03), title=' '.join(map(short, panel)))
-    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
-    axes[0].legend()
-    figure.suptitle(_title(grid))
-    return figure
+    return _finished(figure, axes, grid)
 
 
 def _looks(mechanisms: Sequence[str]) -> Mapping[str, dict[str, str]]:
@@ -309,6 +297,14 @@ def _looks(mechanisms: Sequence[str]) -> Mapping[str, dict[str, str]]:
 def _row_of(count: int):
     figure, axes = plt.subplots(1, count, figsize=(1.0 + 2.6 * count, 3.2), sharey=True, squeeze=False)
     return figure, axes[0]
+
+
+def _finished(figure: Figure, axes, grid: GridRecord, note: str = '') -> Figure:
+    """A row of panels of accuracy, with what is said once of all."""
+    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
+    axes[0].legend()
+    figure.suptitle(_title(grid) + note)
+    return figure
 
 
 def _plain_ticks(axis, grid: GridRecord) -> None:

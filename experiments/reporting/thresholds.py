@@ -67,13 +67,11 @@ def crossing(curve: Curve, target: float) -> float:
 
     Interpolated linearly in accuracy over the logarithm of width; infinite where it never does.
     """
-    counts = np.sum(~np.isnan(curve.accuracy), axis=0)
-    tried = counts > 0
+    tried = ~np.isnan(curve.accuracy).all(axis=0)
     if not tried.any():
         return math.inf
-    means = np.nanmean(curve.accuracy[:, tried], axis=0)
-    fitted = optimize.isotonic_regression(means, weights=counts[tried]).x
     widths = curve.widths[tried]
+    fitted = isotonic(Curve(widths, curve.accuracy[:, tried]))
     if fitted[-1] < target:
         return math.inf
     first = int(np.argmax(fitted >= target))
@@ -82,6 +80,12 @@ def crossing(curve: Curve, target: float) -> float:
     share = (target - fitted[first - 1]) / (fitted[first] - fitted[first - 1])
     low, high = np.log(widths[first - 1]), np.log(widths[first])
     return float(np.exp(low + share * (high - low)))
+
+
+def isotonic(curve: Curve) -> np.ndarray:
+    """The isotonic regression of mean accuracy on width, `[widths]`; at each some seed was run."""
+    counts = np.sum(~np.isnan(curve.accuracy), axis=0)
+    return optimize.isotonic_regression(np.nanmean(curve.accuracy, axis=0), weights=counts).x
 
 
 def needed_width(curve: Curve, target: float, rng: np.random.Generator) -> Needed:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 import ray
@@ -16,8 +15,8 @@ from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted
 from experiments.sweeping import cells, scheduler
 from experiments.sweeping.scheduler import State
+from tests.listeners import Silent
 
-ROOT = Path(__file__).parents[3]
 STEPS = 400
 BASE = f'experiments/arith.py:smoke,steps={STEPS},checkpoint_every=10,eval_every=1000,num_eval_examples=16'
 
@@ -104,21 +103,9 @@ def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, loc
     declared = json.loads((tmp_path / 'sweep.json').read_text())
     assert [entry['directory'] for entry in declared['tiny']['cells']] == [c.name for c in made.cells()]
     # As it would be, had nothing been killed.
-    runs.run(cell.experiment, tmp_path / 'alone', _Silent())
+    runs.run(cell.experiment, tmp_path / 'alone', Silent())
     losses = [[line['loss'] for line in logged(path)] for path in (tmp_path / killed, tmp_path / 'alone')]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # of four devices here, of one there
-
-
-class _Silent:
-    def started(self, *_): ...
-
-    def stepped(self, *_): ...
-
-    def evaluated(self, *_): ...
-
-    def diverged(self, *_): ...
-
-    def finished(self, *_): ...
 
 
 @pytest.mark.slow
@@ -284,11 +271,8 @@ def test_sigterm_leaves_every_cell_to_go_on_with(tmp_path, local):
         assert saved[name] in watcher.steps[name]  # where it began again
 
 
-VARIABLES = {'XLA_FLAGS': '--a --xla_force_host_platform_device_count=8 --b'}
-
-
 def test_a_worker_takes_no_more_of_its_machine_than_its_cell_is_given(monkeypatch):
-    monkeypatch.setenv('XLA_FLAGS', VARIABLES['XLA_FLAGS'])
+    monkeypatch.setenv('XLA_FLAGS', '--a --xla_force_host_platform_device_count=8 --b')
     variables = scheduler.worker_variables(2, 0)
     assert variables['NPROC'] == '2'
     assert variables['JAX_PLATFORMS'] == 'cpu'
