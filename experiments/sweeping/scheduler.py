@@ -7,53 +7,33 @@ one that all nodes see.
 
 import contextlib
 import json
-import os
-import re
 import socket
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import ray
 from absl import logging
-from ml_collections import ConfigDict
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from effxf_jax.run_directory import InUseError, RunDirectory
+from effxf_jax.run_directory import RunDirectory
 from effxf_jax.termination import Interrupted, Termination
-from experiments.sweeping import widths
+from experiments.sweeping import widths, worker
 from experiments.sweeping.cells import Cell, Grid, Sweep
+from experiments.sweeping.worker import Event
 
 _POLL_SECONDS = 0.5
-_REPORT_SECONDS = 1.0
 # A process that is used again has imported all, but keeps memory: on an accelerator all of it, else some
 # hundred megabytes a cell.
 _CELLS_PER_WORKER = 8
 # Workers save and end within a step, an evaluation or a compilation of being asked to.
 _STOP_SECONDS = 60.0
-# A worker whose node is lost may live on for a while, and hold its run's directory.
-_IN_USE_SECONDS = 120.0
 _CONNECT_SECONDS = 5.0
 
 
 class ResourceError(RuntimeError):
     """No machine has what a cell is to be given."""
-
-
-class Event(NamedTuple):
-    """What a worker tells of its cell.
-
-    Attributes:
-        name: the cell's.
-        step: made so far, those of earlier workers included; None when it has begun and does not know yet.
-        accuracy: by metric, the mean over seeds; None where nothing was graded.
-    """
-
-    name: str
-    step: int | None
-    accuracy: dict[str, float] | None = None
 
 
 class Watcher(Protocol):
@@ -262,12 +242,12 @@ class _Scheduling:
         self._submitted = {}  # cells by reference
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._events = ray.remote(_Events).options(num_cpus=0, scheduling_strategy=here).remote()
-        self._task = ray.remote(max_calls=1 if sweep.gpus else _CELLS_PER_WORKER)(_run_cell)
+        self._task = ray.remote(max_calls=1 if sweep.gpus else _CELLS_PER_WORKER)(worker.run_cell)
         self._options = {
             'num_cpus': sweep.cpus,
             'num_gpus': sweep.gpus,
             'max_retries': sweep.retries,
-            'runtime_env': {'env_vars': worker_variables(sweep.cpus, sweep.gpus)},
+            'runtime_env': {'env_vars': worker.variables(sweep.cpus, sweep.gpus)},
         }
 
     def run(self, termination: Termination) -> None:
@@ -316,8 +296,8 @@ class _Scheduling:
         except ray.exceptions.TaskCancelledError:
             return
         except ray.exceptions.RayError as error:  # the worker died more often than it is begun again
-            failure = {'error': _first_line(error), 'traceback': str(error)}
-        if failure == _STOPPED:
+            failure = {'error': worker.first_line(error), 'traceback': str(error)}
+        if failure == worker.STOPPED:
             return
         state = read_state(self._directory, cell)
         if failure is not None:
@@ -328,88 +308,3 @@ class _Scheduling:
             state = state._replace(error=failure['error'], diverged=failure.get('diverged', False))
         self._states[cell.name] = state
         self._watcher.ended(cell, state)
-
-
-def worker_variables(cpus: int, gpus: float) -> dict[str, str]:
-    """Environment variables under which a worker takes no more of its machine than its cell is given."""
-    if gpus:
-        return {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 * gpus:.3f}'} if gpus < 1 else {}
-    others = re.sub(r'--xla_force_host_platform_device_count=\d+', '', os.environ.get('XLA_FLAGS', ''))
-    return {
-        'JAX_PLATFORMS': 'cpu',
-        'NPROC': str(cpus),  # threads of XLA's pool
-        'XLA_FLAGS': f'{others} --xla_force_host_platform_device_count={cpus}'.strip(),
-    }
-
-
-_STOPPED = {'error': 'stopped'}
-
-
-def _run_cell(config: ConfigDict, workdir: str, events) -> dict[str, Any] | None:
-    """Runs a cell; in a worker, whose process imports and starts JAX here.
-
-    Returns:
-        None when it is done, or why it is not.
-    """
-    import jax
-
-    from effxf_jax import runs
-    from effxf_jax.training import DivergedError
-    from experiments import compilations, configs
-
-    reporter = _Reporter(Path(workdir).name, events)
-    reporter.tell(None)
-    compilations.keep()
-    begun = time.monotonic()
-    while True:
-        try:
-            experiment = configs.make_experiment(config, jax.device_count())
-            runs.run(experiment, workdir, reporter)
-        except InUseError as error:
-            if time.monotonic() - begun > _IN_USE_SECONDS:
-                return {'error': _first_line(error), 'traceback': traceback.format_exc()}
-            time.sleep(1.0)
-        except Interrupted:
-            return _STOPPED
-        except DivergedError as error:
-            reason = f'diverged: {error}'
-            return {'error': reason, 'diverged': True, 'traceback': traceback.format_exc()}
-        except Exception as error:
-            return {
-                'error': f'{type(error).__name__}: {_first_line(error)}',
-                'traceback': traceback.format_exc(),
-            }
-        else:
-            return None
-
-
-class _Reporter:
-    """A `runs.Listener` that tells of a cell once a second."""
-
-    def __init__(self, name: str, events):
-        self._name = name
-        self._events = events
-        self._told = 0.0
-
-    def tell(self, step: int | None, accuracy: dict[str, float] | None = None) -> None:
-        self._told = time.monotonic()
-        self._events.put.remote(Event(self._name, step, accuracy))  # nor does it wait for an answer
-
-    def started(self, num_params: int, step: int) -> None:
-        self.tell(step)
-
-    def stepped(self, step: int, metrics) -> None:
-        if time.monotonic() - self._told > _REPORT_SECONDS:
-            self.tell(step)
-
-    def evaluated(self, step: int, measured) -> None:
-        names = next(iter(measured.values()))._fields
-        self.tell(step, {n: sum(getattr(m, n) for m in measured.values()) / len(measured) for n in names})
-
-    def diverged(self, seed: int, reason: str) -> None: ...
-
-    def finished(self, results, samples: str) -> None: ...
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition('\n')[0][:500]

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from experiments.sweeping import cells
 from experiments.sweeping.cells import Cell, Grid, Sweep
-from experiments.sweeping.scheduler import Event, State
+from experiments.sweeping.scheduler import State
+from experiments.sweeping.worker import Event
 
 
 class TerminalWatcher:

@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 from effxf_jax import runs
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted
-from experiments.sweeping import cells, scheduler
+from experiments.sweeping import cells, scheduler, worker
 from experiments.sweeping.scheduler import State
 from tests.listeners import Silent
 
@@ -273,12 +273,12 @@ def test_sigterm_leaves_every_cell_to_go_on_with(tmp_path, local):
 
 def test_a_worker_takes_no_more_of_its_machine_than_its_cell_is_given(monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', '--a --xla_force_host_platform_device_count=8 --b')
-    variables = scheduler.worker_variables(2, 0)
+    variables = worker.variables(2, 0)
     assert variables['NPROC'] == '2'
     assert variables['JAX_PLATFORMS'] == 'cpu'
     assert variables['XLA_FLAGS'].split() == ['--a', '--b', '--xla_force_host_platform_device_count=2']
-    assert scheduler.worker_variables(4, 0.25) == {'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.225'}
-    assert scheduler.worker_variables(4, 1) == {}
+    assert worker.variables(4, 0.25) == {'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.225'}
+    assert worker.variables(4, 1) == {}
 
 
 SMOKE = '--config=experiments/sweeps/figure1.py:smoke'

@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from experiments.sweeping import cells, view
-from experiments.sweeping.scheduler import Event, State
+from experiments.sweeping.scheduler import State
+from experiments.sweeping.worker import Event
 
 
 @pytest.fixture

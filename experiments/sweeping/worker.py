@@ -1,0 +1,117 @@
+"""What a worker does: one cell's run in a process that Ray has started for it, told of as it goes."""
+
+import os
+import re
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from effxf_jax.run_directory import InUseError
+from effxf_jax.termination import Interrupted
+
+_REPORT_SECONDS = 1.0
+# A worker whose node is lost may live on for a while, and hold its run's directory.
+_IN_USE_SECONDS = 120.0
+
+
+class Event(NamedTuple):
+    """What a worker tells of its cell.
+
+    Attributes:
+        name: the cell's.
+        step: made so far, those of earlier workers included; None when it has begun and does not know yet.
+        accuracy: by metric, the mean over seeds; None where nothing was graded.
+    """
+
+    name: str
+    step: int | None
+    accuracy: dict[str, float] | None = None
+
+
+def variables(cpus: int, gpus: float) -> dict[str, str]:
+    """Environment variables under which a worker takes no more of its machine than its cell is given."""
+    if gpus:
+        return {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 * gpus:.3f}'} if gpus < 1 else {}
+    others = re.sub(r'--xla_force_host_platform_device_count=\d+', '', os.environ.get('XLA_FLAGS', ''))
+    return {
+        'JAX_PLATFORMS': 'cpu',
+        'NPROC': str(cpus),  # threads of XLA's pool
+        'XLA_FLAGS': f'{others} --xla_force_host_platform_device_count={cpus}'.strip(),
+    }
+
+
+STOPPED = {'error': 'stopped'}
+"""What `run_cell` returns where it was asked to stop, and has saved."""
+
+
+def run_cell(config: ConfigDict, workdir: str, events) -> dict[str, Any] | None:
+    """Runs a cell; in a worker, whose process imports and starts JAX here.
+
+    Returns:
+        None when it is done, or why it is not.
+    """
+    import jax
+
+    from effxf_jax import runs
+    from effxf_jax.training import DivergedError
+    from experiments import compilations, configs
+
+    reporter = _Reporter(Path(workdir).name, events)
+    reporter.tell(None)
+    compilations.keep()
+    begun = time.monotonic()
+    while True:
+        try:
+            experiment = configs.make_experiment(config, jax.device_count())
+            runs.run(experiment, workdir, reporter)
+        except InUseError as error:
+            if time.monotonic() - begun > _IN_USE_SECONDS:
+                return {'error': first_line(error), 'traceback': traceback.format_exc()}
+            time.sleep(1.0)
+        except Interrupted:
+            return STOPPED
+        except DivergedError as error:
+            reason = f'diverged: {error}'
+            return {'error': reason, 'diverged': True, 'traceback': traceback.format_exc()}
+        except Exception as error:
+            return {
+                'error': f'{type(error).__name__}: {first_line(error)}',
+                'traceback': traceback.format_exc(),
+            }
+        else:
+            return None
+
+
+class _Reporter:
+    """A `runs.Listener` that tells of a cell once a second."""
+
+    def __init__(self, name: str, events):
+        self._name = name
+        self._events = events
+        self._told = 0.0
+
+    def tell(self, step: int | None, accuracy: dict[str, float] | None = None) -> None:
+        self._told = time.monotonic()
+        self._events.put.remote(Event(self._name, step, accuracy))  # nor does it wait for an answer
+
+    def started(self, num_params: int, step: int) -> None:
+        self.tell(step)
+
+    def stepped(self, step: int, metrics) -> None:
+        if time.monotonic() - self._told > _REPORT_SECONDS:
+            self.tell(step)
+
+    def evaluated(self, step: int, measured) -> None:
+        names = next(iter(measured.values()))._fields
+        self.tell(step, {n: sum(getattr(m, n) for m in measured.values()) / len(measured) for n in names})
+
+    def diverged(self, seed: int, reason: str) -> None: ...
+
+    def finished(self, results, samples: str) -> None: ...
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition('\n')[0][:500]
