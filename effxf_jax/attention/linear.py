@@ -41,7 +41,7 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
 
     Args:
         feature_map: phi, a key of FEATURE_MAPS.
-        chunk_size: positions in a chunk.
+        chunk_size: positions in a chunk, at most.
 
     Raises:
         ValueError: an unknown feature map, or chunk_size < 1.
