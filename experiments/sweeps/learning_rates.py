@@ -2,7 +2,8 @@
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/learning_rates.py`.
 
-laptop (default): the rates that the other sweeps' laptop presets train with come from here.
+laptop (default): the rates that the other sweeps' laptop presets train with come from here; `only=lis` and so
+on pick one task.
 """
 
 from ml_collections import ConfigDict
@@ -11,19 +12,31 @@ from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
 
+
+def _rates(config, mechanisms, sizes, rates, metric='chain_accuracy'):
+    axes = {'mechanism': mechanisms, 'size': sizes, 'rate': values('learning_rate', *rates)}
+    return grid(config, axes, metric)
+
+
+_PAPERS = values('mechanism', *bases.PAPERS)
+
 PRESETS = {
     'laptop': {
         'seed': 100,
         'num_seeds': 2,
         'side_by_side': 2,
         'grids': {
-            'lis': grid(
-                f'{bases.LIS},dim=32',
-                {
-                    'mechanism': values('mechanism', *bases.PAPERS),
-                    'size': values('n', 12, 24),
-                    'rate': values('learning_rate', 0.004, 0.008, 0.016, 0.032),
-                },
+            'lis': _rates(f'{bases.LIS},dim=32', _PAPERS, values('n', 12, 24), (0.004, 0.008, 0.016, 0.032)),
+            'edit_distance_local': _rates(
+                f'{bases.EDIT_DISTANCE_LOCAL},dim=16',
+                (
+                    'mechanism=standard',
+                    'mechanism=linear',
+                    'mechanism=sparse,block_size=8',
+                    'mechanism=sliding_window,window=8',
+                ),
+                ('pattern_length=2,rows=6', 'pattern_length=4,rows=8'),
+                (0.004, 0.008, 0.016),
             ),
         },
     },

@@ -2,9 +2,11 @@
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/locality.py`. In the edit distance of a
 pattern of m letters to a stream every value is a function of the last 2m + 4 tokens, however long the stream.
-Two patterns are taken at two lengths each, some 50 and some 100 tokens.
+Two patterns are taken at two lengths each, some 45 and some 80 tokens.
 
 laptop (default): widths and streams that two cores can train.
+    locality      every mechanism, blocks and windows of 8 (`only=locality`)
+    block_sizes   of sparse attention, fixed and strided, and windows
 smoke: a minute; learns nothing.
 """
 
@@ -14,30 +16,39 @@ from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
 
-_TASK = 'edit_distance_local'
 
-VARIANTS = (
-    bases.mechanism(_TASK, 'standard'),
-    bases.mechanism(_TASK, 'linear'),
-    *(bases.mechanism(_TASK, 'sparse', f'block_size={size}') for size in (4, 8, 16)),
-    *(bases.mechanism(_TASK, 'sparse', f'pattern=strided,block_size={size}') for size in (4, 8, 16)),
-    *(bases.mechanism(_TASK, 'sliding_window', f'window={size}') for size in (8, 16)),
-)
+def _search(variants):
+    axes = {
+        'mechanism': tuple(bases.mechanism('edit_distance_local', *variant) for variant in variants),
+        'size': (
+            'pattern_length=2,rows=6',
+            'pattern_length=2,rows=12',
+            'pattern_length=4,rows=4',
+            'pattern_length=4,rows=8',
+        ),
+        'width': values('dim', 4, 8, 12, 16, 24, 32, 48, 64),
+    }
+    return grid(bases.EDIT_DISTANCE_LOCAL, axes, search=True)
 
-SIZES = (
-    'pattern_length=2,rows=8',
-    'pattern_length=2,rows=16',
-    'pattern_length=4,rows=5',
-    'pattern_length=4,rows=10',
-)
 
 PRESETS = {
     'laptop': {
         'grids': {
-            'locality': grid(
-                bases.EDIT_DISTANCE_LOCAL,
-                {'mechanism': VARIANTS, 'size': SIZES, 'width': values('dim', 4, 8, 12, 16, 24, 32, 48, 64)},
-                search=True,
+            'locality': _search(
+                (
+                    ('standard',),
+                    ('linear',),
+                    ('sparse', 'block_size=8'),
+                    ('sparse', 'pattern=strided,block_size=8'),
+                    ('sliding_window', 'window=8'),
+                )
+            ),
+            'block_sizes': _search(
+                (
+                    *(('sparse', f'block_size={size}') for size in (4, 8, 16)),
+                    *(('sparse', f'pattern=strided,block_size={size}') for size in (4, 8, 16)),
+                    *(('sliding_window', f'window={size}') for size in (4, 8, 16)),
+                )
             ),
         },
     },
