@@ -241,9 +241,9 @@ def first_errors(grid: GridRecord) -> Figure:
                 shares = counts / counts.sum()
                 axis.plot(places, shares, '-', **look, ms=3, label=text)
         axis.set(xlabel='place along the chain', xlim=(0, 1), title=_size_title(grid, size))
-        axis.set_ylim(bottom=0)
         axis.legend(fontsize=7)
     axes[0].set_ylabel('share of wrong chains')
+    axes[0].set_ylim(bottom=0)  # after all is drawn: it fixes the top as well
     figure.suptitle(f'{_title(grid)}: first errors, of all widths and seeds')
     return figure
 

@@ -40,7 +40,7 @@ def write_run(path, experiment, replicates, log=True):
     result = {
         'answer_accuracy': reached, 'chain_accuracy': reached, 'teacher_forced_accuracy': reached,
         'teacher_forced_loss': 0.1, 'num_eval_examples': 1000, 'seed': experiment.seed,
-        'first_errors': [0, 1, 2, 3, 4, 5, 4, 3, 2, 1], 'num_replicates': replicates,
+        'first_errors': [0, 1, 2, 3, 4, model.max_length, 4, 3, 2, 1], 'num_replicates': replicates,
         'train_steps': experiment.train.steps, 'train_tokens': 10**6, 'num_params': 1000 * model.dim,
         'forward_flops': complexity.forward_cost(model).flops, 'state_size': complexity.state_size(model),
     }  # fmt: skip

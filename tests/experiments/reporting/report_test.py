@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.reporting import analysis, figures, records
@@ -140,6 +141,15 @@ def test_the_heat_map_lays_the_papers_values_below(grid):
     assert len(below) == 3
     texts = [text.get_text() for text in below[1].texts]
     assert texts[3] == '78'  # linear, L = 83, D = 256
+    figures.plt.close(figure)
+
+
+def test_first_errors_are_shown_whole_though_sizes_share_an_axis(grid):
+    figure = figures.first_errors(grid)
+    for axis in figure.axes:
+        top = max(np.max(line.get_ydata()) for line in axis.lines)
+        assert axis.get_ylim()[0] == 0
+        assert top < axis.get_ylim()[1]
     figures.plt.close(figure)
 
 
