@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.reporting import thresholds
 from experiments.reporting.analysis import Widths
@@ -99,7 +99,7 @@ def accuracy_over_width(grid: GridRecord) -> Figure:
             axis.plot(curve.widths, thresholds.isotonic(curve), color=look['color'], label=short(mechanism))
         axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
         axis.set(xscale='log', xlabel='width D', ylim=(-0.03, 1.03), title=_size_title(grid, size))
-        _plain_ticks(axis, grid)
+        _ticks(axis.xaxis, grid.widths)
     return _finished(figure, axes, grid)
 
 
@@ -128,15 +128,13 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
     for exponent, name in ((0.5, 'slope 1/2'), (0.25, '1/4')):
         line = axis.get_ylim()[0] * 1.1 * (ends / ends[0]) ** exponent
         axis.plot(ends, line, color='grey', lw=0.8, ls=':')
-        axis.annotate(name, (ends[1], line[1]), color='grey', fontsize=8)
+        axis.annotate(name, (ends[1], line[1]), color='grey', fontsize=8, ha='right', va='bottom')
     axis.set(
         xscale='log', yscale='log', xlabel='longest sequence L, tokens',
         ylabel=f'width that reaches {grid.target:.0%}', title=_title(grid),
     )  # fmt: skip
-    axis.set_xticks(sorted(lengths), [str(length) for length in sorted(lengths)])
-    axis.set_xticks([], minor=True)
-    axis.yaxis.set_major_formatter('{x:.0f}')
-    axis.yaxis.set_minor_formatter('{x:.0f}')
+    _ticks(axis.xaxis, sorted(lengths))
+    _ticks(axis.yaxis, grid.widths)
     note = 'open, up: beyond all widths tried\nopen, down: the least tried does'
     axis.legend(title=f'exponent (95%)\n{note}', title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return figure
@@ -173,7 +171,7 @@ def width_by_size(grid: GridRecord, widths: Widths) -> Figure:
     axis.set_yticks(range(len(mechanisms)), [short(mechanism) for mechanism in mechanisms])
     axis.invert_yaxis()
     axis.set(xscale='log', xlabel=f'width that reaches {grid.target:.0%}', title=_title(grid))
-    _plain_ticks(axis, grid)
+    _ticks(axis.xaxis, grid.widths)
     note = 'open, right: beyond all widths tried\nopen, left: the least tried does'
     axis.legend(title=note, title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return figure
@@ -183,6 +181,7 @@ def over_bound(grid: GridRecord, widths: Widths) -> Figure:
     """The needed width over the least that the information bottleneck allows; open where at most that."""
     mechanisms, sizes, _ = grid.axes.values()
     figure, axis = plt.subplots(figsize=(5.0, 3.6))
+    lengths = set()
     for mechanism, look in _looks(mechanisms).items():
         known = [size for size in sizes if widths.bounds.get((mechanism, size), 0) > 0]
         points = [(grid.length(mechanism, s), widths.ratio(mechanism, s), mechanism, s) for s in known]
@@ -190,6 +189,7 @@ def over_bound(grid: GridRecord, widths: Widths) -> Figure:
         if not points:
             continue
         x, y = zip(*(point[:2] for point in points), strict=True)
+        lengths.update(x)
         axis.plot(x, y, '-', **look, label=short(mechanism))
         at_most = [point[:2] for point in points if widths.needed[point[2:]].least_tried]
         if at_most:
@@ -198,8 +198,8 @@ def over_bound(grid: GridRecord, widths: Widths) -> Figure:
         xscale='log', yscale='log', xlabel='longest sequence L, tokens', ylabel='needed width / lower bound',
         title=_title(grid),
     )  # fmt: skip
-    axis.xaxis.set_major_formatter('{x:.0f}')
-    axis.xaxis.set_minor_formatter('{x:.0f}')
+    _ticks(axis.xaxis, sorted(lengths))
+    _ticks(axis.yaxis)
     axis.legend()
     return figure
 
@@ -222,8 +222,7 @@ def cost_frontier(grid: GridRecord) -> Figure:
         axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
         axis.set(xscale='log', xlabel='MFLOPs of a forward pass', ylim=(-0.03, 1.03))
         axis.set_title(_size_title(grid, size))
-        axis.xaxis.set_major_formatter('{x:g}')
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        _ticks(axis.xaxis)
     return _finished(figure, axes, grid)
 
 
@@ -307,10 +306,14 @@ def _finished(figure: Figure, axes, grid: GridRecord, note: str = '') -> Figure:
     return figure
 
 
-def _plain_ticks(axis, grid: GridRecord) -> None:
-    widths = sorted({run.experiment.model.dim for run in grid.begun})
-    axis.set_xticks(widths, [str(w) for w in widths])
-    axis.set_xticks([], minor=True)
+def _ticks(axis, places: Sequence[float] | None = None) -> None:
+    """Of a logarithmic axis: at these places or else at 1, 2, 5, 10 and so on, as plain numbers."""
+    if places is None:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        axis.set_ticks(places)
+    axis.set_major_formatter('{x:g}')
+    axis.set_minor_locator(NullLocator())
 
 
 def _size_title(grid: GridRecord, size: str) -> str:

@@ -95,6 +95,11 @@ class GridRecord:
         return [run for run in self.runs if run.state == 'done']
 
     @property
+    def widths(self) -> list[int]:
+        """Those of which a run has begun."""
+        return sorted({run.experiment.model.dim for run in self.begun})
+
+    @property
     def task(self) -> str:
         """The task's name, the same in all runs."""
         return self.begun[0].experiment.record['task']['name']
