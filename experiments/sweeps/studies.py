@@ -41,9 +41,9 @@ PRESETS = {
             'budget': grid(
                 f'{bases.LIS},steps=32000,eval_every=8000',
                 {
-                    'mechanism': bases.mechanisms('lis', 'linear', 'sparse'),
+                    'mechanism': bases.mechanisms('lis'),
                     'size': values('n', 16),
-                    'width': values('dim', 16, 32),
+                    'width': values('dim', 8, 16),
                 },
             ),
         },
