@@ -19,6 +19,7 @@ def _rates(config, mechanisms, sizes, rates, metric='chain_accuracy'):
 
 
 _PAPERS = values('mechanism', *bases.PAPERS)
+_RATES = (0.004, 0.008, 0.016, 0.032)
 
 PRESETS = {
     'laptop': {
@@ -26,7 +27,7 @@ PRESETS = {
         'num_seeds': 2,
         'side_by_side': 2,
         'grids': {
-            'lis': _rates(f'{bases.LIS},dim=32', _PAPERS, values('n', 12, 24), (0.004, 0.008, 0.016, 0.032)),
+            'lis': _rates(f'{bases.LIS},dim=32', _PAPERS, values('n', 12, 24), _RATES),
             'edit_distance_local': _rates(
                 f'{bases.EDIT_DISTANCE_LOCAL},dim=16',
                 (
@@ -36,7 +37,7 @@ PRESETS = {
                     'mechanism=sliding_window,window=8',
                 ),
                 ('pattern_length=2,rows=6', 'pattern_length=4,rows=8'),
-                (0.004, 0.008, 0.016),
+                _RATES,
             ),
         },
     },
