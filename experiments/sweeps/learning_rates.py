@@ -13,13 +13,10 @@ from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
 
 
-def _rates(config, mechanisms, sizes, rates, metric='chain_accuracy'):
-    axes = {'mechanism': mechanisms, 'size': sizes, 'rate': values('learning_rate', *rates)}
-    return grid(config, axes, metric)
+def _rates(config, mechanisms, sizes):
+    rates = values('learning_rate', 0.004, 0.008, 0.016, 0.032)
+    return grid(config, {'mechanism': mechanisms, 'size': sizes, 'rate': rates})
 
-
-_PAPERS = values('mechanism', *bases.PAPERS)
-_RATES = (0.004, 0.008, 0.016, 0.032)
 
 PRESETS = {
     'laptop': {
@@ -27,7 +24,7 @@ PRESETS = {
         'num_seeds': 2,
         'side_by_side': 2,
         'grids': {
-            'lis': _rates(f'{bases.LIS},dim=32', _PAPERS, values('n', 12, 24), _RATES),
+            'lis': _rates(f'{bases.LIS},dim=32', values('mechanism', *bases.PAPERS), values('n', 12, 24)),
             'edit_distance_local': _rates(
                 f'{bases.EDIT_DISTANCE_LOCAL},dim=16',
                 (
@@ -37,7 +34,6 @@ PRESETS = {
                     'mechanism=sliding_window,window=8',
                 ),
                 ('pattern_length=2,rows=6', 'pattern_length=4,rows=8'),
-                _RATES,
             ),
         },
     },
