@@ -23,10 +23,10 @@ def _search(variants):
         'size': (
             'pattern_length=2,rows=6',
             'pattern_length=2,rows=12',
-            'pattern_length=4,rows=4',
-            'pattern_length=4,rows=8',
+            'pattern_length=3,rows=5',
+            'pattern_length=3,rows=10',
         ),
-        'width': values('dim', 4, 8, 12, 16, 24, 32, 48, 64),
+        'width': values('dim', 4, 8, 12, 16, 24, 32, 48),
     }
     return grid(bases.EDIT_DISTANCE_LOCAL, axes, search=True)
 
