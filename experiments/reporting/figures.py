@@ -283,6 +283,7 @@ def by_last_axis(grid: GridRecord) -> Figure:
                 axis.plot([place] * len(found), found, look['marker'], color=look['color'], ms=3, alpha=0.6)
         axis.set_xticks(range(len(columns)), [c.rpartition('=')[2] for c in columns])
         axis.set(xlabel=name, ylim=(-0.03, 1.03), title=' '.join(map(short, panel)))
+        axis.set_xlim(-0.4, len(columns) - 0.6)
     return _finished(figure, axes, grid)
 
 

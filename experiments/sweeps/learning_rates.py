@@ -3,7 +3,7 @@
 Run with `python -m experiments.sweep --config=experiments/sweeps/learning_rates.py`.
 
 laptop (default): the rates that the other sweeps' laptop presets train with come from here; `only=lis` and so
-on pick one task.
+on pick one task. It took two hours of two cores of an AMD EPYC (Zen 4).
 """
 
 from ml_collections import ConfigDict
