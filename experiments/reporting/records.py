@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from effxf_jax.experiment import Experiment
 from experiments import configs
 from experiments.reporting.thresholds import Curve
-from experiments.sweeping import widths as search
+from experiments.sweeping import widths
 
 
 class RecordError(ValueError):
@@ -87,6 +87,11 @@ class GridRecord:
         return not any(',' in size for size in self.axes['size'])
 
     @property
+    def is_of_localities(self) -> bool:
+        """Whether sizes differ in how far back a step looks."""
+        return len({self.locality(size) for size in self.axes['size']} - {None}) > 1
+
+    @property
     def begun(self) -> list[Run]:
         return [run for run in self.runs if run.experiment is not None]
 
@@ -113,10 +118,14 @@ class GridRecord:
         lengths = (run.experiment.task.max_length for run in self.select(mechanism, size) if run.experiment)
         return next(lengths, None)
 
-    def lengths(self, size: str) -> str:
-        """The longest sequences at a size, for people: `L=20`, or `L=11, 20` where mechanisms differ."""
-        found = {self.length(mechanism, size) for mechanism in self.axes['mechanism']} - {None}
-        return f'L={", ".join(map(str, sorted(found))) or "?"}'
+    def locality(self, size: str) -> int | None:
+        """How many of the last tokens fix the next; None where no constant does, or nothing has begun."""
+        tasks = (run.experiment.task for run in self.begun if run.labels[1] == size)
+        return next((task.locality() for task in tasks), None)
+
+    def lengths(self, size: str) -> list[int]:
+        """The longest sequences at a size, in tokens: several where mechanisms differ, sorted."""
+        return sorted({self.length(mechanism, size) for mechanism in self.axes['mechanism']} - {None})
 
     def accuracy(self, run: Run) -> float:
         """What counts of a run: 0 if it diverged; nan where it has not ended, or failed otherwise."""
@@ -175,13 +184,8 @@ def _without_needless(grid: GridRecord) -> GridRecord:
     *_, ladder = grid.axes.values()
     asked = set()
     for point in dict.fromkeys(run.labels[:-1] for run in grid.runs):
-        tried = {}
-        for rung, value in enumerate(ladder):
-            runs = grid.select(*point, value)
-            if all(run.result or run.diverged for run in runs):
-                reached = {run.seed: grid.accuracy(run) for run in runs}
-                tried[rung] = search.outcome(reached, [run.seed for run in runs], grid.target)
-        asked |= {(*point, ladder[rung]) for rung in search.next_rungs(len(ladder), tried)}
+        rungs = [[grid.accuracy(run) for run in grid.select(*point, value)] for value in ladder]
+        asked |= {(*point, ladder[rung]) for rung in widths.next_rungs(rungs, grid.target)}
     runs = (
         replace(run, state='not needed') if run.state == 'missing' and run.labels not in asked else run
         for run in grid.runs
@@ -243,10 +247,12 @@ def export(directory: Path, target: Path) -> int:
     # Of cells, and of their seeds.
     places = {place for grid in grids for run in grid.runs for place in (run.path, run.path.parent)}
     for path in (place / name for place in places - {directory} for name in _KEPT):
+        there = target / path.relative_to(directory)
         if path.exists():
-            there = target / path.relative_to(directory)
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, there)
+        else:
+            there.unlink(missing_ok=True)  # of an earlier export
     for path, run in paths.items():
         last = len(run.log)
         kept = [

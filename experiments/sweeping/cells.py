@@ -4,7 +4,8 @@ A sweep's config file defines `get_config(arg)` with presets, as that of a run d
 
     name               of its directory, in sweeps/
     seed, num_seeds    every point of every grid is run with seeds seed ... seed + num_seeds - 1
-    side_by_side       so many of them are one cell, trained as one program
+    side_by_side       so many of them are one cell, trained as one program; num_seeds that grows by multiples
+                       of it leaves what is done as it is
     cpus, gpus         what Ray gives a cell
     retries            how often a cell is begun again after its worker died
     only               names of grids, joined by +, of which alone it is made; all, if empty
@@ -231,8 +232,10 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
         for axis, given in declared.axes
         if len(set(given)) < max(1, len(given))
     ]
-    if not declared.axes:
-        problems.append('there must be an axis')
+    if len(declared.axes) < 2:
+        problems.append(
+            f'there must be two axes or more, the first of what is compared; got {len(declared.axes)}'
+        )
     if declared.metric not in METRICS:
         problems.append(f'metric must be one of {", ".join(METRICS)}; got {declared.metric!r}')
     if not 0 < declared.target <= 1:

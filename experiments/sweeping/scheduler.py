@@ -7,6 +7,7 @@ one that all nodes see.
 
 import contextlib
 import json
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -101,23 +102,24 @@ def wanted(grid: Grid, states: dict[str, State]) -> Iterator[Cell]:
         yield from (cell for cells in grid.cells.values() for cell in cells)
         return
     *outer, ladder = grid.axes.values()
-    points = dict.fromkeys(labels[:-1] for labels in grid.cells)
-    for point in points:
+    for point in dict.fromkeys(labels[:-1] for labels in grid.cells):
         rungs = [grid.cells[(*point, value)] for value in ladder]
-        tried = {
-            index: _outcome(grid, cells, [states[cell.name] for cell in cells])
-            for index, cells in enumerate(rungs)
-            # What failed otherwise says nothing of the width: the search waits until it is begun again.
-            if all(states[cell.name].done or states[cell.name].diverged for cell in cells)
-        }
-        for index in widths.next_rungs(len(rungs), tried):
+        accuracies = [
+            [a for cell in cells for a in _accuracies(grid, cell, states[cell.name])] for cells in rungs
+        ]
+        for index in widths.next_rungs(accuracies, grid.target):
             yield from rungs[index]
 
 
-def _outcome(grid: Grid, cells: list[Cell], states: list[State]) -> list[bool]:
-    reached = {result['seed']: result[grid.metric] for state in states for result in state.results}
-    seeds = [alone.seed for cell in cells for alone in cell.experiment.replicates()]
-    return widths.outcome(reached, seeds, grid.target)
+def _accuracies(grid: Grid, cell: Cell, state: State) -> list[float]:
+    """Of each seed of a cell: 0 where it diverged; nan where the cell has not ended, or failed otherwise.
+
+    What failed otherwise says nothing of the width: the search waits until it is begun again.
+    """
+    reached = {result['seed']: result[grid.metric] for result in state.results}
+    missing = 0.0 if state.diverged else math.nan
+    seeds = [alone.seed for alone in cell.experiment.replicates()]
+    return [reached.get(seed, missing) if state.done or state.diverged else math.nan for seed in seeds]
 
 
 def run(

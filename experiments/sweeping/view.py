@@ -1,6 +1,8 @@
 """What a sweep shows in a terminal while it runs, or in a log where there is none."""
 
+import itertools
 import time
+from collections.abc import Iterable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,7 +22,7 @@ class TerminalWatcher:
         self._sweep = sweep
         self._console = console or Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
-        self._states: dict[str, State] = {}
+        self._states = {cell.name: State([], False) for cell in sweep.cells()}
         self._running: dict[str, Event] = {}
         self._accuracy: dict[str, dict[str, float]] = {}
         self._submitted: dict[str, Cell] = {}
@@ -34,8 +36,8 @@ class TerminalWatcher:
         return self
 
     def __exit__(self, *exception) -> None:
-        self.refresh()
         if self._live:
+            self._live.update(self._render(self._sweep.grids))
             self._live.stop()
 
     def found(self, cell: Cell, state: State) -> None:
@@ -66,7 +68,10 @@ class TerminalWatcher:
         """Cells done, running and failed, and the time left."""
         done = sum(state.done for state in self._states.values())
         failed = sum(state.error is not None for state in self._states.values())
-        waiting = [name for name in self._submitted if not self._ended(name) and name not in self._running]
+        waiting = [
+            name for name, cell in self._submitted.items()
+            if self._is_under_way(cell) and name not in self._running
+        ]  # fmt: skip
         parts = [f'{done} of {len(self._states)} cells done', f'{len(self._running)} running']
         parts += [f'{len(waiting)} waiting'] if waiting else []
         parts += [f'{failed} failed'] if failed else []
@@ -92,10 +97,21 @@ class TerminalWatcher:
 
     def refresh(self) -> None:
         if self._live:
-            self._live.update(self._render(), refresh=True)
+            self._live.update(self._render(self._grids_that_fit()), refresh=True)
 
-    def _render(self) -> Group:
-        return Group(Text(self.counts()), *(self._heat_map(grid) for grid in self._sweep.grids))
+    def _grids_that_fit(self) -> list[Grid]:
+        """All, or on a screen that is too low for them those on which something is under way."""
+        grids = list(self._sweep.grids)
+        rows = sum(len({labels[:-1] for labels in grid.cells}) for grid in grids)
+        if rows + 2 * len(grids) < self._console.height:
+            return grids
+        return [grid for grid in grids if any(map(self._is_under_way, itertools.chain(*grid.cells.values())))]
+
+    def _is_under_way(self, cell: Cell) -> bool:
+        return cell.name in self._submitted and not self._ended(cell.name)
+
+    def _render(self, grids: Iterable[Grid]) -> Group:
+        return Group(Text(self.counts()), *map(self._heat_map, grids))
 
     def _heat_map(self, grid: Grid) -> Table:
         *outer, (inner, columns) = grid.axes.items()

@@ -4,42 +4,42 @@ Accuracy need not grow with width, so a bisection may end on the wrong side of a
 of what it finds are tried too.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 
-def outcome(reached: Mapping[int, float], seeds: Sequence[int], target: float) -> list[bool]:
-    """Whether a rung does: on the mean over seeds, by which widths are judged, and for each seed.
-
-    Args:
-        reached: accuracy by seed; one that diverged is not there, and has learnt nothing.
-        seeds: that were run.
-        target: the accuracy asked for.
-    """
-    found = [reached.get(seed, 0.0) for seed in seeds]
-    return [sum(found) / len(found) >= target, *(accuracy >= target for accuracy in found)]
-
-
-def next_rungs(count: int, passed: dict[int, Sequence[bool]]) -> list[int]:
+def next_rungs(ladder: Sequence[Sequence[float]], target: float) -> list[int]:
     """The rungs to try next; none when the search is over.
 
-    The lowest passing rung of the mean and of each seed is found by bisection, and confirmed by the two below
-    it, which have to fail, and the one above it.
+    The lowest rung that reaches the target is found by bisection, for each seed and for their mean, by which
+    widths are judged. It is confirmed by the two below it, which have to fail, and the one above it; where
+    that falls short again, by those above, until accuracy made to grow with height reaches the target.
 
     Args:
-        count: rungs, from 0, the cheapest.
-        passed: of each rung tried so far, its `outcome`.
+        ladder: of each rung, from the cheapest, the accuracy of each seed; nan where that has not ended.
+        target: the accuracy asked for.
     """
-    if not passed:
-        return [(count - 1) // 2]
-    outcomes = len(next(iter(passed.values())))
-    tried = sorted(passed)
-    wanted = set()
-    for number in range(outcomes):
-        lowest = next((rung for rung in tried if passed[rung][number]), count)
-        below = max((rung for rung in tried if rung < lowest), default=-1)
-        if lowest - below > 1:
-            wanted.add((lowest + below) // 2)
-        else:
-            neighbours = {lowest - 2, lowest + 1} if lowest < count else {count - 2}
-            wanted |= {rung for rung in neighbours - set(tried) if 0 <= rung < count}
-    return sorted(wanted)
+    tried = {rung: seeds for rung, seeds in enumerate(ladder) if not any(map(math.isnan, seeds))}
+    if not tried:
+        return [(len(ladder) - 1) // 2]
+    outcomes = [[sum(seeds) / len(seeds), *seeds] for seeds in tried.values()]
+    series = [dict(zip(tried, accuracy, strict=True)) for accuracy in zip(*outcomes, strict=True)]
+    return sorted(set().union(*(_next_of(accuracy, len(ladder), target) for accuracy in series)))
+
+
+def _next_of(accuracy: Mapping[int, float], count: int, target: float) -> set[int]:
+    """What one series of accuracies, by rung, asks for."""
+    lowest = next((rung for rung, reached in accuracy.items() if reached >= target), count)
+    below = max((rung for rung in accuracy if rung < lowest), default=-1)
+    if lowest - below > 1:
+        return {(lowest + below) // 2}
+    around = {lowest - 2, lowest + 1}
+    if lowest < count and _greatest_pooled(list(accuracy.values())) < target:
+        around.add(max(accuracy) + 1)
+    return {rung for rung in around - set(accuracy) if 0 <= rung < count}
+
+
+def _greatest_pooled(accuracy: Sequence[float]) -> float:
+    """The last value of the isotonic regression: the greatest mean over an end of the sequence."""
+    ends = (accuracy[start:] for start in range(len(accuracy)))
+    return max(sum(end) / len(end) for end in ends)

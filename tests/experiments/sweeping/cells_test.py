@@ -95,6 +95,10 @@ def test_all_that_is_wrong_is_named_at_once():
 @pytest.mark.parametrize(
     'change, message',
     [
+        (
+            {'axes': {'rate': ('learning_rate=0.1',)}},
+            'there must be two axes or more',
+        ),
         ({'num_seeds': 0}, 'num_seeds must be at least 1; got 0'),
         ({'only': 'huge'}, "there is no grid 'huge'; there are tiny"),
         ({'config': 'experiments/none.py'}, "no config file 'experiments/none.py'"),

@@ -25,9 +25,10 @@ def done(*accuracies):
 TO_RUN = State([], False)
 
 
-def watch(sweep, terminal):
+def watch(sweep, terminal, height=50):
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=150, color_system=None, highlight=False)
+    size = {'width': 150, 'height': height}
+    console = Console(file=out, force_terminal=terminal, **size, color_system=None, highlight=False)
     watcher = view.TerminalWatcher(sweep, console)
     return watcher, out
 
@@ -53,6 +54,27 @@ def test_the_heat_map_shows_accuracies_progress_and_failures(sweep):
     (last,) = [line.split() for line in out.getvalue().splitlines() if 'linear' in line][-1:]
     assert last == ['linear', '0.25…', 'failed']
     assert '1 failed' in watcher.counts()
+
+
+def test_an_error_before_anything_is_known_is_not_hidden(sweep):
+    watcher, out = watch(sweep, True)
+    with pytest.raises(ConnectionError, match='no cluster'), watcher:
+        raise ConnectionError('no cluster')
+    assert '0 of 4 cells done' in out.getvalue()
+
+
+def test_a_low_screen_shows_the_grids_that_are_under_way_and_all_at_the_end():
+    axes = {'mechanism': ('mechanism=standard', 'mechanism=linear'), 'width': ('dim=8',)}
+    grids = {name: cells.grid(f'experiments/arith.py:smoke,n={n}', axes) for name, n in (('a', 2), ('b', 3))}
+    sweep = cells.make_sweep(ConfigDict({**cells.DEFAULTS, 'name': 'test', 'grids': grids}))
+    titles = lambda out: [line.strip() for line in out.getvalue().splitlines() if 'chain_accuracy' in line]
+    for height, expected in ((9, ['a', 'b']), (8, ['b'])):
+        watcher, out = watch(sweep, True, height)
+        with watcher:
+            watcher.submitted(next(cell for cell in sweep.cells() if cell.grid == 'b'))
+            watcher.refresh()
+            assert titles(out) == [f'{name}: chain_accuracy' for name in expected]
+        assert titles(out)[-2:] == ['a: chain_accuracy', 'b: chain_accuracy']
 
 
 def test_a_log_has_a_line_for_each_end(sweep):

@@ -1,25 +1,31 @@
 """The search finds the smallest width that reaches the target, with few trials, and looks around it."""
 
+import math
+
+import numpy as np
 import pytest
 
+from experiments.reporting import thresholds
 from experiments.sweeping import widths
 
+TARGET = 0.9
 
-def search(passes, count, seeds=1):
-    """Runs a search to its end; what was tried."""
-    tried = {}
-    while wanted := widths.next_rungs(count, tried):
-        assert not set(wanted) & set(tried)
+
+def search(accuracy, count, seeds=1):
+    """Runs a search to its end; of each rung that was tried the accuracy of each seed."""
+    ladder = [[math.nan] * seeds for _ in range(count)]
+    while wanted := widths.next_rungs(ladder, TARGET):
         for rung in wanted:
-            tried[rung] = [passes(rung, seed) for seed in range(seeds)]
-    return tried
+            assert math.isnan(ladder[rung][0])
+            ladder[rung] = [float(accuracy(rung, seed)) for seed in range(seeds)]
+    return {rung: found for rung, found in enumerate(ladder) if not math.isnan(found[0])}
 
 
 @pytest.mark.parametrize('count', [1, 2, 3, 14])
 def test_the_smallest_passing_rung_is_found_wherever_it_is(count):
     for least in range(count + 1):
         tried = search(lambda rung, _, least=least: rung >= least, count)
-        assert min((rung for rung in tried if tried[rung][0]), default=count) == least
+        assert min((rung for rung in tried if tried[rung] == [1]), default=count) == least
         around = {rung for rung in range(least - 2, least + 2) if 0 <= rung < count}
         assert around <= set(tried)
 
@@ -32,7 +38,7 @@ def test_each_seed_has_a_search_of_its_own():
     tried = search(lambda rung, seed: rung >= (3, 9)[seed], 14, seeds=2)
     for seed, least in enumerate((3, 9)):
         assert {least - 2, least - 1, least, least + 1} <= set(tried)
-        assert min(rung for rung in tried if tried[rung][seed]) == least
+        assert min(rung for rung in tried if tried[rung][seed] == 1) == least
 
 
 def test_the_search_goes_on_until_the_mean_has_crossed():
@@ -40,22 +46,35 @@ def test_the_search_goes_on_until_the_mean_has_crossed():
     accuracy = {seed: [0.0] * 4 + [1.0] * 8 for seed in range(3)}
     for seed in range(3):
         accuracy[seed][4 + seed + 1] = 0.5
-    tried = {}
-    while wanted := widths.next_rungs(12, tried):
-        for rung in wanted:
-            tried[rung] = widths.outcome({s: accuracy[s][rung] for s in range(3)}, [0, 1, 2], 0.9)
-    mean_passes = [rung for rung in sorted(tried) if tried[rung][0]]
-    below = max(rung for rung in tried if rung < mean_passes[0])
-    assert below == mean_passes[0] - 1
-    assert not tried[below][0]
+    tried = search(lambda rung, seed: accuracy[seed][rung], 12, seeds=3)
+    mean = {rung: sum(found) / 3 for rung, found in tried.items()}
+    least = min(rung for rung in mean if mean[rung] >= TARGET)
+    assert mean[least - 1] < TARGET
 
 
-def test_an_outcome_is_that_of_the_mean_and_of_each_seed_where_one_that_diverged_has_learnt_nothing():
-    assert widths.outcome({0: 1.0, 1: 0.8}, [0, 1], 0.9) == [True, True, False]
-    assert widths.outcome({0: 1.0}, [0, 1], 0.9) == [False, True, False]
+def test_a_rung_of_which_a_seed_has_not_ended_tells_nothing():
+    nan = math.nan
+    assert widths.next_rungs([[nan, nan], [1.0, nan], [nan, nan]], TARGET) == [1]
+    assert widths.next_rungs([[nan, nan], [1.0, 1.0], [1.0, nan]], TARGET) == [0]
+
+
+def test_the_mean_and_each_seed_ask_for_what_they_need():
+    # The mean and the second seed fail at 1 of 3, so that 2 is to be tried; the first seed wants 0.
+    nan = math.nan
+    assert widths.next_rungs([[nan, nan], [1.0, 0.0], [nan, nan]], TARGET) == [0, 2]
+
+
+def test_the_search_climbs_until_accuracy_that_may_only_grow_reaches_the_target():
+    # 0.905 passes and 0.88 above it does not; a curve that may only grow makes 0.8925 of both.
+    accuracy = [0.1, 0.3, 0.6, 0.8, 0.905, 0.88, 0.97, 0.99, 1.0]
+    tried = search(lambda rung, _: accuracy[rung], len(accuracy))
+    assert list(tried) == [1, 2, 3, 4, 5, 6]
+    curve = thresholds.Curve(np.array(list(tried)) + 1, np.transpose(list(tried.values())))
+    whole = thresholds.Curve(np.arange(9) + 1, np.array([accuracy]))
+    assert thresholds.crossing(curve, TARGET) == pytest.approx(thresholds.crossing(whole, TARGET))
 
 
 def test_a_dip_just_above_does_not_hide_a_smaller_width():
     # Bisection lands on 7, behind a dip at 6; its neighbours show that 5 passes already.
     tried = search(lambda rung, _: rung >= 7 or rung == 5, 15)
-    assert min(rung for rung in tried if tried[rung][0]) == 5
+    assert min(rung for rung in tried if tried[rung] == [1]) == 5
