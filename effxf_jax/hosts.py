@@ -23,7 +23,10 @@ from jax.experimental import multihost_utils
 
 T = TypeVar('T')
 
-GONE = 'another host of the job is gone. What is saved is kept; the same command on all hosts resumes.'
+GONE = (
+    'another host of the job is gone, or this one failed and has said why above. '
+    'What is saved is kept; the same command on all hosts resumes.'
+)
 
 # A host that has been silent for so long is taken for dead.
 HEARTBEAT_SECONDS = 30

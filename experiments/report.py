@@ -36,6 +36,12 @@ def main(argv):
         return refuse(['a directory of a sweep is missing, such as sweeps/figure1-laptop'])
     out = Path(_OUT.value or directories[0] / 'report')
     problems = directory_problems('out', out) + directory_problems('export', _EXPORT.value)
+    names = [directory.resolve().name for directory in directories]
+    problems += [
+        f'{names.count(name)} directories are called {name}, by which a report tells them apart'
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
     try:
         grids = records.read(directories)
     except (RecordError, OSError) as error:
@@ -79,12 +85,12 @@ def _draw(grid: GridRecord) -> tuple[dict[str, Figure], dict]:
         'heat_maps': figures.heat_maps(grid),
         'accuracy_over_width': figures.accuracy_over_width(grid),
     }
+    if grid.is_of_localities:
+        drawn['width_over_locality'] = figures.width_over_locality(grid, found)
     if grid.is_of_one_size:
         drawn['width_over_length'] = figures.width_over_length(grid, found)
-    else:
-        drawn['width_by_size'] = figures.width_by_size(grid, found)
+        drawn['over_bound'] = figures.over_bound(grid, found)
     drawn |= {
-        'over_bound': figures.over_bound(grid, found),
         'cost': figures.cost_frontier(grid),
         'first_errors': figures.first_errors(grid),
         'learning_curves': figures.learning_curves(grid),

@@ -1,5 +1,6 @@
 """What follows from a grid of widths: the widths needed, their growth and bounds, and the least cost."""
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from scipy import stats
 from effxf_jax.theory import bottleneck
 from experiments.reporting import thresholds
 from experiments.reporting.records import GridRecord, Run
-from experiments.reporting.thresholds import Curve, Exponent, Needed
+from experiments.reporting.thresholds import Curve, Exponent, Needed, Ratio
 from experiments.sweeping.cells import short
 
 
@@ -102,7 +103,7 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'mechanism': short(mechanism),
             'size': short(size),
             'L': grid.length(mechanism, size),
-            f'D reaching {grid.target:.0%}': _width_text(needed, grid.curve(mechanism, size)),
+            f'D reaching {grid.target:.0%}': _end_text(needed.width, grid.curve(mechanism, size)),
             'bootstrap over seeds': _interval_text(needed, grid.curve(mechanism, size)),
             'lower bound': f'{bound:.2g}' if bound else '',
             'over bound': _ratio_text(needed, bound),
@@ -122,7 +123,49 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
         }
         for mechanism, fit in found.exponents.items()
     ]
-    return {'Width and cost': rows, 'Growth of the needed width with length': growth}
+    return {
+        'Width and cost': rows,
+        'Growth of the needed width with length': growth,
+        'Ratio of needed widths': _ratios(grid) if grid.is_of_localities else [],
+    }
+
+
+# Lengths that differ by no more are taken for one.
+_ALIKE = 1.1
+
+
+def _ratios(grid: GridRecord) -> list[dict[str, str]]:
+    """How the needed width grows with length where locality stays, and with locality where length does."""
+    rng = np.random.default_rng(0)
+    mechanisms, sizes, _ = grid.axes.values()
+    rows = []
+    for mechanism in mechanisms:
+        row = {'mechanism': short(mechanism)}
+        known = [size for size in sizes if grid.curve(mechanism, size) is not None]
+        for pair in itertools.combinations(known, 2):
+            measure = lambda size, m=mechanism: (grid.locality(size), grid.length(m, size))
+            first, second = sorted(pair, key=measure)
+            (locality, length), (wider, longer) = measure(first), measure(second)
+            if locality == wider:
+                title = f'L {length} to {longer}, locality {locality}'
+            elif max(length, longer) <= _ALIKE * min(length, longer):
+                title = f'locality {locality} to {wider}, L {length}, {longer}'
+            else:
+                continue
+            curves = grid.curve(mechanism, second), grid.curve(mechanism, first)
+            row[title] = _ratio_of_widths_text(thresholds.ratio(*curves, grid.target, rng))
+        rows.append(row)
+    columns = dict.fromkeys(title for row in rows for title in row)
+    return [{title: row.get(title, '') for title in columns} for row in rows]
+
+
+def _ratio_of_widths_text(ratio: Ratio) -> str:
+    if not math.isnan(ratio.value):
+        ends = f'{ratio.low:.2f} to {ratio.high:.2f}' if math.isfinite(ratio.high) else 'open'
+        return f'{ratio.value:.2f} ({ends})'
+    if ratio.low > 0:
+        return f'above {ratio.low:.2f}'
+    return f'at most {ratio.high:.2f}' if math.isfinite(ratio.high) else ''
 
 
 # Exponents of the width in the length, up to logarithms. The lower bound of 1/2 is for DP of L = O(n) tokens,
@@ -142,15 +185,10 @@ def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:
     return f'{stats.linregress(*np.log(points).T).slope:.2f}'
 
 
-def _width_text(needed: Needed, curve: Curve) -> str:
-    if math.isinf(needed.width):
-        return f'above {curve.widths[-1]}'
-    return f'at most {curve.widths[0]}' if needed.least_tried else f'{needed.width:.1f}'
-
-
 def _interval_text(needed: Needed, curve: Curve) -> str:
     seeds = len(curve.accuracy)
-    return f'{_number(needed.low)} to {_number(needed.high)} ({seeds})' if seeds > 1 else ''
+    ends = [_end_text(end, curve) for end in (needed.low, needed.high)]
+    return f'{" to ".join(dict.fromkeys(ends))} ({seeds})' if seeds > 1 else ''
 
 
 def _ratio_text(needed: Needed, bound: float) -> str:
@@ -159,5 +197,7 @@ def _ratio_text(needed: Needed, bound: float) -> str:
     return f'{"at most " if needed.least_tried else ""}{needed.width / bound:.0f}'
 
 
-def _number(width: float) -> str:
-    return 'above all' if math.isinf(width) else f'{width:.1f}'
+def _end_text(width: float, curve: Curve) -> str:
+    if math.isinf(width):
+        return f'above {curve.widths[-1]}'
+    return f'at most {curve.widths[0]}' if width == curve.widths[0] else f'{width:.1f}'

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.reporting import thresholds
 from experiments.reporting.analysis import Widths
-from experiments.reporting.records import GridRecord
+from experiments.reporting.records import GridRecord, Run
 from experiments.reporting.thresholds import Curve, Exponent, Needed
 from experiments.sweeping.cells import short
 
@@ -21,6 +21,7 @@ _PAPER = json.loads((Path(__file__).parent / 'figure1.json').read_text())
 
 _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999933')
 _MARKERS = 'osD^vPX*'
+_OPEN = 'open, up: beyond all widths tried\nopen, down: the least tried does'
 _METRIC_NAMES = {
     'answer_accuracy': 'answer accuracy',
     'chain_accuracy': 'chain accuracy',
@@ -107,6 +108,7 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
     """The needed width against length, with fits, and slopes that theory names."""
     mechanisms, sizes, _ = grid.axes.values()
     figure, axis = plt.subplots(figsize=(7.4, 4.2))
+    axis.set(xscale='log', yscale='log')
     lengths = set()
     spread = np.linspace(-0.02, 0.02, len(mechanisms))
     for (mechanism, look), shift in zip(_looks(mechanisms).items(), spread, strict=True):
@@ -117,7 +119,7 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
         for size in known:
             length, needed = grid.length(mechanism, size), widths.needed[mechanism, size]
             lengths.add(length)
-            _needed_mark(axis, needed, grid.curve(mechanism, size), look, length * (1 + shift), upwards=True)
+            _needed_mark(axis, needed, grid.curve(mechanism, size), look, length * (1 + shift))
             if math.isfinite(needed.width) and not needed.least_tried:
                 exact.append((length, needed.width))
         if len(exact) > 1:
@@ -125,55 +127,67 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
             line = np.mean(y) + widths.exponents[mechanism].value * (x - np.mean(x))
             axis.plot(np.exp(x), np.exp(line), color=look['color'], lw=1, ls='--')
     ends = np.array([min(lengths), max(lengths)]) * [0.97, 1.03]
-    for exponent, name in ((0.5, 'slope 1/2'), (0.25, '1/4')):
-        line = axis.get_ylim()[0] * 1.1 * (ends / ends[0]) ** exponent
+    least = axis.get_ylim()[0]
+    for name, exponent in thresholds.HYPOTHESES.items():
+        line = least * (ends / ends[0]) ** exponent
         axis.plot(ends, line, color='grey', lw=0.8, ls=':')
-        axis.annotate(name, (ends[1], line[1]), color='grey', fontsize=8, ha='right', va='bottom')
+        axis.annotate(f'slope {name}', (ends[1], line[1]), color='grey', fontsize=8, ha='right', va='bottom')
     axis.set(
-        xscale='log', yscale='log', xlabel='longest sequence L, tokens',
-        ylabel=f'width that reaches {grid.target:.0%}', title=_title(grid),
-    )  # fmt: skip
+        xlabel='longest sequence L, tokens',
+        ylabel=f'width that reaches {grid.target:.0%}',
+        title=_title(grid),
+    )
     _ticks(axis.xaxis, sorted(lengths))
     _ticks(axis.yaxis, grid.widths)
-    note = 'open, up: beyond all widths tried\nopen, down: the least tried does'
-    axis.legend(title=f'exponent (95%)\n{note}', title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    axis.legend(title=f'exponent (95%)\n{_OPEN}', title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return figure
 
 
-def _needed_mark(axis, needed: Needed, curve: Curve, look, place: float, upwards: bool) -> None:
-    """A needed width and its interval, or an open arrow where it is only bounded; upwards or to the right."""
-    lay = (lambda width, place: (place, width)) if upwards else (lambda width, place: (width, place))
+def _needed_mark(axis, needed: Needed, curve: Curve, look, place: float) -> None:
+    """A needed width and its interval, or an open arrow where it is only bounded."""
     beyond = curve.widths[-1] * 1.1
     colour = look['color']
     if math.isinf(needed.width):
-        axis.plot(*lay(beyond, place), '^' if upwards else '>', color=colour, mfc='none')
+        axis.plot(place, beyond, '^', color=colour, mfc='none')
         return
     if needed.least_tried:
-        axis.plot(*lay(needed.width, place), 'v' if upwards else '<', color=colour, mfc='none')
+        axis.plot(place, needed.width, 'v', color=colour, mfc='none')
     else:
-        axis.plot(*lay(needed.width, place), look['marker'], color=colour)
-    interval = np.array([needed.low, min(needed.high, beyond)])
-    axis.plot(*lay(interval, np.array([place, place])), color=colour, lw=1.2)
+        axis.plot(place, needed.width, look['marker'], color=colour)
+    axis.plot([place, place], [needed.low, min(needed.high, beyond)], color=colour, lw=1.2)
 
 
-def width_by_size(grid: GridRecord, widths: Widths) -> Figure:
-    """The needed width of every mechanism at each of a few sizes that differ in more than one way."""
+def width_over_locality(grid: GridRecord, widths: Widths) -> Figure:
+    """The needed width against how far back a step looks, a line for each length."""
     mechanisms, sizes, _ = grid.axes.values()
-    figure, axis = plt.subplots(figsize=(6.4, 1.2 + 0.36 * len(mechanisms)))
-    spread = np.linspace(-0.25, 0.25, len(sizes))
-    for (size, look), shift in zip(_looks(sizes).items(), spread, strict=True):
-        axis.plot([], [], look['marker'], color=look['color'], label=_size_title(grid, size))
-        for row, mechanism in enumerate(mechanisms):
-            needed = widths.needed.get((mechanism, size))
-            if needed is None:
-                continue
-            _needed_mark(axis, needed, grid.curve(mechanism, size), look, row + shift, upwards=False)
-    axis.set_yticks(range(len(mechanisms)), [short(mechanism) for mechanism in mechanisms])
-    axis.invert_yaxis()
-    axis.set(xscale='log', xlabel=f'width that reaches {grid.target:.0%}', title=_title(grid))
-    _ticks(axis.xaxis, grid.widths)
-    note = 'open, right: beyond all widths tried\nopen, left: the least tried does'
-    axis.legend(title=note, title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    by_locality = {}
+    for size in sorted(sizes, key=grid.lengths):
+        by_locality.setdefault(grid.locality(size), []).append(size)
+    by_locality.pop(None, None)
+    # The shortest sequences of each locality, the next ones, and so on.
+    lines = list(zip(*(by_locality[locality] for locality in sorted(by_locality)), strict=False))
+    figure, axes = _row_of(len(mechanisms))
+    for axis, mechanism in zip(axes, mechanisms, strict=True):
+        for line, look in _looks(lines).items():
+            label = _lengths_text({length for size in line for length in grid.lengths(size)})
+            axis.plot([], [], look['marker'], color=look['color'], label=label)
+            exact = []
+            for size in line:
+                needed, place = widths.needed.get((mechanism, size)), grid.locality(size)
+                if needed is None:
+                    continue
+                _needed_mark(axis, needed, grid.curve(mechanism, size), look, place)
+                if math.isfinite(needed.width) and not needed.least_tried:
+                    exact.append((place, needed.width))
+            if exact:
+                axis.plot(*np.array(exact).T, color=look['color'], lw=1)
+        axis.set(yscale='log', xlabel='locality, tokens', title=short(mechanism).replace(' ', '\n', 1))
+        axis.set_xlim(min(by_locality) - 0.5, max(by_locality) + 0.5)
+        _ticks(axis.yaxis, grid.widths)
+        axis.set_xticks(sorted(by_locality))
+    axes[0].set_ylabel(f'width that reaches {grid.target:.0%}')
+    _small_legend(axes[0], _OPEN)
+    figure.suptitle(_title(grid))
     return figure
 
 
@@ -227,43 +241,52 @@ def cost_frontier(grid: GridRecord) -> Figure:
 
 
 def first_errors(grid: GridRecord) -> Figure:
-    """Where along the chain the first error stands, of rows that have one."""
-    mechanisms, sizes, _ = grid.axes.values()
+    """Where along the chain the first error stands, of rows that have one, at widths that all have run."""
+    mechanisms, sizes, columns = grid.axes.values()
     figure, axes = _row_of(len(sizes))
     for axis, size in zip(axes, sizes, strict=True):
+        done = {m: {run.labels[2] for run in grid.select(m, size) if run.result} for m in mechanisms}
+        common = set.intersection(*filter(None, done.values())) if any(done.values()) else set()
         for mechanism, look in _looks(mechanisms).items():
-            found = [run.result['first_errors'] for run in grid.select(mechanism, size) if run.result]
-            counts = np.sum(found, axis=0) if found else np.zeros(1)
+            runs = [run for run in grid.select(mechanism, size) if run.result and run.labels[2] in common]
+            counts = np.sum([run.result['first_errors'] for run in runs], axis=0) if runs else np.zeros(1)
             if counts.sum():
                 places = (np.arange(len(counts)) + 0.5) / len(counts)
                 text = f'{short(mechanism)}, {int(counts.sum()):,} rows'
-                shares = counts / counts.sum()
-                axis.plot(places, shares, '-', **look, ms=3, label=text)
+                axis.plot(places, counts / counts.sum(), '-', **look, ms=3, label=text)
+        at = ', '.join(column.partition('=')[2] for column in columns if column in common)
         axis.set(xlabel='place along the chain', xlim=(0, 1), title=_size_title(grid, size))
-        axis.legend(fontsize=7)
+        _small_legend(axis, f'D={at}' if at else 'no width that all have')
     axes[0].set_ylabel('share of wrong chains')
     axes[0].set_ylim(bottom=0)  # after all is drawn: it fixes the top as well
-    figure.suptitle(f'{_title(grid)}: first errors, of all widths and seeds')
+    figure.suptitle(f'{_title(grid)}: first errors, of all seeds')
     return figure
 
 
 def learning_curves(grid: GridRecord) -> Figure:
-    """Accuracy while training, seed by seed, at the greatest width that was run of each mechanism."""
+    """Accuracy while training, seed by seed, at the greatest width of each mechanism that has ended."""
     mechanisms, sizes, _ = grid.axes.values()
     figure, axes = _row_of(len(sizes))
     for axis, size in zip(axes, sizes, strict=True):
         for mechanism, look in _looks(mechanisms).items():
-            runs = [run for run in grid.select(mechanism, size) if run.log]
-            widest = max((run.experiment.model.dim for run in runs), default=None)
-            for number, run in enumerate(run for run in runs if run.experiment.model.dim == widest):
-                points = [(line['step'], line[grid.metric]) for line in run.log if grid.metric in line]
-                if run.result:
-                    points.append((run.result['train_steps'], run.result[grid.metric]))
+            ended = [run for run in grid.select(mechanism, size) if run.state in ('done', 'failed')]
+            widest = max((run.experiment.model.dim for run in ended if run.experiment), default=None)
+            runs = [run for run in ended if run.experiment and run.experiment.model.dim == widest]
+            shown = [points for run in runs if (points := _graded(grid, run))]
+            for number, points in enumerate(shown):
                 text = {'label': f'{short(mechanism)}, D={widest}'} if number == 0 else {}
-                if points:
-                    axis.plot(*np.array(points).T, '-', color=look['color'], lw=1, alpha=0.8, **text)
+                axis.plot(*np.array(points).T, '-', color=look['color'], lw=1, alpha=0.8, **text)
         axis.set(xlabel='step', ylim=(-0.03, 1.03), title=_size_title(grid, size))
-    return _finished(figure, axes, grid, ': a line for each seed')
+        _small_legend(axis)
+    axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
+    figure.suptitle(f'{_title(grid)}: a line for each seed')
+    return figure
+
+
+def _graded(grid: GridRecord, run: Run) -> list[tuple[int, float]]:
+    """A run's steps at which test examples were graded, and the accuracies."""
+    points = [(line['step'], line[grid.metric]) for line in run.log if grid.metric in line]
+    return points + ([(run.result['train_steps'], run.result[grid.metric])] if run.result else [])
 
 
 def by_last_axis(grid: GridRecord) -> Figure:
@@ -299,12 +322,18 @@ def _row_of(count: int):
     return figure, axes[0]
 
 
-def _finished(figure: Figure, axes, grid: GridRecord, note: str = '') -> Figure:
+def _finished(figure: Figure, axes, grid: GridRecord) -> Figure:
     """A row of panels of accuracy, with what is said once of all."""
     axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
     axes[0].legend()
-    figure.suptitle(_title(grid) + note)
+    figure.suptitle(_title(grid))
     return figure
+
+
+def _small_legend(axis, title: str | None = None) -> None:
+    """Of one panel of several; also where nothing is drawn."""
+    handles, labels = axis.get_legend_handles_labels()
+    axis.legend(handles, labels, title=title, fontsize=7, title_fontsize=7)
 
 
 def _ticks(axis, places: Sequence[float] | None = None) -> None:
@@ -318,7 +347,11 @@ def _ticks(axis, places: Sequence[float] | None = None) -> None:
 
 
 def _size_title(grid: GridRecord, size: str) -> str:
-    return f'{short(size)}, {grid.lengths(size)}'
+    return f'{short(size)}, {_lengths_text(grid.lengths(size))}'
+
+
+def _lengths_text(lengths: Iterable[int]) -> str:
+    return f'L={", ".join(map(str, sorted(lengths))) or "?"}'
 
 
 def _title(grid: GridRecord) -> str:

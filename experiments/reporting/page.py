@@ -16,10 +16,10 @@ _CAPTIONS = {
     'heat_maps': 'Accuracy by width and size, here and in the paper. Compare shapes: sizes, budgets differ.',
     'accuracy_over_width': 'Every seed, and the isotonic curve of their mean.',
     'width_over_length': 'The width that reaches the target; bars: bootstrap over seeds. Fitted exponents.',
-    'width_by_size': 'The width that reaches the target; bars: bootstrap over seeds.',
+    'width_over_locality': 'The width that reaches the target, as a step looks further back.',
     'over_bound': 'The same over the least width that the information bottleneck allows.',
     'cost': 'Accuracy against what a forward pass over the longest sequence costs, width by width.',
-    'first_errors': 'Where along the chain the first error stands.',
+    'first_errors': 'Where along the chain the first error stands, at the widths that all mechanisms have.',
     'learning_curves': 'Accuracy while training, at the greatest width.',
     'accuracy': 'Accuracy, seeds as points and their mean.',
 }
@@ -32,7 +32,7 @@ _RESULT_COLUMNS = {
     'teacher-forced': ('teacher_forced_accuracy', '{:.3f}'),
     'parameters': ('num_params', '{:,}'),
     'FLOPs': ('forward_flops', '{:,}'),
-    'state': ('state_size', '{:,}'),
+    'state size': ('state_size', '{:,}'),
     'steps': ('train_steps', '{:,}'),
 }
 
@@ -92,7 +92,7 @@ def _section(section: Section) -> str:
         data = base64.b64encode(path.read_bytes()).decode()
         caption = _text(_CAPTIONS[name])
         parts.append(
-            f'<figure><img alt="{caption}" src="data:image/svg+xml;base64,{data}">'
+            f'<figure><img alt="{_text(_name(grid))}. {caption}" src="data:image/svg+xml;base64,{data}">'
             f'<figcaption>{caption}</figcaption></figure>'
         )
     return ''.join([*parts, '</section>'])

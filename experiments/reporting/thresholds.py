@@ -42,6 +42,20 @@ class Needed(NamedTuple):
     least_tried: bool
 
 
+class Ratio(NamedTuple):
+    """Of the width that one problem needs to that which another does.
+
+    Attributes:
+        value: nan where not both are known; then `low` or `high` is what their bounds leave.
+        low, high: percentiles, 2.5 and 97.5, of a bootstrap over the seeds of both; 0 and infinite where more
+            than 2.5% of resamples do not know one of the widths.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
 class Exponent(NamedTuple):
     """The slope of log width over log length.
 
@@ -51,8 +65,9 @@ class Exponent(NamedTuple):
             from what the line leaves unexplained. Infinite where there are fewer, or where more than 2.5% of
             resamples do not know the width at one of them.
         sizes: at how many it is known.
-        verdict: the one hypothesis within the interval, 'inconclusive' where there are several, 'none' where
-            there is none, and 'not known' without a value.
+        verdict: the one hypothesis within the interval, 'inconclusive' where there are several or where the
+            line misses the bound of a size whose width is only bounded, 'none' where there is none, and 'not
+            known' without a value.
     """
 
     value: float
@@ -95,6 +110,27 @@ def needed_width(curve: Curve, target: float, rng: np.random.Generator) -> Neede
     return Needed(width, low, high, width == curve.widths[0])
 
 
+def ratio(curve: Curve, to: Curve, target: float, rng: np.random.Generator) -> Ratio:
+    """How much wider the problem of `curve` needs a model to be than that of `to`."""
+    width, base = crossing(curve, target), crossing(to, target)
+    value = _exact(width, curve) / _exact(base, to)
+    if math.isnan(value):
+        least, most = _bounds(width, curve), _bounds(base, to)
+        return Ratio(math.nan, least[0] / most[1], least[1] / most[0] if most[0] else math.inf)
+    draws = np.array([
+        [_exact(drawn, c) for drawn in _resampled(c, target, rng)] for c in (curve, to)
+    ])  # fmt: skip
+    low, high = _interval_of_known(draws[0] / draws[1])
+    return Ratio(value, max(low, 0.0), high)
+
+
+def _bounds(width: float, curve: Curve) -> tuple[float, float]:
+    """Between which a width lies, as far as it is known."""
+    if math.isinf(width):
+        return float(curve.widths[-1]), math.inf
+    return (0.0, width) if width == curve.widths[0] else (width, width)
+
+
 def exponent(
     lengths: Sequence[float], curves: Sequence[Curve], target: float, rng: np.random.Generator
 ) -> Exponent:
@@ -102,9 +138,10 @@ def exponent(
 
     Sizes at which no width reaches the target, or the least one tried does, say nothing exact and are left
     out. That biases the slope towards 0 where it is the large or the small sizes: say how many are left.
+    Where the line would have the width of one of them known, it is not taken for an answer.
     """
-    widths = [_exact(crossing(curve, target), curve) for curve in curves]
-    known = [i for i, width in enumerate(widths) if not math.isnan(width)]
+    widths = [crossing(curve, target) for curve in curves]
+    known = [i for i, width in enumerate(widths) if not math.isnan(_exact(width, curves[i]))]
     x = np.log([lengths[i] for i in known])
     if len(set(x)) < 2:
         return Exponent(math.nan, -math.inf, math.inf, len(known), 'not known')
@@ -115,12 +152,17 @@ def exponent(
         draws = np.transpose([
             [_exact(width, curves[i]) for width in _resampled(curves[i], target, rng)] for i in known
         ])  # fmt: skip
-        whole = draws[~np.isnan(draws).any(axis=1)]
-        if len(whole) >= (1 + _CONFIDENCE) / 2 * len(draws):
-            centred = x - x.mean()
-            low, high = _interval(np.log(whole) @ centred / (centred @ centred))
-            low, high = min(low, fit.slope - margin), max(high, fit.slope + margin)
-    return Exponent(float(fit.slope), float(low), float(high), len(known), _verdict(low, high))
+        centred = x - x.mean()
+        low, high = _interval_of_known(np.log(draws) @ centred / (centred @ centred))
+        low, high = min(low, fit.slope - margin), max(high, fit.slope + margin)
+    bounded = [i for i in range(len(curves)) if i not in known]
+    line = [math.exp(fit.intercept + fit.slope * math.log(lengths[i])) for i in bounded]
+    off = any(
+        at < curves[i].widths[-1] if math.isinf(widths[i]) else at > widths[i]
+        for i, at in zip(bounded, line, strict=True)
+    )
+    verdict = 'inconclusive' if off else _verdict(low, high)
+    return Exponent(float(fit.slope), float(low), float(high), len(known), verdict)
 
 
 def _verdict(low: float, high: float) -> str:
@@ -142,6 +184,13 @@ def _resampled(curve: Curve, target: float, rng: np.random.Generator) -> list[fl
         if draw not in cache:
             cache[draw] = crossing(Curve(curve.widths, curve.accuracy[list(draw)]), target)
     return [cache[draw] for draw in map(tuple, draws.tolist())]
+
+
+def _interval_of_known(values: np.ndarray) -> tuple[float, float]:
+    """Percentiles; open where more than a tail of the values are nan."""
+    known = values[~np.isnan(values)]
+    enough = len(known) >= (1 + _CONFIDENCE) / 2 * len(values)
+    return _interval(known) if enough else (-math.inf, math.inf)
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:

@@ -31,12 +31,11 @@ def made_up_sweep():
     return ConfigDict({**cells.DEFAULTS, 'name': 'made-up', 'grids': {'lis': grid}})
 
 
-def write_run(path, experiment, replicates, log=True):
-    """The files of a run that is done."""
+def write_run(path, experiment, replicates, reached):
+    """The files of a run that is done, and how much it has learnt."""
     directory = RunDirectory(path)
     directory.claim(experiment.record)
     model = experiment.model
-    reached = accuracy(model.mechanism, model.max_length, model.dim, experiment.seed)
     result = {
         'answer_accuracy': reached, 'chain_accuracy': reached, 'teacher_forced_accuracy': reached,
         'teacher_forced_loss': 0.1, 'num_eval_examples': 1000, 'seed': experiment.seed,
@@ -45,10 +44,9 @@ def write_run(path, experiment, replicates, log=True):
         'forward_flops': complexity.forward_cost(model).flops, 'state_size': complexity.state_size(model),
     }  # fmt: skip
     directory.write_text('result.json', json.dumps(result))
-    if log:
-        lines = [{'step': step, 'loss': 1.0 / step, 'grad_norm': 1.0} for step in range(1, 251)]
-        lines[199] |= {'chain_accuracy': reached / 2, 'answer_accuracy': reached / 2}
-        directory.write_text('metrics.jsonl', ''.join(json.dumps(line) + '\n' for line in lines))
+    lines = [{'step': step, 'loss': 1.0 / step, 'grad_norm': 1.0} for step in range(1, 251)]
+    lines[199] |= {'chain_accuracy': reached / 2, 'answer_accuracy': reached / 2}
+    directory.write_text('metrics.jsonl', ''.join(json.dumps(line) + '\n' for line in lines))
 
 
 @pytest.fixture(scope='session')
@@ -62,10 +60,48 @@ def made_up(tmp_path_factory):
     for cell in finished:
         RunDirectory(directory / cell.name).claim(cell.experiment.record)
         for alone in cell.experiment.replicates():
-            write_run(directory / cell.name / f'seed-{alone.seed}', alone, 3)
+            model = alone.model
+            reached = accuracy(model.mechanism, model.max_length, model.dim, alone.seed)
+            write_run(directory / cell.name / f'seed-{alone.seed}', alone, 3, reached)
     for cell in (failed, unfinished):
         for alone in cell.experiment.replicates():
             RunDirectory(directory / cell.name / f'seed-{alone.seed}').claim(alone.record)
     failure = {'error': 'diverged: <loss> is nan', 'diverged': True, 'traceback': ''}
     (directory / failed.name / 'failure.json').write_text(json.dumps(failure))
+    return directory
+
+
+@pytest.fixture(scope='session')
+def others(tmp_path_factory):
+    """A grid over two localities, each at two lengths, and one of learning rates; all done."""
+    axes = {
+        'mechanism': ('mechanism=sliding_window,window=8', 'mechanism=linear'),
+        'size': tuple(f'pattern_length={m},rows={rows}' for m, rows in ((2, 6), (2, 12), (3, 4), (3, 9))),
+        'width': cells.values('dim', 8, 12, 16, 20, 24, 32),
+    }
+    rates = {
+        'mechanism': ('mechanism=linear',),
+        'size': ('n=2',),
+        'rate': cells.values('learning_rate', 0.1, 0.2),
+    }
+    grids = {
+        'locality': cells.grid('experiments/ed_local.py:laptop', axes),
+        'rates': cells.grid('experiments/arith.py:laptop,dim=8', rates),
+    }
+    directory = tmp_path_factory.mktemp('sweeps') / 'others'
+    directory.mkdir()
+    fields = {'num_seeds': 2, 'side_by_side': 1, 'name': 'others', 'grids': grids}
+    sweep = cells.make_sweep(ConfigDict({**cells.DEFAULTS, **fields}))
+    (directory / 'sweep.json').write_text(json.dumps(sweep.declaration()))
+    for cell in sweep.cells():
+        experiment = cell.experiment
+        if cell.grid == 'locality':
+            # A window needs what the pattern asks for; a state needs more as the sequence grows.
+            needed = 10 * (experiment.task.pattern_length / 2) * (1 + 0.02 * experiment.seed)
+            if experiment.model.mechanism == 'linear':
+                needed *= (experiment.model.max_length / 42) ** 0.5
+            reached = float(1 / (1 + np.exp(-np.log(9) - 5 * np.log(experiment.model.dim / needed))))
+        else:
+            reached = experiment.train.learning_rate
+        write_run(directory / cell.name, experiment, 1, reached)
     return directory

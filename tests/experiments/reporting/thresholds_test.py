@@ -94,13 +94,47 @@ def test_sizes_at_which_the_width_is_not_known_are_left_out():
     curves = power_law(0.5, LENGTHS)
     beyond = Curve(curves[0].widths, np.zeros_like(curves[0].accuracy))
     below = Curve(curves[0].widths, np.ones_like(curves[0].accuracy))
-    fit = thresholds.exponent((*LENGTHS, 320, 10), [*curves, beyond, below], 0.9, rng())
+    # There the line, 12 (L / 20)^(1/2), would be above all widths, 128, and below all, 8.
+    fit = thresholds.exponent((*LENGTHS, 3200, 5), [*curves, beyond, below], 0.9, rng())
     assert fit == thresholds.exponent(LENGTHS, curves, 0.9, rng())
+    assert fit.verdict == '1/2'
     one = thresholds.exponent((20, 320), [curves[0], beyond], 0.9, rng())
     assert math.isnan(one.value)
     assert (one.sizes, one.verdict) == (1, 'not known')
     same = thresholds.exponent((20, 20), curves[:2], 0.9, rng())
     assert same.verdict == 'not known'
+
+
+@pytest.mark.parametrize('length, reached', [(320, 0.0), (10.5, 1.0)])
+def test_a_width_that_is_known_only_to_lie_off_the_line_leaves_no_verdict(length, reached):
+    curves = power_law(0.5, LENGTHS)
+    bounded = Curve(curves[0].widths, np.full_like(curves[0].accuracy, reached))
+    fit = thresholds.exponent((*LENGTHS, length), [*curves, bounded], 0.9, rng())
+    assert fit.value == pytest.approx(0.5, abs=0.02)
+    assert (fit.sizes, fit.verdict) == (4, 'inconclusive')
+
+
+def test_a_ratio_of_widths_has_the_interval_of_both():
+    first = curve([8, 32, 128], [0.8, 1.0, 1.0], [0.8, 1.0, 1.0])  # 16
+    second = curve([8, 32, 128], [0.0, 0.8, 1.0], [0.8, 1.0, 1.0])  # 32 of the mean; 64 and 16
+    ratio = thresholds.ratio(second, first, 0.9, rng())
+    assert ratio == pytest.approx((2, 1, 4))
+    assert thresholds.ratio(first, second, 0.9, rng()) == pytest.approx((0.5, 0.25, 1))
+
+
+def test_a_ratio_of_which_a_width_is_only_bounded_is_bounded():
+    known = curve([8, 32], [0.8, 1.0])  # 16
+    beyond, below = curve([8, 32], [0.0, 0.8]), curve([8, 32], [1.0, 1.0])
+    bounds = lambda *curves: pytest.approx(thresholds.ratio(*curves, 0.9, rng())[1:])
+    assert bounds(beyond, known) == (2, math.inf)
+    assert bounds(known, beyond) == (0, 0.5)
+    assert bounds(below, known) == (0, 0.5)
+    assert bounds(known, below) == (2, math.inf)
+    assert bounds(below, beyond) == (0, 0.25)
+    assert bounds(beyond, below) == (4, math.inf)
+    assert bounds(beyond, beyond) == (0, math.inf)
+    assert bounds(below, below) == (0, math.inf)
+    assert math.isnan(thresholds.ratio(beyond, known, 0.9, rng()).value)
 
 
 def test_from_three_sizes_on_the_interval_holds_what_the_line_leaves_unexplained():
