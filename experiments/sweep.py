@@ -6,6 +6,7 @@ Killed or stopped at any time, the same command goes on: what is done is skipped
     --directory=DIR    of the cells; by default sweeps/NAME-PRESET
     --ray_address=...  a cluster to run on, such as auto or HOST:6379; by default this machine. The
                        directory must be one that all its nodes see
+    --reuse=DIR,DIR    other sweeps' directories: cells that are finished there are copied, not trained again
     --dry_run          prints the cells, their parameters and what their training costs
     --retry_failed     begins failed cells again
 """
@@ -25,10 +26,11 @@ from effxf_jax.termination import Interrupted
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console
-from experiments.sweeping import cells, scheduler, view
+from experiments.sweeping import cells, reuse, scheduler, view
 
 _DIRECTORY = flags.DEFINE_string('directory', None, 'Of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
+_REUSE = flags.DEFINE_list('reuse', [], "Other sweeps' directories, to copy finished cells from.")
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cells and what they cost, and run nothing.')
 _RETRY_FAILED = flags.DEFINE_bool('retry_failed', False, 'Begin failed cells again.')
 
@@ -41,7 +43,7 @@ def run(argv):
     # Nothing is trained in this process, which must not take an accelerator from its workers.
     jax.config.update('jax_platforms', 'cpu')
     directory = Path(_DIRECTORY.value or Path('sweeps') / CONFIG.value.get('name', ''))
-    problems = command_line.directory_problems('directory', directory)
+    problems = command_line.directory_problems('directory', directory) + _reuse_problems()
     try:
         sweep = cells.make_sweep(CONFIG.value)
     except configs.ConfigError as error:
@@ -53,6 +55,9 @@ def run(argv):
         if _DRY_RUN.value:
             print_cells(sweep, directory)
             return 0
+        taken = reuse.take(sweep, directory, [Path(source) for source in _REUSE.value])
+        if taken:
+            print(f'{len(taken)} finished cells copied from {", ".join(_REUSE.value)}', flush=True)
         with view.TerminalWatcher(sweep) as watcher:
             states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value)
     except (MismatchError, InUseError, ConnectionError, scheduler.ResourceError) as error:
@@ -103,6 +108,14 @@ def num_params(cell: cells.Cell) -> int:
     tokens = jax.ShapeDtypeStruct((1, cell.experiment.model.max_length), 'int32')
     shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
     return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+def _reuse_problems() -> list[str]:
+    return [
+        f'reuse must name directories of sweeps; {source} has no sweep.json'
+        for source in _REUSE.value
+        if not (Path(source) / 'sweep.json').is_file()
+    ]
 
 
 def _flag_problems(config, values) -> list[str]:

@@ -51,7 +51,7 @@ def heat_maps(grid: GridRecord) -> Figure:
     for column, mechanism in enumerate(mechanisms):
         ours = np.array([[grid.mean_accuracy(mechanism, s, width) for width in widths] for s in sizes])
         lengths = [_size_title(grid, size) for size in sizes]
-        labels = [width.partition('=')[2] for width in widths]
+        labels = [_value(width) for width in widths]
         _heat_map(axes[0, column], ours, lengths if column == 0 else [], labels)
         axes[0, column].set_title(short(mechanism))
         if rows == 1:
@@ -254,7 +254,7 @@ def first_errors(grid: GridRecord) -> Figure:
                 places = (np.arange(len(counts)) + 0.5) / len(counts)
                 text = f'{short(mechanism)}, {int(counts.sum()):,} rows'
                 axis.plot(places, counts / counts.sum(), '-', **look, ms=3, label=text)
-        at = ', '.join(column.partition('=')[2] for column in columns if column in common)
+        at = ', '.join(_value(column) for column in columns if column in common)
         axis.set(xlabel='place along the chain', xlim=(0, 1), title=_size_title(grid, size))
         _small_legend(axis, f'D={at}' if at else 'no width that all have')
     axes[0].set_ylabel('share of wrong chains')
@@ -304,10 +304,15 @@ def by_last_axis(grid: GridRecord) -> Figure:
             for place, column in enumerate(columns):
                 found = [r.result[grid.metric] for r in grid.select(first, *panel, column) if r.result]
                 axis.plot([place] * len(found), found, look['marker'], color=look['color'], ms=3, alpha=0.6)
-        axis.set_xticks(range(len(columns)), [c.rpartition('=')[2] for c in columns])
+        axis.set_xticks(range(len(columns)), [_value(column) for column in columns])
         axis.set(xlabel=name, ylim=(-0.03, 1.03), title=' '.join(map(short, panel)))
         axis.set_xlim(-0.4, len(columns) - 0.6)
     return _finished(figure, axes, grid)
+
+
+def _value(label: str) -> str:
+    """That of a label's first field: `8` of `dim=8`."""
+    return label.partition(',')[0].partition('=')[2]
 
 
 def _looks(mechanisms: Sequence[str]) -> Mapping[str, dict[str, str]]:

@@ -1,0 +1,61 @@
+"""What another sweep has finished is taken from it, whole, and nothing else."""
+
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from effxf_jax.run_directory import MismatchError, RunDirectory
+from experiments.sweeping import cells, reuse, scheduler
+
+
+@pytest.fixture
+def sweep():
+    axes = {'mechanism': ('mechanism=standard',), 'width': cells.values('dim', 8, 12, 16)}
+    grid = cells.grid('experiments/arith.py:smoke', axes)
+    fields = {'num_seeds': 1, 'side_by_side': 1, 'name': 'test', 'grids': {'tiny': grid}}
+    return cells.make_sweep(ConfigDict({**cells.DEFAULTS, **fields}))
+
+
+def lay(directory, cell, done):
+    run = RunDirectory(directory / cell.name)
+    run.claim(cell.experiment.record)
+    (run.path / 'checkpoints').mkdir()
+    if done:
+        run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+
+
+def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
+    here, there = tmp_path / 'here', tmp_path / 'there'
+    finished, unfinished, begun_here = sweep.cells()
+    for cell, done in ((finished, True), (unfinished, False), (begun_here, True)):
+        lay(there, cell, done)
+    lay(here, begun_here, False)
+    assert reuse.take(sweep, here, [tmp_path / 'nothing', there]) == [finished.name]
+    states = {cell.name: scheduler.read_state(here, cell) for cell in sweep.cells()}
+    assert [state.done for state in states.values()] == [True, False, False]
+    assert states[finished.name].results == [{'chain_accuracy': 0.5, 'seed': 0}]
+    assert sorted(path.name for path in here.iterdir()) == sorted([finished.name, begun_here.name])
+    assert not (here / finished.name / 'checkpoints').exists()
+    assert reuse.take(sweep, here, [there]) == []
+
+
+@pytest.mark.parametrize('name, text', [('config.json', '{"seed": 7}'), ('result.json', '{')])
+def test_what_is_another_run_or_damaged_is_refused(sweep, tmp_path, name, text):
+    cell = next(sweep.cells())
+    lay(tmp_path / 'there', cell, True)
+    (tmp_path / 'there' / cell.name / name).write_text(text)
+    with pytest.raises(MismatchError):
+        reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there'])
+    assert not (tmp_path / 'here').exists()
+
+
+def test_a_copy_that_was_cut_off_is_made_anew(sweep, tmp_path):
+    cell = next(sweep.cells())
+    lay(tmp_path / 'there', cell, True)
+    half = tmp_path / 'here' / f'.{cell.name}.tmp'
+    half.mkdir(parents=True)
+    (half / 'stray').write_text('')
+    assert reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there']) == [cell.name]
+    assert [path.name for path in (tmp_path / 'here').iterdir()] == [cell.name]
+    assert not list((tmp_path / 'here').rglob('stray'))
