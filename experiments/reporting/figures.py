@@ -33,7 +33,8 @@ def style() -> None:
     """What all figures share; no window is opened."""
     matplotlib.use('agg')
     plt.rcParams.update({
-        'axes.spines.right': False, 'axes.spines.top': False, 'figure.constrained_layout.use': True,
+        'axes.spines.right': False, 'axes.spines.top': False, 'axes.titlesize': 'medium',
+        'figure.constrained_layout.use': True,
         'figure.dpi': 110, 'font.size': 9, 'legend.frameon': False, 'savefig.dpi': 200,
         'svg.hashsalt': 'effxf_jax',
     })  # fmt: skip
@@ -323,14 +324,17 @@ def _looks(mechanisms: Sequence[str]) -> Mapping[str, dict[str, str]]:
 
 
 def _row_of(count: int):
-    figure, axes = plt.subplots(1, count, figsize=(1.0 + 2.6 * count, 3.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, count, figsize=(1.6 + 2.6 * count, 3.2), sharey=True, squeeze=False)
     return figure, axes[0]
 
 
 def _finished(figure: Figure, axes, grid: GridRecord) -> Figure:
     """A row of panels of accuracy, with what is said once of all."""
     axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
-    axes[0].legend()
+    by_label = {
+        label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(by_label.values(), by_label.keys(), loc='outside right upper')
     figure.suptitle(_title(grid))
     return figure
 
