@@ -1,7 +1,7 @@
 """The smallest width that reaches 90%, by task, mechanism, size and seed.
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/min_width.py`. Of a fine ladder of widths
-only the rungs that a bisection and its neighbours ask for are run, some five of nine for a seed.
+only the rungs that a bisection and its neighbours ask for are run.
 
 laptop (default): sizes that two cores can train; `only=lis` and so on pick one task. Linear attention on
 arithmetic is the paper's first open question.
