@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from effxf_jax.run_directory import RunDirectory
 from effxf_jax.theory import complexity
+from experiments.reporting import records
 from experiments.sweeping import cells
 
 # The width that reaches 90% where L is 19, and how it grows with L.
@@ -69,6 +70,13 @@ def made_up(tmp_path_factory):
     failure = {'error': 'diverged: <loss> is nan', 'diverged': True, 'traceback': ''}
     (directory / failed.name / 'failure.json').write_text(json.dumps(failure))
     return directory
+
+
+@pytest.fixture(scope='session')
+def grid(made_up):
+    """What a report reads there."""
+    (grid,) = records.read([made_up])
+    return grid
 
 
 @pytest.fixture(scope='session')

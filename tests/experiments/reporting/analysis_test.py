@@ -1,0 +1,60 @@
+"""Tables and needed widths are those that the made-up accuracies were made from."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from experiments.reporting import analysis, records
+
+
+def test_needed_widths_are_those_that_the_accuracies_were_made_from(grid):
+    found = analysis.widths(grid)
+    needed = {
+        (mechanism.partition('=')[2], size): value.width for (mechanism, size), value in found.needed.items()
+    }
+    # Interpolation between widths a factor of two apart is off by some percent.
+    assert needed['standard', 'n=32'] == pytest.approx(12, rel=0.2)
+    assert needed['linear', 'n=32'] == pytest.approx(14 * math.sqrt(68 / 19), rel=0.15)
+    assert needed['sparse', 'n=32'] == math.inf
+    assert found.exponents['mechanism=standard'].verdict == '0'
+    assert found.exponents['mechanism=linear'].value == pytest.approx(0.5, abs=0.1)
+    assert all(0 < bound < 10 for bound in found.bounds.values())
+
+
+def test_the_least_cost_is_of_the_narrowest_model_that_reaches_the_target(grid):
+    costs = analysis.least_costs(grid)
+    cost = costs['mechanism=linear', 'n=16']
+    assert cost.width == 32
+    (any_run, *_) = grid.select('mechanism=linear', 'n=16', 'dim=32')
+    assert cost.gflops == any_run.result['forward_flops'] / 1e9
+    assert cost.state_size == any_run.result['state_size']
+    assert costs['mechanism=sparse', 'n=32'].width is None
+
+
+def test_a_cell_of_which_some_seeds_diverged_is_everywhere_their_mean(grid):
+    place = ('mechanism=linear', 'n=16', 'dim=32')
+    runs = tuple(
+        replace(run, result=None, state='failed', diverged=True) if run.labels == place and run.seed else run
+        for run in grid.runs
+    )
+    two_failed = replace(grid, runs=runs)
+    curve = two_failed.curve(*place[:2])
+    mean = curve.accuracy[:, 2].mean()
+    assert mean < 0.4
+    assert two_failed.mean_accuracy(*place) == mean
+    assert analysis.least_costs(two_failed)[place[:2]].width == 64
+
+
+def test_ratios_tell_growth_with_length_from_growth_with_locality(others):
+    grid, _ = records.read([others])
+    window, linear = analysis.tables(grid, analysis.widths(grid))['Ratio of needed widths']
+    assert list(window) == [
+        'mechanism', 'L 42 to 78, locality 8', 'locality 8 to 10, L 42, 39', 'locality 8 to 10, L 78, 79',
+        'L 39 to 79, locality 10',
+    ]  # fmt: skip
+    values = lambda row: [float(text.split()[0]) for text in list(row.values())[1:]]
+    assert values(window) == pytest.approx([1, 1.5, 1.5, 1], rel=0.1)
+    assert values(linear) == pytest.approx([1.36, 1.5 * 0.96, 1.5 * 1.006, 1.42], rel=0.1)
+    low, high = (float(text.strip('()')) for text in window['L 42 to 78, locality 8'].split()[1::2])
+    assert 0.95 < low < 1 < high < 1.05  # two seeds, two percent apart

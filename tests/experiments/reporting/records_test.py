@@ -1,0 +1,91 @@
+"""What a sweep has left is read as it stands, and garbage is refused by name."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from experiments.reporting import records
+from experiments.reporting.records import RecordError
+
+
+def test_runs_are_read_with_their_state(grid):
+    states = [run.state for run in grid.runs]
+    assert states == ['done'] * 99 + ['failed'] * 3 + ['unfinished'] * 3 + ['missing'] * 3
+    assert {run.error for run in grid.runs if run.state == 'failed'} == {'diverged: <loss> is nan'}
+    assert grid.task == 'lis'
+    assert [grid.length('mechanism=linear', size) for size in grid.axes['size']] == [20, 36, 68]
+    assert grid.lengths('n=16') == [36]
+
+
+def test_runs_that_diverged_count_as_nothing_learnt_and_others_that_have_not_ended_not_at_all(grid):
+    curve = grid.curve('mechanism=sparse', 'n=32')
+    assert curve.widths.tolist() == [8, 16]
+    assert curve.accuracy[:, 1].tolist() == [0, 0, 0]
+    assert grid.mean_accuracy('mechanism=sparse', 'n=32', 'dim=16') == 0
+    otherwise = replace(grid, runs=tuple(replace(run, diverged=False) for run in grid.runs))
+    assert otherwise.curve('mechanism=sparse', 'n=32').widths.tolist() == [8]
+    assert math.isnan(otherwise.mean_accuracy('mechanism=sparse', 'n=32', 'dim=16'))
+
+
+def test_what_a_search_can_do_without_is_not_missing(made_up, tmp_path):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    declared = json.loads((copy / 'sweep.json').read_text())
+    declared['lis']['search'] = True
+    (copy / 'sweep.json').write_text(json.dumps(declared))
+    (grid,) = records.read([copy])
+    for run in grid.runs:
+        if run.labels in (('mechanism=standard', 'n=8', 'dim=64'), ('mechanism=sparse', 'n=32', 'dim=32')):
+            shutil.rmtree(run.path.parent, ignore_errors=True)
+    (grid,) = records.read([copy])
+    state = lambda *labels: {run.state for run in grid.select(*labels)}
+    assert state('mechanism=standard', 'n=8', 'dim=64') == {'not needed'}
+    # 8 and 16 do not reach it, so that 32 is next, and 64 not asked for yet.
+    assert state('mechanism=sparse', 'n=32', 'dim=32') == {'missing'}
+    assert state('mechanism=sparse', 'n=32', 'dim=64') == {'not needed'}
+
+
+def test_a_log_that_a_kill_has_torn_is_read_to_the_last_whole_line(made_up, tmp_path):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    path = next(copy.rglob('seed-1/metrics.jsonl'))
+    with path.open('a') as file:
+        file.write('{"step": 25')
+    (grid,) = records.read([copy])
+    (run,) = (run for run in grid.runs if run.path == path.parent)
+    assert [line['step'] for line in run.log] == list(range(1, 251))
+
+
+def test_what_is_exported_again_is_as_it_is_now(made_up, tmp_path):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    records.export(copy, tmp_path / 'kept')
+    (failed,) = copy.rglob('failure.json')
+    assert (tmp_path / 'kept' / failed.relative_to(copy)).exists()
+    failed.unlink()
+    records.export(copy, tmp_path / 'kept')
+    states = lambda path: [run.state for grid in records.read([path]) for run in grid.runs]
+    assert states(tmp_path / 'kept') == states(copy)
+    assert 'failed' not in states(copy)
+
+
+@pytest.mark.parametrize(
+    'name, content, message',
+    [
+        ('sweep.json', None, 'has no sweep.json'),
+        ('sweep.json', '{"a": 1}', 'does not declare a sweep'),
+        ('sweep.json', 'x', 'is not JSON'),
+        ('sweep.json', '[]', 'must hold an object'),
+        ('config.json', '{"seed": 0}', 'is not the configuration of a run'),
+        ('result.json', '{"loss": 0}', 'is not the result of a run'),
+        ('result.json', '{"chain', 'is not JSON'),
+    ],
+)
+def test_garbage_is_refused_by_name(made_up, tmp_path, name, content, message):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    path = copy / name if name == 'sweep.json' else next(copy.rglob(f'seed-1/{name}'))
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RecordError, match=message):
+        records.read([copy])
