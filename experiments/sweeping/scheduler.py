@@ -18,7 +18,7 @@ import ray
 from absl import logging
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from effxf_jax.run_directory import RunDirectory
+from effxf_jax.run_directory import MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted, Termination
 from experiments.sweeping import widths, worker
 from experiments.sweeping.cells import Cell, Grid, Sweep
@@ -301,12 +301,20 @@ class _Scheduling:
             failure = {'error': worker.first_line(error), 'traceback': str(error)}
         if failure == worker.STOPPED:
             return
-        state = read_state(self._directory, cell)
-        if failure is not None:
-            run = RunDirectory(self._directory / cell.name)
-            with contextlib.suppress(OSError):  # no space left: the failure is told of, if not kept
-                run.path.mkdir(parents=True, exist_ok=True)
-                run.write_text('failure.json', json.dumps(failure, indent=2) + '\n')
-            state = state._replace(error=failure['error'], diverged=failure.get('diverged', False))
+        try:
+            state = read_state(self._directory, cell)
+        except MismatchError as error:  # something else lies there since; it is left as it is
+            state = State([], False, worker.first_line(error))
+        else:
+            if failure is not None:
+                state = self._failed(cell, state, failure)
         self._states[cell.name] = state
         self._watcher.ended(cell, state)
+
+    def _failed(self, cell: Cell, state: State, failure: dict[str, Any]) -> State:
+        """Keeps why a cell failed in its directory."""
+        run = RunDirectory(self._directory / cell.name)
+        with contextlib.suppress(OSError):  # no space left: the failure is told of, if not kept
+            run.path.mkdir(parents=True, exist_ok=True)
+            run.write_text('failure.json', json.dumps(failure, indent=2) + '\n')
+        return state._replace(error=failure['error'], diverged=failure.get('diverged', False))

@@ -62,7 +62,7 @@ class Watcher:
 
 
 def kill_worker(name):
-    """Ray gives a worker's process the name of its task."""
+    """Ray gives a worker's process its task's name, which a test that kills has for itself by a seed of its own."""
     (pid,) = subprocess.run(['pgrep', '-f', f'ray::{name}'], capture_output=True, text=True).stdout.split()
     os.kill(int(pid), signal.SIGKILL)
 
@@ -95,7 +95,7 @@ def local(monkeypatch):
 
 @pytest.mark.slow
 def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, local):
-    made = sweep()
+    made = sweep(seed=1)
     latest = {}
 
     def kill(name):
@@ -175,10 +175,19 @@ def test_a_worker_that_dies_too_often_fails_its_cell_alone(tmp_path, local):
     watcher.progressed = lambda cell, event: (
         cell.labels[1] == 'dim=8' and event.step and kill_worker(cell.name)
     )
-    states = scheduler.run(sweep(retries=0), tmp_path, watcher)
+    states = scheduler.run(sweep(seed=2, retries=0), tmp_path, watcher)
     assert sorted(state.done for state in states.values()) == [False, True]
     (failed,) = (state for state in states.values() if not state.done)
     assert 'died' in failed.error or 'crashed' in failed.error
+
+
+@pytest.mark.slow
+def test_a_cell_whose_files_are_damaged_while_it_runs_fails_alone(tmp_path, local):
+    watcher = Watcher(lambda name: (tmp_path / name / 'config.json').write_text('{"se'), at=1)
+    states = scheduler.run(sweep(), tmp_path, watcher)
+    assert sorted(state.done for state in states.values()) == [False, True]
+    (failed,) = (state for state in states.values() if not state.done)
+    assert 'config.json is not the configuration of a run' in failed.error
 
 
 @pytest.mark.slow
