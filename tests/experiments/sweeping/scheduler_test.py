@@ -62,7 +62,7 @@ class Watcher:
 
 
 def kill_worker(name):
-    """Ray gives a worker's process its task's name, which a test that kills has for itself by a seed of its own."""
+    """Ray gives a worker's process its task's name; a test that kills has one for itself, by its seed."""
     (pid,) = subprocess.run(['pgrep', '-f', f'ray::{name}'], capture_output=True, text=True).stdout.split()
     os.kill(int(pid), signal.SIGKILL)
 
