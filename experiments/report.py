@@ -11,6 +11,7 @@ Reads the run directories of sweeps, the bundled values of the paper's Figure 1,
                     to be kept or published; a report can be made of them again
 """
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from absl import app, flags, logging
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from experiments.command_line import directory_problems, refuse
+from experiments.command_line import directory_problems, parse_flags, refuse
 from experiments.reporting import analysis, figures, page, records
 from experiments.reporting.records import GridRecord, RecordError
 
@@ -87,6 +88,8 @@ def _draw(grid: GridRecord) -> tuple[dict[str, Figure], dict]:
     }
     if grid.is_of_localities:
         drawn['width_over_locality'] = figures.width_over_locality(grid, found)
+    if grid.is_of_spans:
+        drawn['width_over_span'] = figures.width_over_span(grid, found)
     if grid.is_of_one_size:
         drawn['width_over_length'] = figures.width_over_length(grid, found)
         drawn['over_bound'] = figures.over_bound(grid, found)
@@ -108,4 +111,4 @@ def _save(figure: Figure, directory: Path, stem: str) -> Path:
 
 if __name__ == '__main__':
     logging.set_verbosity(logging.WARNING)
-    app.run(main)
+    app.run(main, flags_parser=functools.partial(parse_flags, check=lambda config, values: []))

@@ -26,7 +26,7 @@ from effxf_jax.termination import Interrupted
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console
-from experiments.sweeping import cells, reuse, scheduler, view
+from experiments.sweeping import cells, scheduler, view
 
 _DIRECTORY = flags.DEFINE_string('directory', None, 'Of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
@@ -55,11 +55,9 @@ def run(argv):
         if _DRY_RUN.value:
             print_cells(sweep, directory)
             return 0
-        taken = reuse.take(sweep, directory, [Path(source) for source in _REUSE.value])
-        if taken:
-            print(f'{len(taken)} finished cells copied from {", ".join(_REUSE.value)}', flush=True)
         with view.TerminalWatcher(sweep) as watcher:
-            states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value)
+            sources = [Path(source) for source in _REUSE.value]
+            states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value, sources)
     except (MismatchError, InUseError, ConnectionError, scheduler.ResourceError) as error:
         return refuse([str(error)])
     except OSError as error:

@@ -28,8 +28,8 @@ class Widths(NamedTuple):
     bounds: dict[tuple[str, str], float]
 
     def ratio(self, mechanism: str, size: str) -> float:
-        """The needed width over its bound."""
-        return self.needed[mechanism, size].width / self.bounds[mechanism, size]
+        """The needed width, or where it is only bounded the most that it may be, over the least allowed."""
+        return self.needed[mechanism, size].most / self.bounds[mechanism, size]
 
 
 def widths(grid: GridRecord) -> Widths:
@@ -103,10 +103,10 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'mechanism': short(mechanism),
             'size': short(size),
             'L': grid.length(mechanism, size),
-            f'D reaching {grid.target:.0%}': _end_text(needed.width, grid.curve(mechanism, size)),
+            f'D reaching {grid.target:.0%}': _needed_text(needed, grid.curve(mechanism, size)),
             'bootstrap over seeds': _interval_text(needed, grid.curve(mechanism, size)),
             'lower bound': f'{bound:.2g}' if bound else '',
-            'over bound': _ratio_text(needed, bound),
+            'over bound': _over_bound_text(needed, bound),
             'least GFLOPs': f'{cost.gflops:.4g}' if cost.width else 'none reaches it',
             'at D': cost.width or '',
             'state there': f'{cost.state_size:,.0f}' if cost.width else '',
@@ -118,7 +118,7 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             '95% interval': f'{fit.low:.2f} to {fit.high:.2f}' if math.isfinite(fit.low) else '',
             'sizes known': f'{fit.sizes} of {len(grid.axes["size"])}',
             'agrees with': fit.verdict,
-            'lower bound': _bound_exponent(grid, found, mechanism),
+            'exponent of the bound': _bound_exponent(grid, found, mechanism),
             'paper': _PAPER.get(grid.task, {}).get(short(mechanism), ''),
         }
         for mechanism, fit in found.exponents.items()
@@ -185,19 +185,25 @@ def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:
     return f'{stats.linregress(*np.log(points).T).slope:.2f}'
 
 
+def _needed_text(needed: Needed, curve: Curve) -> str:
+    if not math.isnan(needed.width):
+        return f'{needed.width:.1f}'
+    again = ', short of it above' if curve.widths[0] < needed.most < math.inf else ''
+    return _range_text(needed.least, needed.most) + again
+
+
 def _interval_text(needed: Needed, curve: Curve) -> str:
     seeds = len(curve.accuracy)
-    ends = [_end_text(end, curve) for end in (needed.low, needed.high)]
-    return f'{" to ".join(dict.fromkeys(ends))} ({seeds})' if seeds > 1 else ''
+    return f'{_range_text(needed.low, needed.high)} ({seeds})' if seeds > 1 else ''
 
 
-def _ratio_text(needed: Needed, bound: float) -> str:
-    if not bound or math.isinf(needed.width):
+def _range_text(low: float, high: float) -> str:
+    if math.isinf(high):
+        return f'above {low:.3g}' if low else 'open'
+    return f'{low:.1f} to {high:.1f}' if low else f'at most {high:.3g}'
+
+
+def _over_bound_text(needed: Needed, bound: float) -> str:
+    if not bound or math.isinf(needed.most):
         return ''
-    return f'{"at most " if needed.least_tried else ""}{needed.width / bound:.0f}'
-
-
-def _end_text(width: float, curve: Curve) -> str:
-    if math.isinf(width):
-        return f'above {curve.widths[-1]}'
-    return f'at most {curve.widths[0]}' if width == curve.widths[0] else f'{width:.1f}'
+    return f'{"at most " if math.isnan(needed.width) else ""}{needed.most / bound:.0f}'

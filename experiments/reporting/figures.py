@@ -20,8 +20,10 @@ from experiments.sweeping.cells import short
 _PAPER = json.loads((Path(__file__).parent / 'figure1.json').read_text())
 
 _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999933')
-_MARKERS = 'osD^vPX*'
-_OPEN = 'open, up: beyond all widths tried\nopen, down: the least tried does'
+_MARKERS = 'osDPX*h'  # one fewer than colours, so that pairs do not come again soon
+_OPEN = 'open, up: beyond all widths tried\nopen, down: at most that'
+# Fewer rows say nothing of where errors stand.
+_LEAST_ROWS = 50
 _METRIC_NAMES = {
     'answer_accuracy': 'answer accuracy',
     'chain_accuracy': 'chain accuracy',
@@ -92,7 +94,7 @@ def accuracy_over_width(grid: GridRecord) -> Figure:
     mechanisms, sizes, _ = grid.axes.values()
     figure, axes = _row_of(len(sizes))
     for axis, size in zip(axes, sizes, strict=True):
-        for mechanism, look in _looks(mechanisms).items():
+        for mechanism, look in looks_of(mechanisms).items():
             curve = grid.curve(mechanism, size)
             if curve is None:
                 continue
@@ -100,7 +102,8 @@ def accuracy_over_width(grid: GridRecord) -> Figure:
             axis.plot(everyone.T, curve.accuracy.T, look['marker'], color=look['color'], ms=3, alpha=0.6)
             axis.plot(curve.widths, thresholds.isotonic(curve), color=look['color'], label=short(mechanism))
         axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
-        axis.set(xscale='log', xlabel='width D', ylim=(-0.03, 1.03), title=_size_title(grid, size))
+        axis.set(xscale='log', xlabel='width D', ylim=(-0.03, 1.03))
+        axis.set_title(_size_title(grid, size, '\n'))
         _ticks(axis.xaxis, grid.widths)
     return _finished(figure, axes, grid)
 
@@ -112,7 +115,7 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
     axis.set(xscale='log', yscale='log')
     lengths = set()
     spread = np.linspace(-0.02, 0.02, len(mechanisms))
-    for (mechanism, look), shift in zip(_looks(mechanisms).items(), spread, strict=True):
+    for (mechanism, look), shift in zip(looks_of(mechanisms).items(), spread, strict=True):
         known = [size for size in sizes if (mechanism, size) in widths.needed]
         label = short(mechanism) + _exponent_text(widths.exponents.get(mechanism))
         axis.plot([], [], look['marker'], color=look['color'], label=label)
@@ -121,7 +124,7 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
             length, needed = grid.length(mechanism, size), widths.needed[mechanism, size]
             lengths.add(length)
             _needed_mark(axis, needed, grid.curve(mechanism, size), look, length * (1 + shift))
-            if math.isfinite(needed.width) and not needed.least_tried:
+            if math.isfinite(needed.width):
                 exact.append((length, needed.width))
         if len(exact) > 1:
             x, y = np.log(exact).T
@@ -138,56 +141,88 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
         ylabel=f'width that reaches {grid.target:.0%}',
         title=_title(grid),
     )
-    _ticks(axis.xaxis, sorted(lengths))
+    _ticks(axis.xaxis, _apart(lengths))
     _ticks(axis.yaxis, grid.widths)
     axis.legend(title=f'exponent (95%)\n{_OPEN}', title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return figure
 
 
 def _needed_mark(axis, needed: Needed, curve: Curve, look, place: float) -> None:
-    """A needed width and its interval, or an open arrow where it is only bounded."""
-    beyond = curve.widths[-1] * 1.1
+    """A needed width, or an open arrow at its bound where it is only bounded; and the interval."""
+    beyond, below = curve.widths[-1] * 1.1, curve.widths[0] / 1.1
     colour = look['color']
-    if math.isinf(needed.width):
-        axis.plot(place, beyond, '^', color=colour, mfc='none')
-        return
-    if needed.least_tried:
-        axis.plot(place, needed.width, 'v', color=colour, mfc='none')
-    else:
+    if math.isfinite(needed.width):
         axis.plot(place, needed.width, look['marker'], color=colour)
-    axis.plot([place, place], [needed.low, min(needed.high, beyond)], color=colour, lw=1.2)
+    elif math.isfinite(needed.most):
+        axis.plot(place, needed.most, 'v', color=colour, mfc='none')
+    else:
+        axis.plot(place, beyond, '^', color=colour, mfc='none')
+    axis.plot([place, place], [max(needed.low, below), min(needed.high, beyond)], color=colour, lw=1.2)
 
 
 def width_over_locality(grid: GridRecord, widths: Widths) -> Figure:
-    """The needed width against how far back a step looks, a line for each length."""
+    """The needed width against how far back a step looks: panels of mechanisms, a line for each length."""
     mechanisms, sizes, _ = grid.axes.values()
     by_locality = {}
     for size in sorted(sizes, key=grid.lengths):
         by_locality.setdefault(grid.locality(size), []).append(size)
     by_locality.pop(None, None)
     # The shortest sequences of each locality, the next ones, and so on.
-    lines = list(zip(*(by_locality[locality] for locality in sorted(by_locality)), strict=False))
-    figure, axes = _row_of(len(mechanisms))
-    for axis, mechanism in zip(axes, mechanisms, strict=True):
-        for line, look in _looks(lines).items():
-            label = _lengths_text({length for size in line for length in grid.lengths(size)})
-            axis.plot([], [], look['marker'], color=look['color'], label=label)
-            exact = []
-            for size in line:
-                needed, place = widths.needed.get((mechanism, size)), grid.locality(size)
+    alike = list(zip(*(by_locality[locality] for locality in sorted(by_locality)), strict=False))
+    titles = [_lengths_text({length for size in line for length in grid.lengths(size)}) for line in alike]
+    panels = {
+        short(mechanism): {
+            title: {grid.locality(size): (mechanism, size) for size in line}
+            for title, line in zip(titles, alike, strict=True)
+        }
+        for mechanism in mechanisms
+    }
+    return _width_panels(grid, widths, panels, 'locality, tokens')
+
+
+def width_over_span(grid: GridRecord, widths: Widths) -> Figure:
+    """The needed width against the size of blocks or windows: panels of kinds, a line for each problem."""
+    mechanisms, sizes, _ = grid.axes.values()
+    panels = {}
+    for mechanism in mechanisms:
+        for size in sizes if grid.span(mechanism) else ():
+            line = panels.setdefault(grid.kind(mechanism), {}).setdefault(short(size), {})
+            line[grid.span(mechanism)] = mechanism, size
+    return _width_panels(grid, widths, panels, 'block or window, tokens')
+
+
+def _width_panels(
+    grid: GridRecord,
+    widths: Widths,
+    panels: Mapping[str, Mapping[str, Mapping[int, tuple[str, str]]]],
+    xlabel: str,
+) -> Figure:
+    """Panels of needed widths: by title, by line, by place on the x axis the mechanism and size."""
+    figure, axes = _row_of(len(panels))
+    lines = list(dict.fromkeys(line for panel in panels.values() for line in panel))
+    places = sorted({place for panel in panels.values() for line in panel.values() for place in line})
+    looks = looks_of(lines)
+    shifts = dict(zip(lines, np.linspace(-0.015, 0.015, len(lines)), strict=True))
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        for name, line in panel.items():
+            look, exact = looks[name], []
+            axis.plot([], [], look['marker'], color=look['color'], label=name)
+            for place, (mechanism, size) in line.items():
+                needed = widths.needed.get((mechanism, size))
                 if needed is None:
                     continue
+                place *= 1 + shifts[name]
                 _needed_mark(axis, needed, grid.curve(mechanism, size), look, place)
-                if math.isfinite(needed.width) and not needed.least_tried:
+                if math.isfinite(needed.width):
                     exact.append((place, needed.width))
             if exact:
                 axis.plot(*np.array(exact).T, color=look['color'], lw=1)
-        axis.set(yscale='log', xlabel='locality, tokens', title=short(mechanism).replace(' ', '\n', 1))
-        axis.set_xlim(min(by_locality) - 0.5, max(by_locality) + 0.5)
+        axis.set(xscale='log', yscale='log', xlabel=xlabel, title=title.replace(' ', '\n', 1))
+        axis.set_xlim(places[0] / 1.1, places[-1] * 1.1)
         _ticks(axis.yaxis, grid.widths)
-        axis.set_xticks(sorted(by_locality))
+        _ticks(axis.xaxis, places)
     axes[0].set_ylabel(f'width that reaches {grid.target:.0%}')
-    _small_legend(axes[0], _OPEN)
+    _shared_legend(figure, axes, _OPEN)
     figure.suptitle(_title(grid))
     return figure
 
@@ -197,7 +232,7 @@ def over_bound(grid: GridRecord, widths: Widths) -> Figure:
     mechanisms, sizes, _ = grid.axes.values()
     figure, axis = plt.subplots(figsize=(5.0, 3.6))
     lengths = set()
-    for mechanism, look in _looks(mechanisms).items():
+    for mechanism, look in looks_of(mechanisms).items():
         known = [size for size in sizes if widths.bounds.get((mechanism, size), 0) > 0]
         points = [(grid.length(mechanism, s), widths.ratio(mechanism, s), mechanism, s) for s in known]
         points = [point for point in points if math.isfinite(point[1])]
@@ -206,14 +241,14 @@ def over_bound(grid: GridRecord, widths: Widths) -> Figure:
         x, y = zip(*(point[:2] for point in points), strict=True)
         lengths.update(x)
         axis.plot(x, y, '-', **look, label=short(mechanism))
-        at_most = [point[:2] for point in points if widths.needed[point[2:]].least_tried]
+        at_most = [point[:2] for point in points if math.isnan(widths.needed[point[2:]].width)]
         if at_most:
             axis.plot(*np.array(at_most).T, look['marker'], color=look['color'], mfc='white')
     axis.set(
         xscale='log', yscale='log', xlabel='longest sequence L, tokens', ylabel='needed width / lower bound',
         title=_title(grid),
     )  # fmt: skip
-    _ticks(axis.xaxis, sorted(lengths))
+    _ticks(axis.xaxis, _apart(lengths))
     _ticks(axis.yaxis)
     axis.legend()
     return figure
@@ -224,7 +259,7 @@ def cost_frontier(grid: GridRecord) -> Figure:
     mechanisms, sizes, widths = grid.axes.values()
     figure, axes = _row_of(len(sizes))
     for axis, size in zip(axes, sizes, strict=True):
-        for mechanism, look in _looks(mechanisms).items():
+        for mechanism, look in looks_of(mechanisms).items():
             found = {w: grid.select(mechanism, size, w) for w in widths}
             done = {w: next((run for run in runs if run.result), None) for w, runs in found.items()}
             points = sorted(
@@ -236,7 +271,7 @@ def cost_frontier(grid: GridRecord) -> Figure:
                 axis.plot(*np.array(points).T, '-', **look, label=short(mechanism))
         axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
         axis.set(xscale='log', xlabel='MFLOPs of a forward pass', ylim=(-0.03, 1.03))
-        axis.set_title(_size_title(grid, size))
+        axis.set_title(_size_title(grid, size, '\n'))
         _ticks(axis.xaxis)
     return _finished(figure, axes, grid)
 
@@ -245,41 +280,57 @@ def first_errors(grid: GridRecord) -> Figure:
     """Where along the chain the first error stands, of rows that have one, at widths that all have run."""
     mechanisms, sizes, columns = grid.axes.values()
     figure, axes = _row_of(len(sizes))
+    looks = looks_of(mechanisms)
+    for mechanism, look in looks.items():
+        axes[0].plot([], [], '-', **look, ms=3, label=short(mechanism))
     for axis, size in zip(axes, sizes, strict=True):
-        done = {m: {run.labels[2] for run in grid.select(m, size) if run.result} for m in mechanisms}
+        counted = [run for run in grid.runs if run.labels[1] == size and 'first_errors' in (run.result or {})]
+        done = {m: {run.labels[2] for run in counted if run.labels[0] == m} for m in mechanisms}
         common = set.intersection(*filter(None, done.values())) if any(done.values()) else set()
-        for mechanism, look in _looks(mechanisms).items():
-            runs = [run for run in grid.select(mechanism, size) if run.result and run.labels[2] in common]
-            counts = np.sum([run.result['first_errors'] for run in runs], axis=0) if runs else np.zeros(1)
-            if counts.sum():
-                places = (np.arange(len(counts)) + 0.5) / len(counts)
-                text = f'{short(mechanism)}, {int(counts.sum()):,} rows'
-                axis.plot(places, counts / counts.sum(), '-', **look, ms=3, label=text)
         at = ', '.join(_value(column) for column in columns if column in common)
-        axis.set(xlabel='place along the chain', xlim=(0, 1), title=_size_title(grid, size))
-        _small_legend(axis, f'D={at}' if at else 'no width that all have')
+        said = [f'at D={at}' if at else 'no width that all have']
+        for mechanism, look in looks.items():
+            runs = [run for run in counted if run.labels[0] == mechanism and run.labels[2] in common]
+            counts = np.sum([run.result['first_errors'] for run in runs], axis=0) if runs else np.zeros(1)
+            if counts.sum() >= _LEAST_ROWS:
+                places = (np.arange(len(counts)) + 0.5) / len(counts)
+                axis.plot(places, counts / counts.sum(), '-', **look, ms=3)
+            elif runs:
+                said.append(f'{short(mechanism)}: {counts.sum():.0f} wrong rows')
+        axis.set(xlabel='\n'.join(['place along the chain', *said]), xlim=(0, 1))
+        axis.set_title(_size_title(grid, size, '\n'))
     axes[0].set_ylabel('share of wrong chains')
     axes[0].set_ylim(bottom=0)  # after all is drawn: it fixes the top as well
+    _shared_legend(figure, axes)
     figure.suptitle(f'{_title(grid)}: first errors, of all seeds')
     return figure
 
 
 def learning_curves(grid: GridRecord) -> Figure:
-    """Accuracy while training, seed by seed, at the greatest width of each mechanism that has ended."""
+    """Accuracy while training, seed by seed, at the greatest width of each mechanism that has ended.
+
+    A run that was graded once has no curve.
+    """
     mechanisms, sizes, _ = grid.axes.values()
     figure, axes = _row_of(len(sizes))
+    looks = looks_of(mechanisms)
+    for mechanism, look in looks.items():
+        axes[0].plot([], [], '-', color=look['color'], label=short(mechanism))
     for axis, size in zip(axes, sizes, strict=True):
-        for mechanism, look in _looks(mechanisms).items():
+        said = []
+        for mechanism, look in looks.items():
             ended = [run for run in grid.select(mechanism, size) if run.state in ('done', 'failed')]
             widest = max((run.experiment.model.dim for run in ended if run.experiment), default=None)
             runs = [run for run in ended if run.experiment and run.experiment.model.dim == widest]
-            shown = [points for run in runs if (points := _graded(grid, run))]
-            for number, points in enumerate(shown):
-                text = {'label': f'{short(mechanism)}, D={widest}'} if number == 0 else {}
-                axis.plot(*np.array(points).T, '-', color=look['color'], lw=1, alpha=0.8, **text)
-        axis.set(xlabel='step', ylim=(-0.03, 1.03), title=_size_title(grid, size))
-        _small_legend(axis)
+            shown = [points for run in runs if len(points := _graded(grid, run)) > 1]
+            for points in shown:
+                axis.plot(*np.array(points).T, '-', color=look['color'], lw=1, alpha=0.8)
+            if shown:
+                said.append(f'{short(mechanism)}: D={widest}')
+        xlabel = '\n'.join(['step', *(said or ['none was graded twice'])])
+        axis.set(xlabel=xlabel, ylim=(-0.03, 1.03), title=_size_title(grid, size, '\n'))
     axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
+    _shared_legend(figure, axes)
     figure.suptitle(f'{_title(grid)}: a line for each seed')
     return figure
 
@@ -296,7 +347,7 @@ def by_last_axis(grid: GridRecord) -> Figure:
     rows = dict.fromkeys(run.labels[:-1] for run in grid.runs)
     panels = dict.fromkeys(row[1:] for row in rows)
     figure, axes = _row_of(len(panels))
-    looks = _looks(grid.axes[outer[0][0]])
+    looks = looks_of(grid.axes[outer[0][0]])
     for axis, panel in zip(axes, panels, strict=True):
         for first in (row[0] for row in rows if row[1:] == panel):
             look = looks[first]
@@ -316,33 +367,36 @@ def _value(label: str) -> str:
     return label.partition(',')[0].partition('=')[2]
 
 
-def _looks(mechanisms: Sequence[str]) -> Mapping[str, dict[str, str]]:
+def looks_of(names: Sequence[str]) -> Mapping[str, dict[str, str]]:
+    """A colour and a marker for each."""
     return {
-        mechanism: {'color': _COLOURS[i % len(_COLOURS)], 'marker': _MARKERS[i % len(_MARKERS)]}
-        for i, mechanism in enumerate(mechanisms)
+        name: {'color': _COLOURS[i % len(_COLOURS)], 'marker': _MARKERS[i % len(_MARKERS)]}
+        for i, name in enumerate(names)
     }
 
 
 def _row_of(count: int):
-    figure, axes = plt.subplots(1, count, figsize=(1.6 + 2.6 * count, 3.2), sharey=True, squeeze=False)
+    """Panels side by side, with room for a legend beside them."""
+    figure, axes = plt.subplots(1, count, figsize=(2.2 + 2.6 * count, 3.6), sharey=True, squeeze=False)
     return figure, axes[0]
 
 
 def _finished(figure: Figure, axes, grid: GridRecord) -> Figure:
     """A row of panels of accuracy, with what is said once of all."""
     axes[0].set_ylabel(_METRIC_NAMES[grid.metric])
-    by_label = {
-        label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(by_label.values(), by_label.keys(), loc='outside right upper')
+    _shared_legend(figure, axes)
     figure.suptitle(_title(grid))
     return figure
 
 
-def _small_legend(axis, title: str | None = None) -> None:
-    """Of one panel of several; also where nothing is drawn."""
-    handles, labels = axis.get_legend_handles_labels()
-    axis.legend(handles, labels, title=title, fontsize=7, title_fontsize=7)
+def _shared_legend(figure: Figure, axes, title: str | None = None) -> None:
+    """Of all panels, beside them."""
+    by_label = {
+        label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        by_label.values(), by_label.keys(), loc='outside right upper', title=title, title_fontsize=8
+    )
 
 
 def _ticks(axis, places: Sequence[float] | None = None) -> None:
@@ -355,8 +409,17 @@ def _ticks(axis, places: Sequence[float] | None = None) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _size_title(grid: GridRecord, size: str) -> str:
-    return f'{short(size)}, {_lengths_text(grid.lengths(size))}'
+def _apart(lengths: Iterable[int]) -> list[int]:
+    """Those whose labels do not meet on a logarithmic axis."""
+    kept = []
+    for length in sorted(lengths):
+        if not kept or length > 1.1 * kept[-1]:
+            kept.append(length)
+    return kept
+
+
+def _size_title(grid: GridRecord, size: str, separator: str = ', ') -> str:
+    return f'{short(size)}{separator}{_lengths_text(grid.lengths(size))}'
 
 
 def _lengths_text(lengths: Iterable[int]) -> str:

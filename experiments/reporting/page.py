@@ -17,6 +17,7 @@ _CAPTIONS = {
     'accuracy_over_width': 'Every seed, and the isotonic curve of their mean.',
     'width_over_length': 'The width that reaches the target; bars: bootstrap over seeds. Fitted exponents.',
     'width_over_locality': 'The width that reaches the target, as a step looks further back.',
+    'width_over_span': 'The width that reaches the target, over the size of blocks and windows.',
     'over_bound': 'The same over the least width that the information bottleneck allows.',
     'cost': 'Accuracy against what a forward pass over the longest sequence costs, width by width.',
     'first_errors': 'Where along the chain the first error stands, at the widths that all mechanisms have.',
@@ -71,7 +72,7 @@ def render(sections: Sequence[Section], out: Path) -> str:
         contents=''.join(f'<a href="#{_anchor(s.grid)}">{_text(_name(s.grid))}</a> ' for s in sections),
         sections=''.join(map(_section, sections)),
         runs=_runs_table(runs, out),
-        tasks=_options(_task(grid) for grid, _ in runs),
+        tasks=_options(grid.task for grid, _ in runs),
         grids=_options(grid.name for grid, _ in runs),
         mechanisms=_options(short(run.labels[0]) for _, run in runs),
         states=_options(run.state for _, run in runs),
@@ -99,40 +100,54 @@ def _section(section: Section) -> str:
 
 
 def _runs_table(runs: Sequence[tuple[GridRecord, Run]], out: Path) -> str:
-    head = ['sweep', 'grid', 'mechanism', *('size', 'width'), 'L', 'seed', 'state', *_RESULT_COLUMNS, 'run']
+    head = [
+        'grid',
+        'mechanism',
+        'size',
+        'width',
+        'state',
+        *_RESULT_COLUMNS,
+        'seed',
+        'L',
+        'run',
+        'why',
+        'sweep',
+    ]
     rows = []
     for grid, run in runs:
-        length = run.experiment.task.max_length if run.experiment else None
-        cells = [grid.sweep.resolve().name, grid.name, short(run.labels[0])]
-        cells += [' '.join(map(short, run.labels[1:-1])), short(run.labels[-1])]
-        cells += [length, run.seed, run.state]
-        cells += [run.result.get(field) if run.result else None for field, _ in _RESULT_COLUMNS.values()]
-        layouts = ['{}'] * 8 + [layout for _, layout in _RESULT_COLUMNS.values()]
+        cells = [
+            grid.name,
+            short(run.labels[0]),
+            ' '.join(map(short, run.labels[1:-1])),
+            short(run.labels[-1]),
+        ]
+        cells.append(run.state)
+        for field, layout in _RESULT_COLUMNS.values():
+            cells.append(layout.format(run.result[field]) if run.result else None)
+        cells += [run.seed, run.experiment.task.max_length if run.experiment else None]
         link = _text(run.path.relative_to(grid.sweep))
         if run.path.exists():
             link = f'<a href="{_text(os.path.relpath(run.path, out))}">{link}</a>'
-        columns = ''.join(map(_cell, cells, layouts))
-        reason = f'<td>{_text(run.error)}</td>' if run.error else '<td></td>'
+        columns = ''.join(map(_cell, cells))
+        others = ''.join(map(_cell, (run.error, grid.sweep.resolve().name)))
         rows.append(
             f'<tr class="{run.state.replace(" ", "-")}" data-state="{run.state}" '
-            f'data-task="{_text(_task(grid))}" data-grid="{_text(grid.name)}" '
-            f'data-mechanism="{_text(short(run.labels[0]))}">{columns}<td>{link}</td>{reason}</tr>'
+            f'data-task="{_text(grid.task)}" data-grid="{_text(grid.name)}" '
+            f'data-mechanism="{_text(short(run.labels[0]))}">{columns}<td>{link}</td>{others}</tr>'
         )
-    titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in [*head, 'why'])
+    titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in head)
     return f'<table id="runs"><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in rows[0])
-    body = ''.join(f'<tr>{"".join(_cell(value, "{}") for value in row.values())}</tr>' for row in rows)
+    body = ''.join(f'<tr>{"".join(map(_cell, row.values()))}</tr>' for row in rows)
     return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(value: Any, layout: str) -> str:
+def _cell(value: Any) -> str:
     """A cell, with what to sort it by where that is a number."""
-    if value is None:
-        return '<td></td>'
-    text = layout.format(value)
+    text = '' if value is None else str(value)
     found = _NUMBER.match(text)
     number = f' data-value="{found[1].replace(",", "")}"' if found else ''
     return f'<td{number}>{_text(text)}</td>'
@@ -140,10 +155,6 @@ def _cell(value: Any, layout: str) -> str:
 
 def _options(names: Iterable[str]) -> str:
     return ''.join(f'<option>{_text(name)}</option>' for name in dict.fromkeys(names))
-
-
-def _task(grid: GridRecord) -> str:
-    return grid.task if grid.begun else ''
 
 
 def _name(grid: GridRecord) -> str:

@@ -1,6 +1,7 @@
 """What sweeps have left in their directories."""
 
 import functools
+import itertools
 import json
 import math
 import shutil
@@ -16,6 +17,9 @@ from effxf_jax.experiment import Experiment
 from experiments import configs
 from experiments.reporting.thresholds import Curve
 from experiments.sweeping import widths
+from experiments.sweeping.cells import METRICS, short
+
+_SPANS = 'block_size', 'window'
 
 
 class RecordError(ValueError):
@@ -64,12 +68,14 @@ class GridRecord:
 
     Attributes:
         sweep: the directory.
-        name, axes, metric, search, target: as declared; see `experiments.sweeping.cells.grid`.
+        name, task, axes, metric, search, target: as declared; see `experiments.sweeping.cells.grid`. The task
+            is that of all runs, by name.
         runs: of every cell, each seed.
     """
 
     sweep: Path
     name: str
+    task: str
     axes: dict[str, tuple[str, ...]]
     metric: str
     search: bool
@@ -92,6 +98,12 @@ class GridRecord:
         return len({self.locality(size) for size in self.axes['size']} - {None}) > 1
 
     @property
+    def is_of_spans(self) -> bool:
+        """Whether mechanisms of one kind differ in the size of their blocks or windows."""
+        kinds = [self.kind(mechanism) for mechanism in self.axes['mechanism'] if self.span(mechanism)]
+        return len(set(kinds)) < len(kinds)
+
+    @property
     def begun(self) -> list[Run]:
         return [run for run in self.runs if run.experiment is not None]
 
@@ -103,11 +115,6 @@ class GridRecord:
     def widths(self) -> list[int]:
         """Those of which a run has begun."""
         return sorted({run.experiment.model.dim for run in self.begun})
-
-    @property
-    def task(self) -> str:
-        """The task's name, the same in all runs."""
-        return self.begun[0].experiment.record['task']['name']
 
     def select(self, *labels: str) -> list[Run]:
         """Its runs at these values of the first axes."""
@@ -122,6 +129,18 @@ class GridRecord:
         """How many of the last tokens fix the next; None where no constant does, or nothing has begun."""
         tasks = (run.experiment.task for run in self.begun if run.labels[1] == size)
         return next((task.locality() for task in tasks), None)
+
+    @staticmethod
+    def span(mechanism: str) -> int | None:
+        """The size of a mechanism's blocks, or its window; None where it names none."""
+        fields = dict(part.partition('=')[::2] for part in mechanism.split(','))
+        return next((int(fields[name]) for name in _SPANS if name in fields), None)
+
+    @staticmethod
+    def kind(mechanism: str) -> str:
+        """A mechanism in few letters, without its span."""
+        parts = mechanism.split(',')
+        return short(','.join(part for part in parts if part.partition('=')[0] not in _SPANS))
 
     def lengths(self, size: str) -> list[int]:
         """The longest sequences at a size, in tokens: several where mechanisms differ, sorted."""
@@ -170,22 +189,27 @@ def _read_sweep(directory: Path) -> Iterator[GridRecord]:
     for name, declared in _parse(path.read_text(), path).items():
         try:
             axes = {axis: tuple(values) for axis, values in declared['axes'].items()}
+            _check(declared, axes, f'{path}, {name}')
             runs = tuple(run for cell in declared['cells'] for run in _read_cell(directory, cell))
-            grid = GridRecord(
-                directory, name, axes, declared['metric'], declared['search'], declared['target'], runs
-            )
+            fields = {field: declared[field] for field in ('task', 'metric', 'search', 'target')}
+            grid = GridRecord(directory, name, axes=axes, runs=runs, **fields)
         except (KeyError, TypeError, AttributeError) as error:
             raise RecordError(f'{path} does not declare a sweep: {type(error).__name__}: {error}') from error
         yield _without_needless(grid) if grid.search else grid
 
 
+def _check(declared: dict[str, Any], axes: dict[str, tuple[str, ...]], where: str) -> None:
+    """Raises RecordError where figures could not be made of a grid."""
+    if declared['metric'] not in METRICS:
+        raise RecordError(f'{where}: metric must be one of {", ".join(METRICS)}; got {declared["metric"]!r}')
+    if {tuple(cell['labels']) for cell in declared['cells']} != set(itertools.product(*axes.values())):
+        raise RecordError(f'{where}: there must be a cell for every choice of one value from each axis')
+
+
 def _without_needless(grid: GridRecord) -> GridRecord:
     """The grid of a search, where it is said of what the next step does not ask for that it is not needed."""
-    *_, ladder = grid.axes.values()
-    asked = set()
-    for point in dict.fromkeys(run.labels[:-1] for run in grid.runs):
-        rungs = [[grid.accuracy(run) for run in grid.select(*point, value)] for value in ladder]
-        asked |= {(*point, ladder[rung]) for rung in widths.next_rungs(rungs, grid.target)}
+    reached = lambda labels: [grid.accuracy(run) for run in grid.select(*labels)]
+    asked = set(widths.wanted(grid.axes, reached, grid.target))
     runs = (
         replace(run, state='not needed') if run.state == 'missing' and run.labels not in asked else run
         for run in grid.runs
@@ -200,13 +224,17 @@ def _read_cell(directory: Path, cell: dict[str, Any]) -> Iterator[Run]:
         path = top if len(cell['seeds']) == 1 else top / f'seed-{seed}'
         config, result = _read_json(path / 'config.json'), _read_json(path / 'result.json')
         experiment = _experiment(config, path) if config else None
-        if result is not None and not isinstance(result.get('chain_accuracy'), float):
-            raise RecordError(f'{path / "result.json"} is not the result of a run')
+        if result is not None and (lacking := [name for name in _RESULT if name not in result]):
+            raise RecordError(f'{path / "result.json"} is not the result of a run: no {", ".join(lacking)}')
         begun = 'unfinished' if experiment else 'missing'
         state = 'done' if result else 'failed' if failure else begun
         failed = failure if failure and not result else {}
         error, diverged = (failed.get('error', 'unknown') if failed else None), failed.get('diverged', False)
         yield Run(tuple(cell['labels']), path, seed, state, error, diverged, experiment, result)
+
+
+_RESULT = (*METRICS, 'forward_flops', 'num_params', 'state_size', 'train_steps')
+"""What is read of every result."""
 
 
 def _experiment(config: dict[str, Any], path: Path) -> Experiment:
@@ -237,32 +265,36 @@ _KEPT_EVERY = 100
 def export(directory: Path, target: Path) -> int:
     """Copies a sweep's small files: no checkpoints, and of logs every hundredth step and each evaluation.
 
+    What an earlier export has left there stays, unless the directory has something newer: the grids and runs
+    that it does not have, or has not begun.
+
     Returns:
         How many runs are copied, all those that have begun.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(directory / 'sweep.json', target)
     grids = list(_read_sweep(directory))
-    paths = {run.path: run for grid in grids for run in grid.begun}
+    target.mkdir(parents=True, exist_ok=True)
+    declared = [_read_json(place / 'sweep.json') or {} for place in (target, directory)]
+    (target / 'sweep.json').write_text(json.dumps(declared[0] | declared[1], indent=1) + '\n')
+    runs = {run.path: run for grid in grids for run in grid.begun}
     # Of cells, and of their seeds.
-    places = {place for grid in grids for run in grid.runs for place in (run.path, run.path.parent)}
-    for path in (place / name for place in places - {directory} for name in _KEPT):
-        there = target / path.relative_to(directory)
-        if path.exists():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, there)
-        else:
-            there.unlink(missing_ok=True)  # of an earlier export
-    for path, run in paths.items():
-        last = len(run.log)
+    for place in {place for path in runs for place in (path, path.parent)} - {directory}:
+        there = target / place.relative_to(directory)
+        there.mkdir(parents=True, exist_ok=True)
+        for name in _KEPT:
+            if (place / name).exists():
+                shutil.copy(place / name, there)
+        if not (place / 'failure.json').exists():
+            (there / 'failure.json').unlink(missing_ok=True)  # it has been begun again
+    for path, run in runs.items():
+        ends = {line['step'] for line in run.log[:1] + run.log[-1:]}
         kept = [
-            line for i, line in enumerate(run.log, 1)
-            if i % _KEPT_EVERY == 0 or 'chain_accuracy' in line or i in (1, last)
+            line for line in run.log
+            if line['step'] % _KEPT_EVERY == 0 or line['step'] in ends or 'chain_accuracy' in line
         ]  # fmt: skip
         text = ''.join(json.dumps(_rounded(line)) + '\n' for line in kept)
         if text:
             (target / path.relative_to(directory) / 'metrics.jsonl').write_text(text)
-    return len(paths)
+    return len(runs)
 
 
 def _rounded(line: dict[str, Any]) -> dict[str, Any]:

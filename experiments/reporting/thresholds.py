@@ -1,7 +1,7 @@
 """The width that a problem needs, from accuracies at a few widths, and how it grows; with intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,20 +26,36 @@ class Curve(NamedTuple):
     accuracy: np.ndarray
 
 
-class Needed(NamedTuple):
-    """The width at which accuracy reaches a target.
+class Crossing(NamedTuple):
+    """The width at which the isotonic regression of mean accuracy on width reaches a target.
 
     Attributes:
-        width: infinite where no width tried reaches it; the least one tried where that does already.
-        low, high: percentiles, 2.5 and 97.5, of a bootstrap over seeds. Of few seeds it covers less than 95%
-            (of three some 70%), and of one nothing.
-        least_tried: whether `width` is no more than an upper bound, the least width tried.
+        width: interpolated linearly in accuracy over the logarithm of width; nan where it is only bounded.
+        least, most: between which it lies; both `width` where that is known. From 0 to the least width tried
+            where that one does already; from the greatest to infinity where none does; from 0 to the least
+            that does where the mean falls so far short again above it that the regression does not.
     """
 
     width: float
+    least: float
+    most: float
+
+
+class Needed(NamedTuple):
+    """A crossing and its interval.
+
+    Attributes:
+        width, least, most: see `Crossing`.
+        low, high: percentiles, 2.5 of `least` and 97.5 of `most`, of a bootstrap over seeds; where the mean
+            falls short again, from the width that reaches the target to infinity. Of few seeds it covers less
+            than 95% (of three some 70%), and of one nothing.
+    """
+
+    width: float
+    least: float
+    most: float
     low: float
     high: float
-    least_tried: bool
 
 
 class Ratio(NamedTuple):
@@ -77,24 +93,25 @@ class Exponent(NamedTuple):
     verdict: str
 
 
-def crossing(curve: Curve, target: float) -> float:
-    """The width at which the isotonic regression of mean accuracy on width reaches the target.
-
-    Interpolated linearly in accuracy over the logarithm of width; infinite where it never does.
-    """
+def crossing(curve: Curve, target: float) -> Crossing:
+    """Where a curve reaches the target; widths at which no seed was run do not count."""
     tried = ~np.isnan(curve.accuracy).all(axis=0)
     if not tried.any():
-        return math.inf
-    widths = curve.widths[tried]
-    fitted = isotonic(Curve(widths, curve.accuracy[:, tried]))
+        return Crossing(math.nan, 0.0, math.inf)
+    widths, accuracy = curve.widths[tried], curve.accuracy[:, tried]
+    fitted = isotonic(Curve(widths, accuracy))
     if fitted[-1] < target:
-        return math.inf
+        reaching = np.nanmean(accuracy, axis=0) >= target
+        if reaching.any():
+            return Crossing(math.nan, 0.0, float(widths[np.argmax(reaching)]))
+        return Crossing(math.nan, float(widths[-1]), math.inf)
     first = int(np.argmax(fitted >= target))
     if first == 0:
-        return float(widths[0])
+        return Crossing(math.nan, 0.0, float(widths[0]))
     share = (target - fitted[first - 1]) / (fitted[first] - fitted[first - 1])
     low, high = np.log(widths[first - 1]), np.log(widths[first])
-    return float(np.exp(low + share * (high - low)))
+    width = float(np.exp(low + share * (high - low)))
+    return Crossing(width, width, width)
 
 
 def isotonic(curve: Curve) -> np.ndarray:
@@ -105,30 +122,28 @@ def isotonic(curve: Curve) -> np.ndarray:
 
 def needed_width(curve: Curve, target: float, rng: np.random.Generator) -> Needed:
     """The width that a target needs, with its interval."""
-    width = crossing(curve, target)
-    low, high = _interval(_resampled(curve, target, rng))
-    return Needed(width, low, high, width == curve.widths[0])
+    draws = _resampled(curve, target, rng)
+    low, _ = _interval([draw.most if _falls_short_again(draw, curve) else draw.least for draw in draws])
+    _, high = _interval([math.inf if _falls_short_again(draw, curve) else draw.most for draw in draws])
+    return Needed(*crossing(curve, target), low, high)
+
+
+def _falls_short_again(found: Crossing, curve: Curve) -> bool:
+    return math.isnan(found.width) and curve.widths[0] < found.most < math.inf
 
 
 def ratio(curve: Curve, to: Curve, target: float, rng: np.random.Generator) -> Ratio:
     """How much wider the problem of `curve` needs a model to be than that of `to`."""
-    width, base = crossing(curve, target), crossing(to, target)
-    value = _exact(width, curve) / _exact(base, to)
+    wide, base = crossing(curve, target), crossing(to, target)
+    value = wide.width / base.width
     if math.isnan(value):
-        least, most = _bounds(width, curve), _bounds(base, to)
-        return Ratio(math.nan, least[0] / most[1], least[1] / most[0] if most[0] else math.inf)
+        high = wide.most / base.least if base.least else math.inf
+        return Ratio(math.nan, wide.least / base.most, high)
     draws = np.array([
-        [_exact(drawn, c) for drawn in _resampled(c, target, rng)] for c in (curve, to)
+        [draw.width for draw in _resampled(c, target, rng)] for c in (curve, to)
     ])  # fmt: skip
     low, high = _interval_of_known(draws[0] / draws[1])
     return Ratio(value, max(low, 0.0), high)
-
-
-def _bounds(width: float, curve: Curve) -> tuple[float, float]:
-    """Between which a width lies, as far as it is known."""
-    if math.isinf(width):
-        return float(curve.widths[-1]), math.inf
-    return (0.0, width) if width == curve.widths[0] else (width, width)
 
 
 def exponent(
@@ -136,30 +151,28 @@ def exponent(
 ) -> Exponent:
     """How the needed width grows with length.
 
-    Sizes at which no width reaches the target, or the least one tried does, say nothing exact and are left
-    out. That biases the slope towards 0 where it is the large or the small sizes: say how many are left.
-    Where the line would have the width of one of them known, it is not taken for an answer.
+    Sizes at which it is only bounded say nothing exact and are left out. That biases the slope towards 0
+    where it is the large or the small sizes: say how many are left. Where the line would have the width of
+    one of them beyond its bounds, it is not taken for an answer.
     """
-    widths = [crossing(curve, target) for curve in curves]
-    known = [i for i, width in enumerate(widths) if not math.isnan(_exact(width, curves[i]))]
+    found = [crossing(curve, target) for curve in curves]
+    known = [i for i, at in enumerate(found) if not math.isnan(at.width)]
     x = np.log([lengths[i] for i in known])
     if len(set(x)) < 2:
         return Exponent(math.nan, -math.inf, math.inf, len(known), 'not known')
-    fit = stats.linregress(x, np.log([widths[i] for i in known]))
+    fit = stats.linregress(x, np.log([found[i].width for i in known]))
     low, high = -math.inf, math.inf
     if len(known) > 2:
         margin = fit.stderr * stats.t.ppf((1 + _CONFIDENCE) / 2, len(known) - 2)
-        draws = np.transpose([
-            [_exact(width, curves[i]) for width in _resampled(curves[i], target, rng)] for i in known
-        ])  # fmt: skip
+        draws = np.transpose([[draw.width for draw in _resampled(curves[i], target, rng)] for i in known])
         centred = x - x.mean()
         low, high = _interval_of_known(np.log(draws) @ centred / (centred @ centred))
         low, high = min(low, fit.slope - margin), max(high, fit.slope + margin)
-    bounded = [i for i in range(len(curves)) if i not in known]
-    line = [math.exp(fit.intercept + fit.slope * math.log(lengths[i])) for i in bounded]
+    line = np.exp(fit.intercept + fit.slope * np.log(lengths))
     off = any(
-        at < curves[i].widths[-1] if math.isinf(widths[i]) else at > widths[i]
-        for i, at in zip(bounded, line, strict=True)
+        not at.least <= on_line <= at.most
+        for at, on_line in zip(found, line, strict=True)
+        if math.isnan(at.width)
     )
     verdict = 'inconclusive' if off else _verdict(low, high)
     return Exponent(float(fit.slope), float(low), float(high), len(known), verdict)
@@ -170,16 +183,11 @@ def _verdict(low: float, high: float) -> str:
     return within[0] if len(within) == 1 else 'inconclusive' if within else 'none'
 
 
-def _exact(width: float, curve: Curve) -> float:
-    """A width as it is known, or nan where it is only bounded."""
-    return width if curve.widths[0] < width < math.inf else math.nan
-
-
-def _resampled(curve: Curve, target: float, rng: np.random.Generator) -> list[float]:
+def _resampled(curve: Curve, target: float, rng: np.random.Generator) -> list[Crossing]:
     """Crossings of curves made of seeds drawn with replacement; each selection is computed once."""
     seeds = len(curve.accuracy)
     draws = np.sort(rng.integers(seeds, size=(_RESAMPLES, seeds)), axis=1)
-    cache: Mapping[tuple, float] = {}
+    cache: dict[tuple, Crossing] = {}
     for draw in map(tuple, draws.tolist()):
         if draw not in cache:
             cache[draw] = crossing(Curve(curve.widths, curve.accuracy[list(draw)]), target)

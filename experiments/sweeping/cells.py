@@ -141,6 +141,12 @@ class Grid:
     target: float
     cells: dict[tuple[str, ...], list[Cell]]
 
+    @property
+    def task(self) -> str:
+        """The name of its runs' task."""
+        (cell, *_), *_ = self.cells.values()
+        return cell.experiment.record['task']['name']
+
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
@@ -160,6 +166,7 @@ class Sweep:
         """Its grids as plain values by name, for those who read a sweep's directory: sweep.json."""
         return {
             grid.name: {
+                'task': grid.task,
                 'axes': grid.axes,
                 'metric': grid.metric,
                 'search': grid.search,
@@ -203,6 +210,8 @@ def make_sweep(config: ConfigDict) -> Sweep:
         )
         if config[name] < least
     ]  # fmt: skip
+    if config.gpus > 1 and config.gpus % 1:
+        problems.append(f'gpus above 1 must be whole; got {config.gpus}')
     if problems:
         raise configs.ConfigError(problems, config)
     grids = []

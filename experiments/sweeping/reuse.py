@@ -11,7 +11,7 @@ from experiments.sweeping.cells import Sweep
 def take(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> list[str]:
     """Copies finished cells of a sweep from the directories of others, without checkpoints.
 
-    A cell that has been begun in the directory is left as it is.
+    Nobody else may write in the directory meanwhile. A cell that has been begun there is left as it is.
 
     Returns:
         The names of the cells that were taken.
@@ -20,19 +20,18 @@ def take(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> list[str]:
         MismatchError: what lies in a source under a cell's name is another run, or is damaged.
         OSError: a source cannot be read, or the directory not be written.
     """
-    taken = []
+    found = {}
     for cell in sweep.cells():
-        place = directory / cell.name
-        found = [source / cell.name for source in sources if (source / cell.name / 'result.json').exists()]
-        if place.exists() or not found:
-            continue
-        run = RunDirectory(found[0])
-        run.check(cell.experiment.record)
-        run.read_result()
+        there = [source / cell.name for source in sources if (source / cell.name / 'result.json').exists()]
+        if there and not (directory / cell.name).exists():
+            run = RunDirectory(there[0])
+            run.check(cell.experiment.record)
+            run.read_result()
+            found[cell.name] = run.path
+    for name, path in found.items():
         # Whole or not at all: a cell that is half copied would look like one that is under way.
-        half = directory / f'.{cell.name}.tmp'
+        half = directory / f'.{name}.tmp'
         shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(run.path, half, ignore=shutil.ignore_patterns('checkpoints', '.lock'))
-        half.rename(place)
-        taken.append(cell.name)
-    return taken
+        shutil.copytree(path, half, ignore=shutil.ignore_patterns('checkpoints', '.lock'))
+        half.rename(directory / name)
+    return list(found)

@@ -10,7 +10,7 @@ import json
 import math
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from effxf_jax.run_directory import MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted, Termination
-from experiments.sweeping import widths, worker
+from experiments.sweeping import reuse, widths, worker
 from experiments.sweeping.cells import Cell, Grid, Sweep
 from experiments.sweeping.worker import Event
 
@@ -101,14 +101,9 @@ def wanted(grid: Grid, states: dict[str, State]) -> Iterator[Cell]:
     if not grid.search:
         yield from (cell for cells in grid.cells.values() for cell in cells)
         return
-    *outer, ladder = grid.axes.values()
-    for point in dict.fromkeys(labels[:-1] for labels in grid.cells):
-        rungs = [grid.cells[(*point, value)] for value in ladder]
-        accuracies = [
-            [a for cell in cells for a in _accuracies(grid, cell, states[cell.name])] for cells in rungs
-        ]
-        for index in widths.next_rungs(accuracies, grid.target):
-            yield from rungs[index]
+    reached = lambda labels: [a for c in grid.cells[labels] for a in _accuracies(grid, c, states[c.name])]
+    for labels in widths.wanted(grid.axes, reached, grid.target):
+        yield from grid.cells[labels]
 
 
 def _accuracies(grid: Grid, cell: Cell, state: State) -> list[float]:
@@ -128,6 +123,7 @@ def run(
     watcher: Watcher,
     address: str | None = None,
     retry_failed: bool = False,
+    sources: Sequence[Path] = (),
 ) -> dict[str, State]:
     """Runs what is left of a sweep.
 
@@ -137,6 +133,7 @@ def run(
         watcher: is told how it goes.
         address: of a Ray cluster; by default Ray is started on this machine for as long as this takes.
         retry_failed: begins failed cells again.
+        sources: directories of other sweeps, from which finished cells are copied; see `reuse`.
 
     Returns:
         How each cell stands, by name; those that a search did not need are neither done nor failed.
@@ -144,7 +141,7 @@ def run(
     Raises:
         Interrupted: after SIGTERM or SIGINT; workers have saved where they are.
         InUseError: another process runs a sweep in the directory.
-        MismatchError: something else lies there, or what lies there is damaged.
+        MismatchError: something else lies there or in a source, or what lies there is damaged.
         OSError: the directory cannot be written.
         ConnectionError: there is no cluster at the address.
         ResourceError: no machine has what a cell is to be given.
@@ -160,6 +157,8 @@ def run(
     with own.lock(), _ray(address), Termination() as termination:
         check_resources(sweep, warn_only=address is not None)
         termination.defer()
+        for name in reuse.take(sweep, directory, sources):
+            states[name] = read_state(directory, cells[name])
         _declare(sweep, own)
         if retry_failed:
             for name, state in states.items():
@@ -205,8 +204,19 @@ def check_resources(sweep: Sweep, warn_only: bool) -> None:
 
 def _declare(sweep: Sweep, directory: RunDirectory) -> None:
     """Writes sweep.json, where grids that an earlier sweep has left there stay."""
-    earlier = directory.read_object('sweep.json') or {}
-    directory.write_text('sweep.json', json.dumps(earlier | sweep.declaration(), indent=1) + '\n')
+    earlier, declared = directory.read_object('sweep.json') or {}, sweep.declaration()
+    lost = [
+        cell['directory']
+        for name, grid in earlier.items()
+        if name in declared
+        for cell in grid['cells']
+        if cell['directory'] not in {c['directory'] for c in declared[name]['cells']}
+        and (directory.path / cell['directory'] / 'result.json').exists()
+    ]
+    if lost:
+        message = '%d finished cells are no part of these grids any more, and reports leave them out: %s'
+        logging.warning(message, len(lost), ', '.join(lost))
+    directory.write_text('sweep.json', json.dumps(earlier | declared, indent=1) + '\n')
 
 
 @contextlib.contextmanager

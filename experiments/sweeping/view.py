@@ -29,6 +29,7 @@ class TerminalWatcher:
         self._metric = {c.name: grid.metric for grid in sweep.grids for cs in grid.cells.values() for c in cs}
         self._begun = time.monotonic()
         self._first_steps: dict[str, int] = {}
+        self._last_steps: dict[str, int] = {}
 
     def __enter__(self) -> 'TerminalWatcher':
         if self._live:
@@ -49,6 +50,7 @@ class TerminalWatcher:
     def progressed(self, cell: Cell, event: Event) -> None:
         if event.step is not None:
             self._first_steps.setdefault(cell.name, event.step)
+            self._last_steps[cell.name] = event.step
         self._running[cell.name] = event
         if event.accuracy is not None:
             self._accuracy[cell.name] = event.accuracy
@@ -88,10 +90,10 @@ class TerminalWatcher:
         for name, cell in self._submitted.items():
             steps, work = cell.experiment.train.steps, cell.relative_time
             first = self._first_steps.get(name, 0)
-            event = self._running.get(name)
-            at = steps if self._ended(name) else event.step if event and event.step else first
+            at = steps if self._states[name].done else self._last_steps.get(name, first)
             made += work * (at - first) / steps
-            left += work * (steps - at) / steps
+            if not self._ended(name):
+                left += work * (steps - at) / steps
         elapsed = time.monotonic() - self._begun
         return left * elapsed / made if made else None
 

@@ -4,8 +4,27 @@ Accuracy need not grow with width, so a bisection may end on the wrong side of a
 of what it finds are tried too.
 """
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+def wanted(
+    axes: Mapping[str, Sequence[str]],
+    accuracy: Callable[[tuple[str, ...]], Sequence[float]],
+    target: float,
+) -> Iterator[tuple[str, ...]]:
+    """What the next step of a search takes, by its labels; nothing when it is over.
+
+    Args:
+        axes: values by axis; the last is the ladder, searched at every choice of the others.
+        accuracy: of each seed at these labels; see `next_rungs`.
+        target: the accuracy asked for.
+    """
+    *outer, ladder = axes.values()
+    for point in itertools.product(*outer):
+        for rung in next_rungs([accuracy((*point, value)) for value in ladder], target):
+            yield *point, ladder[rung]
 
 
 def next_rungs(ladder: Sequence[Sequence[float]], target: float) -> list[int]:

@@ -5,7 +5,8 @@ Run with `python -m experiments.sweep --config=experiments/sweeps/studies.py`.
 laptop (default):
     hybrid    two linear layers and a standard one, between its parents
     direct    answers without a chain of thought, beside those with one
-    budget    cells of Figure 1 that fall short, with as many steps as there and with four times as many
+    budget    cells of Figure 1 that fall short, with as many steps as there and with four times as many;
+              budget_wide, those of width 32
 
 Much of it is trained for Figure 1 already: --reuse=sweeps/figure1-laptop takes it from there. A mechanism has
 the rate that was found for it, also without a chain and, for the hybrid, that of linear attention.
@@ -17,6 +18,16 @@ from ml_collections import ConfigDict
 from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
+
+
+def _budgets(mechanisms, *cells):
+    axes = {
+        'mechanism': bases.mechanisms('lis', *mechanisms),
+        'cell': cells,
+        'steps': ('steps=8000', 'steps=32000,eval_every=8000'),
+    }
+    return grid(bases.LIS, axes)
+
 
 PRESETS = {
     'laptop': {
@@ -41,14 +52,8 @@ PRESETS = {
                 },
                 'answer_accuracy',
             ),
-            'budget': grid(
-                bases.LIS,
-                {
-                    'mechanism': bases.mechanisms('lis'),
-                    'cell': ('n=16,dim=8', 'n=16,dim=16', 'n=16,dim=32'),
-                    'steps': ('steps=8000', 'steps=32000,eval_every=8000'),
-                },
-            ),
+            'budget': _budgets(bases.PAPERS, 'n=16,dim=8', 'n=16,dim=16'),
+            'budget_wide': _budgets(('linear', 'sparse'), 'n=16,dim=32'),
         },
     },
     'smoke': {

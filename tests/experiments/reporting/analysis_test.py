@@ -16,10 +16,25 @@ def test_needed_widths_are_those_that_the_accuracies_were_made_from(grid):
     # Interpolation between widths a factor of two apart is off by some percent.
     assert needed['standard', 'n=32'] == pytest.approx(12, rel=0.2)
     assert needed['linear', 'n=32'] == pytest.approx(14 * math.sqrt(68 / 19), rel=0.15)
-    assert needed['sparse', 'n=32'] == math.inf
+    assert math.isnan(needed['sparse', 'n=32'])
+    assert found.needed['mechanism=sparse', 'n=32'].most == math.inf
     assert found.exponents['mechanism=standard'].verdict == '0'
     assert found.exponents['mechanism=linear'].value == pytest.approx(0.5, abs=0.1)
     assert all(0 < bound < 10 for bound in found.bounds.values())
+
+
+def test_a_width_that_reaches_the_target_is_not_said_to_be_beyond_where_a_wider_one_falls_short(grid):
+    place = ('mechanism=linear', 'n=16')
+    fallen = lambda run: (
+        {**run.result, 'chain_accuracy': 0.1} if run.labels == (*place, 'dim=64') else run.result
+    )
+    grid = replace(grid, runs=tuple(replace(run, result=fallen(run)) for run in grid.runs))
+    found = analysis.widths(grid)
+    rows = analysis.tables(grid, found)['Width and cost']
+    (row,) = (row for row in rows if (row['mechanism'], row['size']) == ('linear', 'n=16'))
+    assert row['D reaching 90%'] == 'at most 32, short of it above'
+    assert row['at D'] == 32
+    assert row['over bound'] == f'at most {32 / found.bounds[place]:.0f}'
 
 
 def test_the_least_cost_is_of_the_narrowest_model_that_reaches_the_target(grid):

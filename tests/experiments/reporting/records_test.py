@@ -57,6 +57,32 @@ def test_a_log_that_a_kill_has_torn_is_read_to_the_last_whole_line(made_up, tmp_
     assert [line['step'] for line in run.log] == list(range(1, 251))
 
 
+def test_an_export_takes_nothing_away_from_an_earlier_one(made_up, tmp_path):
+    files = lambda: {path: path.read_bytes() for path in (tmp_path / 'kept').rglob('*') if path.is_file()}
+    records.export(made_up, tmp_path / 'kept')
+    before = files()
+    # Of a sweep that has not begun any of it, but has another grid.
+    fresh = tmp_path / 'fresh'
+    fresh.mkdir()
+    declared = json.loads((made_up / 'sweep.json').read_text())
+    (fresh / 'sweep.json').write_text(json.dumps({'other': declared['lis']}))
+    assert records.export(fresh, tmp_path / 'kept') == 0
+    after = files()
+    (changed,) = (path.name for path in after if after[path] != before.get(path))
+    assert changed == 'sweep.json'
+    assert after.keys() == before.keys()
+    assert list(json.loads((tmp_path / 'kept' / 'sweep.json').read_text())) == ['lis', 'other']
+
+
+def test_what_is_exported_is_exported_as_it_is(made_up, tmp_path):
+    records.export(made_up, tmp_path / 'once')
+    records.export(tmp_path / 'once', tmp_path / 'twice')
+    logs = [sorted((tmp_path / name).rglob('metrics.jsonl')) for name in ('once', 'twice')]
+    assert len(logs[0]) == 99
+    for first, second in zip(*logs, strict=True):
+        assert first.read_text() == second.read_text()
+
+
 def test_what_is_exported_again_is_as_it_is_now(made_up, tmp_path):
     copy = shutil.copytree(made_up, tmp_path / 'copy')
     records.export(copy, tmp_path / 'kept')
@@ -77,7 +103,7 @@ def test_what_is_exported_again_is_as_it_is_now(made_up, tmp_path):
         ('sweep.json', 'x', 'is not JSON'),
         ('sweep.json', '[]', 'must hold an object'),
         ('config.json', '{"seed": 0}', 'is not the configuration of a run'),
-        ('result.json', '{"loss": 0}', 'is not the result of a run'),
+        ('result.json', '{"loss": 0}', 'is not the result of a run: no answer_accuracy, chain_accuracy'),
         ('result.json', '{"chain', 'is not JSON'),
     ],
 )
@@ -87,5 +113,24 @@ def test_garbage_is_refused_by_name(made_up, tmp_path, name, content, message):
     path.unlink()
     if content is not None:
         path.write_text(content)
+    with pytest.raises(RecordError, match=message):
+        records.read([copy])
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'metric': 'loss'}, 'metric must be one of answer_accuracy, .*; got .loss'),
+        ({'axes': {'mechanism': ['mechanism=linear']}}, 'a cell for every choice'),
+        ({'search': True, 'cells': []}, 'a cell for every choice'),
+        ({'task': None}, "does not declare a sweep: KeyError: 'task'"),
+    ],
+)
+def test_a_declaration_of_which_no_figure_can_be_made_is_refused(made_up, tmp_path, change, message):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    declared = json.loads((copy / 'sweep.json').read_text())
+    declared['lis'] |= change
+    declared['lis'] = {name: value for name, value in declared['lis'].items() if value is not None}
+    (copy / 'sweep.json').write_text(json.dumps(declared))
     with pytest.raises(RecordError, match=message):
         records.read([copy])

@@ -69,6 +69,7 @@ def test_the_same_runs_make_the_same_files_and_what_is_exported_says_the_same_an
         ([], 'a directory of a sweep is missing'),
         (['docs'], 'no sweep.json'),
         (['docs', 'tests/../docs'], '2 directories are called docs'),
+        (['docs', '--oot=x'], "'oot'. Did you mean: out"),
     ],
 )
 def test_what_is_no_sweep_is_refused(words, message, program):

@@ -22,36 +22,50 @@ def rng():
     [
         (curve([8, 32], [0.8, 1.0]), 16.0),  # half-way, in the logarithm
         (curve([8, 16, 32], [0.1, 0.9, 1.0]), 16.0),
-        (curve([8, 16, 32], [0.1, 0.2, 0.89]), math.inf),
         (curve([8, 16], [0.1, 0.9]), 16.0),
-        (curve([8, 16, 32], [0.95, 1.0, 1.0]), 8.0),
         (curve([8, 16, 32], [0.9, 0.5, 1.0]), 16 * 2 ** (2 / 3)),  # 0.9 and 0.5 are pooled to 0.7
         (curve([8, 32], [0.7, 1.0], [0.9, 1.0]), 16.0),  # of the mean
         # The seed that was not run at 8 does not count there, and counts half as much in a pool.
         (curve([8, 16, 32], [np.nan, 0.6, 1.0], [0.9, 0.6, 1.0]), 16 * 2 ** (2 / 3)),
-        (curve([8, 16], [np.nan, 0.5], [np.nan, 1.0]), math.inf),
     ],
 )
 def test_the_crossing_is_read_on_the_isotonic_curve_of_the_mean(found, expected):
-    assert thresholds.crossing(found, 0.9) == pytest.approx(expected)
+    assert thresholds.crossing(found, 0.9) == pytest.approx((expected,) * 3)
+
+
+@pytest.mark.parametrize(
+    'found, least, most',
+    [
+        (curve([8, 16, 32], [0.1, 0.2, 0.89]), 32, math.inf),
+        (curve([8, 16, 32], [0.95, 1.0, 1.0]), 0, 8),
+        (curve([8, 16], [np.nan, 0.5], [np.nan, 1.0]), 16, math.inf),
+        (curve([8, 16, 32], [0.1, 0.96, 0.8]), 0, 16),  # 0.96 and 0.8 are pooled to 0.88
+        (curve([8, 16, 32], [0.96, 0.8, 0.8]), 0, 8),
+        (curve([8], [np.nan]), 0, math.inf),
+    ],
+)
+def test_where_it_is_only_bounded_the_bounds_are_widths_that_were_run(found, least, most):
+    crossing = thresholds.crossing(found, 0.9)
+    assert math.isnan(crossing.width)
+    assert crossing[1:] == (least, most)
 
 
 def test_the_interval_reaches_from_seed_to_seed():
     found = curve([8, 32, 128], [0.8, 1.0, 1.0], [0.0, 0.8, 1.0])
     needed = thresholds.needed_width(found, 0.9, rng())
-    assert needed.width == pytest.approx(32)  # of the mean, 0.4, 0.9, 1
-    # Of two seeds a fourth of the resamples is one seed twice, and another fourth the other.
-    assert (needed.low, needed.high) == pytest.approx((16, 64))
-    assert not needed.least_tried
+    # Of the mean, 0.4, 0.9, 1. Of two seeds a fourth of the resamples is one seed twice, another the other.
+    assert needed == pytest.approx((32, 32, 32, 16, 64))
 
 
 def test_an_interval_may_be_open():
-    found = curve([8, 32], [0.8, 1.0], [0.8, 0.85])
-    needed = thresholds.needed_width(found, 0.9, rng())
+    needed = thresholds.needed_width(curve([8, 32], [0.8, 1.0], [0.8, 0.85]), 0.9, rng())
     assert math.isfinite(needed.width)
     assert needed.low == pytest.approx(16)
     assert needed.high == math.inf
-    assert thresholds.needed_width(curve([8, 32], [0.95, 1.0]), 0.9, rng()) == (8, 8, 8, True)
+    assert thresholds.needed_width(curve([8, 32], [0.95, 1.0]), 0.9, rng())[1:] == (0, 8, 0, 8)
+    # Where the mean falls short again, nothing is known beyond the width that reaches the target.
+    needed = thresholds.needed_width(curve([8, 16, 32], [0.1, 0.96, 0.8]), 0.9, rng())
+    assert needed[1:] == (0, 16, 16, math.inf)
 
 
 def power_law(exponent, lengths, spread=0.0, noise=0.0):
@@ -105,10 +119,13 @@ def test_sizes_at_which_the_width_is_not_known_are_left_out():
     assert same.verdict == 'not known'
 
 
-@pytest.mark.parametrize('length, reached', [(320, 0.0), (10.5, 1.0)])
+AT_ONCE_AND_NOT_AGAIN = [0.0, 0.95] + 9 * [0.1]
+
+
+@pytest.mark.parametrize('length, reached', [(320, 0.0), (10.5, 1.0), (40, AT_ONCE_AND_NOT_AGAIN)])
 def test_a_width_that_is_known_only_to_lie_off_the_line_leaves_no_verdict(length, reached):
     curves = power_law(0.5, LENGTHS)
-    bounded = Curve(curves[0].widths, np.full_like(curves[0].accuracy, reached))
+    bounded = Curve(curves[0].widths, np.broadcast_to(reached, curves[0].accuracy.shape))
     fit = thresholds.exponent((*LENGTHS, length), [*curves, bounded], 0.9, rng())
     assert fit.value == pytest.approx(0.5, abs=0.02)
     assert (fit.sizes, fit.verdict) == (4, 'inconclusive')
@@ -134,6 +151,9 @@ def test_a_ratio_of_which_a_width_is_only_bounded_is_bounded():
     assert bounds(beyond, below) == (4, math.inf)
     assert bounds(beyond, beyond) == (0, math.inf)
     assert bounds(below, below) == (0, math.inf)
+    lost_again = curve([8, 16, 32], [0.1, 0.96, 0.8])
+    assert bounds(lost_again, known) == (0, 1)
+    assert bounds(known, lost_again) == (1, math.inf)
     assert math.isnan(thresholds.ratio(beyond, known, 0.9, rng()).value)
 
 

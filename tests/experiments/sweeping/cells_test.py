@@ -100,6 +100,7 @@ def test_all_that_is_wrong_is_named_at_once():
             'there must be two axes or more',
         ),
         ({'num_seeds': 0}, 'num_seeds must be at least 1; got 0'),
+        ({'gpus': 1.5}, 'gpus above 1 must be whole; got 1.5'),
         ({'only': 'huge'}, "there is no grid 'huge'; there are tiny"),
         ({'config': 'experiments/none.py'}, "no config file 'experiments/none.py'"),
         ({'config': 'experiments/arith.py:smoke,dmi=3'}, 'did you mean dim'),

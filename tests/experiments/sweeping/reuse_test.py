@@ -5,8 +5,8 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from effxf_jax.run_directory import MismatchError, RunDirectory
-from experiments.sweeping import cells, reuse, scheduler
+from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
+from experiments.sweeping import cells, reuse, scheduler, view
 
 
 @pytest.fixture
@@ -42,9 +42,10 @@ def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
 
 @pytest.mark.parametrize('name, text', [('config.json', '{"seed": 7}'), ('result.json', '{')])
 def test_what_is_another_run_or_damaged_is_refused(sweep, tmp_path, name, text):
-    cell = next(sweep.cells())
-    lay(tmp_path / 'there', cell, True)
-    (tmp_path / 'there' / cell.name / name).write_text(text)
+    good, bad, _ = sweep.cells()
+    for cell in (good, bad):
+        lay(tmp_path / 'there', cell, True)
+    (tmp_path / 'there' / bad.name / name).write_text(text)
     with pytest.raises(MismatchError):
         reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there'])
     assert not (tmp_path / 'here').exists()
@@ -59,3 +60,21 @@ def test_a_copy_that_was_cut_off_is_made_anew(sweep, tmp_path):
     assert reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there']) == [cell.name]
     assert [path.name for path in (tmp_path / 'here').iterdir()] == [cell.name]
     assert not list((tmp_path / 'here').rglob('stray'))
+
+
+@pytest.mark.slow
+def test_a_sweep_takes_them_once_it_may_write(sweep, tmp_path):
+    for cell in sweep.cells():
+        lay(tmp_path / 'there', cell, True)
+    run = lambda **options: scheduler.run(
+        sweep, tmp_path / 'here', view.TerminalWatcher(sweep), sources=[tmp_path / 'there'], **options
+    )
+    with pytest.raises(ConnectionError):
+        run(address='127.0.0.1:1')
+    assert not (tmp_path / 'here').exists()
+    (tmp_path / 'here').mkdir()
+    with RunDirectory(tmp_path / 'here').lock(), pytest.raises(InUseError):
+        run()
+    assert [path.name for path in (tmp_path / 'here').iterdir()] == ['.lock']
+    assert all(state.done for state in run().values())
+    assert (tmp_path / 'here' / 'sweep.json').exists()

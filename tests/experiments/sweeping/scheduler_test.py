@@ -274,6 +274,22 @@ def test_a_directory_in_use_or_of_something_else_is_left_alone(tmp_path):
 
 
 @pytest.mark.slow
+def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, local, caplog):
+    before, after = sweep((8, 12)), sweep((8,))
+    for cell in before.cells():
+        run = RunDirectory(tmp_path / cell.name)
+        run.claim(cell.experiment.record)
+        run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+    scheduler.run(before, tmp_path, Watcher())
+    assert not caplog.messages
+    scheduler.run(after, tmp_path, Watcher())
+    (message,) = caplog.messages
+    _, lost = before.cells()
+    assert message.startswith('1 finished cells are no part of these grids any more')
+    assert message.endswith(lost.name)
+
+
+@pytest.mark.slow
 def test_sigterm_leaves_every_cell_to_go_on_with(tmp_path, local):
     made = sweep()
     watcher = Watcher(lambda name: os.kill(os.getpid(), signal.SIGTERM))

@@ -110,3 +110,6 @@ def test_the_time_left_is_what_is_left_at_the_speed_so_far(sweep, monkeypatch):
     assert 1 < ratio < 2
     minutes = round(10 + 25 * ratio)
     assert watcher.counts().endswith(f'{minutes} min left')
+    # A failure leaves less to do, and has made no more steps than were told.
+    watcher.ended(second, State([], False, 'died'))
+    assert watcher.counts().endswith('1 failed, 10 min left')
