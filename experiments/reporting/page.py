@@ -27,17 +27,6 @@ _CAPTIONS = {
 
 _STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
 
-_RESULT_COLUMNS = {
-    'answers': ('answer_accuracy', '{:.3f}'),
-    'chains': ('chain_accuracy', '{:.3f}'),
-    'teacher-forced': ('teacher_forced_accuracy', '{:.3f}'),
-    'parameters': ('num_params', '{:,}'),
-    'FLOPs': ('forward_flops', '{:,}'),
-    'state size': ('state_size', '{:,}'),
-    'steps': ('train_steps', '{:,}'),
-}
-
-
 # What a cell is sorted by, where it is a number, or begins with one.
 _NUMBER = re.compile(r'(?:above |at most )?(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?= |$)')
 
@@ -100,49 +89,53 @@ def _section(section: Section) -> str:
 
 
 def _runs_table(runs: Sequence[tuple[GridRecord, Run]], out: Path) -> str:
-    head = [
-        'grid',
-        'mechanism',
-        'size',
-        'width',
-        'state',
-        *_RESULT_COLUMNS,
-        'seed',
-        'L',
-        'run',
-        'why',
-        'sweep',
-    ]
-    rows = []
+    body, titles = [], []
     for grid, run in runs:
-        cells = [
-            grid.name,
-            short(run.labels[0]),
-            ' '.join(map(short, run.labels[1:-1])),
-            short(run.labels[-1]),
-        ]
-        cells.append(run.state)
-        for field, layout in _RESULT_COLUMNS.values():
-            cells.append(layout.format(run.result[field]) if run.result else None)
-        cells += [run.seed, run.experiment.task.max_length if run.experiment else None]
-        link = _text(run.path.relative_to(grid.sweep))
-        if run.path.exists():
-            link = f'<a href="{_text(os.path.relpath(run.path, out))}">{link}</a>'
-        columns = ''.join(map(_cell, cells))
-        others = ''.join(map(_cell, (run.error, grid.sweep.resolve().name)))
-        rows.append(
+        cells = _run_cells(grid, run, out)
+        titles = list(cells)
+        body.append(
             f'<tr class="{run.state.replace(" ", "-")}" data-state="{run.state}" '
             f'data-task="{_text(grid.task)}" data-grid="{_text(grid.name)}" '
-            f'data-mechanism="{_text(short(run.labels[0]))}">{columns}<td>{link}</td>{others}</tr>'
+            f'data-mechanism="{_text(short(run.labels[0]))}">{"".join(cells.values())}</tr>'
         )
-    titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in head)
-    return f'<table id="runs"><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<table id="runs"><thead><tr>{_head(titles)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def _run_cells(grid: GridRecord, run: Run, out: Path) -> dict[str, str]:
+    """A run's row, by column; what a reader looks for comes first, since a phone shows no more."""
+    link = _text(run.path.relative_to(grid.sweep))
+    if run.path.exists():
+        link = f'<a href="{_text(os.path.relpath(run.path, out))}">{link}</a>'
+    result = lambda field, layout: _cell(format(run.result[field], layout) if run.result else None)
+    return {
+        'mechanism': _cell(short(run.labels[0])),
+        'size': _cell(' '.join(map(short, run.labels[1:-1]))),
+        'width': _cell(short(run.labels[-1])),
+        'answers': result('answer_accuracy', '.3f'),
+        'chains': result('chain_accuracy', '.3f'),
+        'state': _cell(run.state),
+        'teacher-forced': result('teacher_forced_accuracy', '.3f'),
+        'parameters': result('num_params', ','),
+        'FLOPs': result('forward_flops', ','),
+        'state size': result('state_size', ','),
+        'steps': result('train_steps', ','),
+        'seed': _cell(run.seed),
+        'L': _cell(run.experiment.task.max_length if run.experiment else None),
+        'run': f'<td>{link}</td>',
+        'why': _cell(run.error),
+        'grid': _cell(grid.name),
+        'sweep': _cell(grid.sweep.resolve().name),
+    }
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    titles = ''.join(f'<th scope="col"><button>{_text(name)}</button></th>' for name in rows[0])
     body = ''.join(f'<tr>{"".join(map(_cell, row.values()))}</tr>' for row in rows)
-    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = f'<thead><tr>{_head(rows[0])}</tr></thead>'
+    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _head(titles: Iterable[str]) -> str:
+    return ''.join(f'<th scope="col"><button>{_text(title)}</button></th>' for title in titles)
 
 
 def _cell(value: Any) -> str:

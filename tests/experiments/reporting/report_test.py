@@ -183,6 +183,8 @@ def test_the_page_fits_a_phone(report, browser):
     width, inner = browser.execute_script('return [document.documentElement.scrollWidth, window.innerWidth]')
     assert inner == 390
     assert width <= inner  # only tables and figures scroll sideways, in boxes of their own
+    (answers,) = (b for b in browser.find_elements('css selector', '#runs th button') if b.text == 'answers')
+    assert answers.rect['x'] + answers.rect['width'] <= 390  # in sight, left of what one has to scroll to
     for picture in browser.find_elements('css selector', 'figure img'):
         natural = browser.execute_script('return arguments[0].naturalWidth', picture)
         assert picture.size['width'] == pytest.approx(natural, abs=1)  # not too small to read
