@@ -13,17 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from effxf_jax import text_files
+from effxf_jax import host_tensorflow, text_files
 from effxf_jax.blocks import BLOCK_SIZE, SPLITS, DataError, generate_block, token_dtype
 from effxf_jax.dp_chains import DpChains
 from effxf_jax.tasks import PAD, Examples, Task
 from effxf_jax.tasks.task import prompt_hash
-
-# TensorFlow feeds data from the CPU; every accelerator is JAX's.
-for _kind in ('GPU', 'TPU'):
-    tf.config.set_visible_devices([], _kind)
 
 SOURCES = ('generated', 'tfds', 'text')
 
@@ -273,6 +268,7 @@ def train_batches(
         tokens, given, longest = zip(*(read_stream(stream, steps) for stream in streams), strict=True)
         return np.stack(tokens, axis=1), np.stack(given, axis=1), np.max(longest, axis=0)
 
+    tf = host_tensorflow.load()
     dataset = tf.data.Dataset.range(start_step, tf.int64.max, _STEPS_READ_AT_ONCE)
     types = [tf.int32, tf.bool, tf.int64]
     dataset = dataset.map(lambda first: tf.numpy_function(read, [first], types)).prefetch(2)
@@ -283,8 +279,8 @@ def train_batches(
     return batches
 
 
-def _batches(stretches: tf.data.Dataset) -> Iterator[Examples]:
-    for stretch in stretches.as_numpy_iterator():
+def _batches(dataset) -> Iterator[Examples]:
+    for stretch in dataset.as_numpy_iterator():
         for tokens, given, longest in zip(*stretch, strict=True):
             cut = cut_length(int(longest), tokens.shape[-1])
             yield Examples(tokens[..., :cut], given[..., :cut])

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from clu import metric_writers
-
+from effxf_jax import host_tensorflow
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.training import Metrics
 
@@ -130,6 +129,9 @@ class MetricsLog:
 
     def __enter__(self) -> 'MetricsLog':
         if self._writes:
+            host_tensorflow.load()  # before it is imported otherwise
+            from clu import metric_writers
+
             self._file = self._path.open('a')
             self._tensorboard = metric_writers.SummaryWriter(str(self._path.parent))
         return self

@@ -52,7 +52,8 @@ class Totals(NamedTuple):
     """What training has taken up to its latest checkpoint; what a kill threw away does not count.
 
     Attributes:
-        wall_seconds: from the beginning of `run`, compilation and evaluations included, imports not.
+        wall_seconds: from the beginning of `run`, with compilation, evaluations and what TensorFlow takes to be
+            imported.
         train_seconds: of these, the time spent in training steps.
     """
 
