@@ -52,8 +52,7 @@ class Totals(NamedTuple):
     """What training has taken up to its latest checkpoint; what a kill threw away does not count.
 
     Attributes:
-        wall_seconds: from the beginning of `run`, with compilation, evaluations and what TensorFlow takes to be
-            imported.
+        wall_seconds: from the beginning of `run`, with compilation, evaluations and TensorFlow's import.
         train_seconds: of these, the time spent in training steps.
     """
 
