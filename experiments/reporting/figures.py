@@ -352,7 +352,8 @@ def by_last_axis(grid: GridRecord) -> Figure:
         for first in (row[0] for row in rows if row[1:] == panel):
             look = looks[first]
             means = [grid.mean_accuracy(first, *panel, column) for column in columns]
-            axis.plot(range(len(columns)), means, '-', color=look['color'], label=short(first))
+            axis.plot([], [], '-', **look, ms=3, label=short(first))
+            axis.plot(range(len(columns)), means, '-', color=look['color'])
             for place, column in enumerate(columns):
                 found = [r.result[grid.metric] for r in grid.select(first, *panel, column) if r.result]
                 axis.plot([place] * len(found), found, look['marker'], color=look['color'], ms=3, alpha=0.6)
