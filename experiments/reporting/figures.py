@@ -100,7 +100,8 @@ def accuracy_over_width(grid: GridRecord) -> Figure:
                 continue
             everyone = np.broadcast_to(curve.widths, curve.accuracy.shape)
             axis.plot(everyone.T, curve.accuracy.T, look['marker'], color=look['color'], ms=3, alpha=0.6)
-            axis.plot(curve.widths, thresholds.isotonic(curve), color=look['color'], label=short(mechanism))
+            axis.plot(curve.widths, thresholds.isotonic(curve), color=look['color'])
+            axis.plot([], [], '-', **look, ms=3, label=short(mechanism))
         axis.axhline(grid.target, color='grey', lw=0.8, ls=':')
         axis.set(xscale='log', xlabel='width D', ylim=(-0.03, 1.03))
         axis.set_title(_size_title(grid, size, '\n'))
