@@ -13,6 +13,7 @@ EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,steps=2000,{_RUN}'
 # The learning rates that learning_rates.py found, task by task.
 RATES = {
     'lis': {'standard': 0.008, 'linear': 0.008, 'sparse': 0.016},
+    'arithmetic': {'standard': 0.008, 'linear': 0.008, 'sparse': 0.004},
     'edit_distance_local': dict.fromkeys(('standard', 'linear', 'sparse', 'sliding_window'), 0.016),
 }
 DEFAULT_RATE = 0.004
