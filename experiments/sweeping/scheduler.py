@@ -205,18 +205,22 @@ def check_resources(sweep: Sweep, warn_only: bool) -> None:
 def _declare(sweep: Sweep, directory: RunDirectory) -> None:
     """Writes sweep.json, where grids that an earlier sweep has left there stay."""
     earlier, declared = directory.read_object('sweep.json') or {}, sweep.declaration()
-    lost = [
-        cell['directory']
-        for name, grid in earlier.items()
-        if name in declared
-        for cell in grid['cells']
-        if cell['directory'] not in {c['directory'] for c in declared[name]['cells']}
-        and (directory.path / cell['directory'] / 'result.json').exists()
-    ]
+    try:
+        gone = [
+            _directories(earlier[name]) - _directories(declared[name]) for name in earlier.keys() & declared
+        ]
+    except (KeyError, TypeError) as error:
+        raise MismatchError(f'{directory.path / "sweep.json"} is damaged: {error!r}') from error
+    lost = sorted(name for name in set().union(*gone) if (directory.path / name / 'result.json').exists())
     if lost:
         message = '%d finished cells are no part of these grids any more, and reports leave them out: %s'
         logging.warning(message, len(lost), ', '.join(lost))
     directory.write_text('sweep.json', json.dumps(earlier | declared, indent=1) + '\n')
+
+
+def _directories(declared: dict[str, Any]) -> set[str]:
+    """The names of a declared grid's cells."""
+    return {cell['directory'] for cell in declared['cells']}
 
 
 @contextlib.contextmanager

@@ -287,6 +287,10 @@ def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, local, cap
     _, lost = before.cells()
     assert message.startswith('1 finished cells are no part of these grids any more')
     assert message.endswith(lost.name)
+    (tmp_path / 'sweep.json').write_text('{"tiny": 1}')
+    with pytest.raises(MismatchError, match='sweep.json is damaged'):
+        scheduler.run(after, tmp_path, Watcher())
+    assert (tmp_path / 'sweep.json').read_text() == '{"tiny": 1}'
 
 
 @pytest.mark.slow
