@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from experiments.command_line import directory_problems, parse_flags, refuse
-from experiments.reporting import analysis, figures, page, records
+from experiments.reporting import analysis, figures, page, plotting, records, width_figures
 from experiments.reporting.records import GridRecord, RecordError
 
 _OUT = flags.DEFINE_string('out', None, 'Where to write; by default DIR/report, of the first DIR.')
@@ -64,7 +64,7 @@ def main(argv):
 
 def write(grids: list[GridRecord], out: Path) -> None:
     """Writes a report, over one that is there."""
-    figures.style()
+    plotting.style()
     (out / 'figures').mkdir(parents=True, exist_ok=True)
     sections, machine = [], {}
     for grid in grids:
@@ -87,12 +87,12 @@ def _draw(grid: GridRecord) -> tuple[dict[str, Figure], dict]:
         'accuracy_over_width': figures.accuracy_over_width(grid),
     }
     if grid.is_of_localities:
-        drawn['width_over_locality'] = figures.width_over_locality(grid, found)
+        drawn['width_over_locality'] = width_figures.width_over_locality(grid, found)
     if grid.is_of_spans:
-        drawn['width_over_span'] = figures.width_over_span(grid, found)
+        drawn['width_over_span'] = width_figures.width_over_span(grid, found)
     if grid.is_of_one_size:
-        drawn['width_over_length'] = figures.width_over_length(grid, found)
-        drawn['over_bound'] = figures.over_bound(grid, found)
+        drawn['width_over_length'] = width_figures.width_over_length(grid, found)
+        drawn['over_bound'] = width_figures.over_bound(grid, found)
     drawn |= {
         'cost': figures.cost_frontier(grid),
         'first_errors': figures.first_errors(grid),
