@@ -16,22 +16,35 @@
 # gone, all end within a minute; then the same again resumes, also on more or fewer machines.
 #
 #   srun --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 ./launch.sh --distributed --config=FILE --workdir=DIR
-#     SLURM: a task for each GPU, since JAX gives a task the one GPU of its number on the node. On CPU nodes
-#     --ntasks-per-node=1 --cpus-per-task=CORES.
+#     SLURM: a task for each GPU, since JAX gives a task the one GPU of its number on the node; it also wants
+#     --cpus-per-task=8 or so, for compiling and for data. On CPU nodes --ntasks-per-node=1 --cpus-per-task=CORES.
+#     With #SBATCH --signal=TERM@120 what has been trained is saved before the time is up. Where compute nodes
+#     reach no package index, set up on the login node: EFFXF_BACKEND=cuda ./launch.sh --help
 #   gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all \
 #     --command='cd effxf_jax && ./launch.sh --distributed --config=FILE --workdir=DIR'
-#     a TPU pod, with the repository in the home directory of every worker.
+#     a TPU pod, with the same version of the repository in the home directory of every worker, and Python >= 3.11.
 #   ./launch.sh --distributed --coordinator_address=HOST0:8476 --num_processes=2 --process_id=N --config=FILE --workdir=DIR
 #     machines by hand: N is 0 on HOST0 and counts on. The port is any free one of HOST0 that the others reach.
 #
-# Every process must have the same number of devices, and their sum must divide the batch.
+# Every process must have the same number of devices, and their sum must divide the batch. Sweeps run cells on
+# CPUs and GPUs, each on one machine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { echo "launch.sh: $*" >&2; }
 
+# Whether a TPU is on the PCI bus, by the numbers that JAX knows.
+has_tpu() {
+  local device
+  for device in /sys/bus/pci/devices/*; do
+    [[ $(cat "$device/vendor" 2>/dev/null) == 0x1ae0 ]] || continue
+    [[ $(cat "$device/device") != @(0x0027|0x0056|0x005e|0x0062|0x0063|0x006f|0x0076) ]] || return 0
+  done
+  return 1
+}
+
 find_backend() {
-  if [[ -e /dev/accel0 || -e /dev/vfio/0 && -n "${TPU_NAME:-}${TPU_WORKER_ID:-}" ]]; then
+  if [[ -e /dev/accel0 ]] || has_tpu; then
     echo tpu
   elif command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
     echo cuda
@@ -60,13 +73,19 @@ esac
 extras=$backend
 [[ ${1:-} != @(test|bench) ]] || extras+=,$1
 
-# .venv remembers what it was made from; as long as that is the same, there is nothing to do.
-wanted="$(cat setup.cfg constraints.txt | cksum) $backend"
+# .venv remembers what it was made from, and what for; as long as that is the same, there is nothing to do.
+wanted=$(cat setup.cfg constraints.txt | cksum)
 stamp=.venv/.installed
 has() { [[ -f $stamp && $(head -n 1 "$stamp") == "$wanted" ]]; }
-ready() { has && { [[ $extras != *,* ]] || grep -qx "${extras#*,}" "$stamp"; }; }
+ready() {
+  local extra
+  has || return 1
+  for extra in ${extras//,/ }; do grep -qx "$extra" "$stamp" || return 1; done
+}
 if ! ready && command -v flock >/dev/null; then
-  exec 9>>.venv.lock && flock 9 # hosts may share this directory: one of them sets up, the others wait
+  # Hosts may share this directory: one of them sets up, the others wait.
+  exec 9>>.venv.lock
+  flock 9 || say "this file system has no locks; if other hosts set up .venv now as well, run this again"
 fi
 if ! ready; then
   say "setting up .venv for $backend (a minute or two)"
@@ -76,7 +95,7 @@ if ! ready; then
   fi
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
   has || echo "$wanted" >"$stamp"
-  [[ $extras != *,* ]] || echo "${extras#*,}" >>"$stamp"
+  printf '%s\n' ${extras//,/ } >>"$stamp" # beside those before: a login node's does not undo a GPU node's
 fi
 exec 9>&-
 
