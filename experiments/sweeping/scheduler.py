@@ -8,6 +8,7 @@ one that all nodes see.
 import contextlib
 import json
 import math
+import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -225,12 +226,20 @@ def _directories(declared: dict[str, Any]) -> set[str]:
 
 @contextlib.contextmanager
 def _ray(address: str | None) -> Iterator[None]:
-    ray.init(address=address or 'local', include_dashboard=None if address else False, log_to_driver=False,
-             logging_level='error')  # fmt: skip
+    local = {} if address else {'num_cpus': _allowed_cpus(), 'include_dashboard': False}
+    ray.init(address=address or 'local', log_to_driver=False, logging_level='error', **local)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _allowed_cpus() -> int | None:
+    """How many of this machine's cores this process may use, by taskset or SLURM; None where all."""
+    if not hasattr(os, 'sched_getaffinity'):
+        return None
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if allowed < os.cpu_count() else None  # Ray knows of containers' limits
 
 
 class _Events:
@@ -301,7 +310,7 @@ class _Scheduling:
                 continue
             workdir = str(self._directory / cell.name)
             task = self._task.options(name=cell.name, **self._options)
-            reference = task.remote(cell.config, workdir, self._events)
+            reference = task.remote(cell.config, workdir, self._events, self._sweep.gpus)
             self._submitted[reference] = cell
             self._watcher.submitted(cell)
 

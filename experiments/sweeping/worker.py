@@ -1,6 +1,7 @@
 """What a worker does: one cell's run in a process that Ray has started for it, told of as it goes."""
 
 import os
+import platform
 import re
 import time
 import traceback
@@ -47,8 +48,14 @@ STOPPED = {'error': 'stopped'}
 """What `run_cell` returns where it was asked to stop, and has saved."""
 
 
-def run_cell(config: ConfigDict, workdir: str, events) -> dict[str, Any] | None:
+def run_cell(config: ConfigDict, workdir: str, events, gpus: float = 0.0) -> dict[str, Any] | None:
     """Runs a cell; in a worker, whose process imports and starts JAX here.
+
+    Args:
+        config: of the run.
+        workdir: its directory.
+        events: the actor that is told how it goes.
+        gpus: what the cell is given.
 
     Returns:
         None when it is done, or why it is not.
@@ -61,6 +68,12 @@ def run_cell(config: ConfigDict, workdir: str, events) -> dict[str, Any] | None:
 
     reporter = _Reporter(Path(workdir).name, events)
     reporter.tell(None)
+    if gpus and jax.default_backend() == 'cpu':  # JAX itself would go on there, and warn at most
+        which = os.environ.get('CUDA_VISIBLE_DEVICES')
+        return {
+            'error': f'the cell was given GPU {which} of {platform.node()}, where JAX finds none; is JAX '
+            'for GPUs installed there?'
+        }
     compilations.keep()
     begun = time.monotonic()
     while True:
@@ -86,7 +99,7 @@ def run_cell(config: ConfigDict, workdir: str, events) -> dict[str, Any] | None:
 
 
 class _Reporter:
-    """A `runs.Listener` that tells of a cell once a second."""
+    """A `listener.Listener` that tells of a cell once a second."""
 
     def __init__(self, name: str, events):
         self._name = name

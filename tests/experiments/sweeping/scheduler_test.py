@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 from ray.cluster_utils import Cluster
 
 from effxf_jax import runs
+from effxf_jax.listener import Silent
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
 from experiments.sweeping.scheduler import State
-from tests.listeners import Silent
 
 STEPS = 400
 BASE = f'experiments/arith.py:smoke,steps={STEPS},checkpoint_every=10,eval_every=1000,num_eval_examples=16'
@@ -90,7 +90,7 @@ def restarted(watcher):
 def local(monkeypatch):
     """Two CPUs, however many the machine has."""
     init = ray.init
-    monkeypatch.setattr(ray, 'init', lambda **kwargs: init(num_cpus=2, **kwargs))
+    monkeypatch.setattr(ray, 'init', lambda **kwargs: init(**kwargs | {'num_cpus': 2}))
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_a_cell_whose_files_are_damaged_while_it_runs_fails_alone(tmp_path, loca
     states = scheduler.run(sweep(), tmp_path, watcher)
     assert sorted(state.done for state in states.values()) == [False, True]
     (failed,) = (state for state in states.values() if not state.done)
-    assert 'config.json is not the configuration of a run' in failed.error
+    assert 'config.json is damaged' in failed.error
 
 
 @pytest.mark.slow
@@ -248,6 +248,31 @@ def test_cells_that_no_machine_can_hold_are_refused(tmp_path, local):
     with pytest.raises(scheduler.ResourceError, match='given 1 CPUs and 2 GPUs; there is a node of 2 CPUs'):
         scheduler.run(sweep(gpus=2.0), tmp_path, Watcher())
     assert not (tmp_path / 'sweep.json').exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_takes_no_more_cores_than_it_is_allowed(tmp_path):
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        with pytest.raises(scheduler.ResourceError, match='there is a node of 1 CPUs'):
+            scheduler.run(sweep(cpus=2), tmp_path, Watcher())
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.slow
+def test_cells_that_are_given_gpus_which_jax_does_not_find_are_not_trained_without(tmp_path, monkeypatch):
+    init = ray.init
+    monkeypatch.setattr(ray, 'init', lambda **kwargs: init(**kwargs | {'num_cpus': 2, 'num_gpus': 2}))
+    states = scheduler.run(sweep(gpus=1.0), tmp_path, Watcher())
+    errors = sorted(state.error for state in states.values())
+    assert all(error.endswith('where JAX finds none; is JAX for GPUs installed there?') for error in errors)
+    # Each was given one of its own, or the same one after the other.
+    assert {error.split(' of ')[0] for error in errors} <= {
+        'the cell was given GPU 0', 'the cell was given GPU 1',
+    }  # fmt: skip
+    assert not list(tmp_path.glob('*/config.json'))
 
 
 @pytest.mark.parametrize('name, text', [('sweep.json', '[1]'), ('failure.json', '{'), ('result.json', '3')])
