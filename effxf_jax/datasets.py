@@ -5,11 +5,15 @@ from text files. A batch is a function of its number alone, so a stream resumes 
 """
 
 import atexit
+import contextlib
 import dataclasses
+import fcntl
 import functools
 import itertools
 import weakref
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -126,11 +130,34 @@ def prepared(task: Task, seed: int, split: str, data_dir: str | None = None) -> 
         OSError: it cannot be read or written.
     """
     builder = DpChains.of(task, seed, data_dir=data_dir)
-    builder.download_and_prepare()
+    if not builder.is_prepared():
+        with _alone_with(builder):
+            builder = DpChains.of(task, seed, data_dir=data_dir)  # which another may have prepared by now
+            builder.download_and_prepare()
     records = builder.as_data_source(split)
 
     make = lambda number: builder.read_block(records, number)
     return Source(_by_blocks(task, make), len(records))
+
+
+@contextlib.contextmanager
+def _alone_with(builder: DpChains) -> Iterator[None]:
+    """Waits while another process is in: hosts, or cells of a sweep, may want one dataset at once."""
+    if '://' in str(builder.data_path):  # where files cannot be locked
+        yield
+        return
+    root = Path(builder.data_path).parents[2]  # of name/config/version
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f'.{builder.name}-{builder.builder_config.name}.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def digest(source: Source) -> str:
+    """By which two sources are told apart: of how many examples there are, and of the first ones."""
+    count = min(BLOCK_SIZE, source.num_examples or BLOCK_SIZE)
+    examples = source.read(np.arange(count))
+    return f'{source.num_examples}:{zlib.crc32(b"".join(x.tobytes() for x in examples)):08x}'
 
 
 def _by_blocks(

@@ -7,6 +7,7 @@ the latest checkpoint, by as many as there then are.
 import collections
 import contextlib
 import ctypes
+import itertools
 import os
 import pickle
 import re
@@ -31,8 +32,16 @@ GONE = (
 # A host that has been silent for so long is taken for dead.
 HEARTBEAT_SECONDS = 30
 _LEAVE_SECONDS = 5
+# A host that waits for what the first one makes takes signals this often.
+_POLL_SECONDS = 1.0
+
+_UNKNOWN = (
+    'No job of SLURM, Open MPI (before version 5) or a TPU pod is recognised here; outside of these, '
+    'say who and where the hosts are.'
+)
 
 _exiting = threading.Lock()
+_made = itertools.count()
 
 
 class JoinError(RuntimeError):
@@ -51,7 +60,7 @@ def join(
 
     Args:
         coordinator_address: HOST:PORT of the first host, as the others reach it. What is None here is taken
-            from JAX_COORDINATOR_ADDRESS, then from SLURM, Open MPI or the TPU.
+            from JAX_COORDINATOR_ADDRESS, then from SLURM, Open MPI before version 5, or the TPU.
         num_processes: how many hosts there are.
         process_id: which of them this is.
         timeout_seconds: how long to wait for them; then the process ends, likewise.
@@ -79,7 +88,7 @@ def join(
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (RuntimeError, TypeError, ValueError) as error:
-        hint = '' if explicit else ' Outside SLURM, Open MPI and TPU pods, say who and where the hosts are.'
+        hint = '' if explicit else f' {_UNKNOWN}'
         raise JoinError(f'hosts cannot meet{where}: {error}{hint}') from error
     _say_when_aborted(GONE)
     sys.excepthook = _leave_with
@@ -90,13 +99,33 @@ def join(
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What the first host makes, on every host. It must be picklable."""
+    """What the first host makes, on every host. It must be picklable, and may take its time."""
     if jax.process_count() == 1:
         return make()
-    made = pickle.dumps(make()) if jax.process_index() == 0 else b''
+    client, key = distributed.global_state.client, f'effxf_jax/made/{next(_made)}'
+    made = b''
+    if jax.process_index() == 0:
+        made = pickle.dumps(make())
+        client.key_value_set(key, '')
+    else:
+        _wait_for(client, key)
     data = np.zeros(int(multihost_utils.broadcast_one_to_all(np.int32(len(made)))), np.uint8)
     data[: len(made)] = np.frombuffer(made, np.uint8)
-    return pickle.loads(multihost_utils.broadcast_one_to_all(data).tobytes())
+    data = multihost_utils.broadcast_one_to_all(data)
+    if jax.process_index() == 0:
+        client.key_value_delete(key)
+    return pickle.loads(data.tobytes())
+
+
+def _wait_for(client, key: str) -> None:
+    """Until the first host has set a key: a collective would give up some day, as no one else had come."""
+    while True:
+        try:
+            client.blocking_key_value_get(key, round(_POLL_SECONDS * 1000))
+            return
+        except jax.errors.JaxRuntimeError as error:
+            if 'DEADLINE_EXCEEDED' not in str(error):
+                raise
 
 
 def leave(status: int) -> int:

@@ -31,12 +31,13 @@ class InUseError(RuntimeError):
 class RunDirectory:
     """A run's directory.
 
-    Of several hosts only one writes; the others may not even see it.
+    Of several hosts that of the first is active. The others neither read nor write theirs: it is as if it
+    were not there, and it need not be.
     """
 
-    def __init__(self, path: str | os.PathLike, writes: bool = True):
+    def __init__(self, path: str | os.PathLike, active: bool = True):
         self.path = Path(path)
-        self.writes = writes
+        self.active = active
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Makes sure that the directory, if it is a run's, is of this configuration.
@@ -44,14 +45,9 @@ class RunDirectory:
         Raises:
             MismatchError: it has another one; the message names where they differ.
         """
-        config_path = self.path / 'config.json'
-        if not config_path.exists():
-            return
-        try:
-            found = dict(json.loads(config_path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise MismatchError(f'{config_path} is not the configuration of a run: {error}') from error
-        check_same(found, config, str(self.path))
+        found = self.read_object('config.json')
+        if found is not None:
+            check_same(found, config, str(self.path))
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Makes the directory, if need be, and writes the configuration into it.
@@ -61,7 +57,7 @@ class RunDirectory:
             OSError: it cannot be written.
         """
         self.check(config)
-        if self.writes and not (self.path / 'config.json').exists():
+        if self.active and not (self.path / 'config.json').exists():
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_text('config.json', json.dumps(config, indent=2) + '\n')
 
@@ -72,7 +68,7 @@ class RunDirectory:
         Raises:
             InUseError: another process is in.
         """
-        if not self.writes:
+        if not self.active:
             yield
             return
         with (self.path / '.lock').open('w') as file:
@@ -96,17 +92,22 @@ class RunDirectory:
         Raises:
             MismatchError: it is no object.
         """
-        path = self.path / name
-        if not path.exists():
+        text = self.read_text(name)
+        if text is None:
             return None
         try:
-            return dict(json.loads(path.read_text()))
+            return dict(json.loads(text))
         except (ValueError, TypeError) as error:
-            raise MismatchError(f'{path} is damaged: {error}') from error
+            raise MismatchError(f'{self.path / name} is damaged: {error}') from error
+
+    def read_text(self, name: str) -> str | None:
+        """What a file holds; None where there is none."""
+        path = self.path / name
+        return path.read_text() if self.active and path.exists() else None
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file whole or not at all."""
-        if not self.writes:
+        if not self.active:
             return
         temporary = self.path / f'.{name}.tmp'
         with temporary.open('w') as file:
@@ -122,13 +123,13 @@ class MetricsLog:
     def __init__(self, directory: RunDirectory, start: int):
         """Opens the log to go on after step `start`; lines of later steps are dropped."""
         self._path = directory.path / 'metrics.jsonl'
-        self._writes = directory.writes
-        if self._writes:
+        self._active = directory.active
+        if self._active:
             kept = [line for step, line in _whole_lines(self._path) if step <= start]
             directory.write_text('metrics.jsonl', ''.join(kept))
 
     def __enter__(self) -> 'MetricsLog':
-        if self._writes:
+        if self._active:
             host_tensorflow.load()  # before it is imported otherwise
             from clu import metric_writers
 
@@ -137,13 +138,13 @@ class MetricsLog:
         return self
 
     def __exit__(self, *exception) -> None:
-        if self._writes:
+        if self._active:
             self._file.close()
             self._tensorboard.close()
 
     def write(self, step: int, metrics: Metrics, measured: Evaluation | None, to_tensorboard: bool) -> None:
         """Adds a step's line, and its point in TensorBoard if asked to or if the step was evaluated."""
-        if not self._writes:
+        if not self._active:
             return
         values = {'loss': float(metrics.loss), 'grad_norm': float(metrics.grad_norm)}
         if measured is not None:
@@ -165,18 +166,22 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
     """Raises MismatchError naming the fields in which two nested configurations differ."""
+    if differing := differences(found, expected):
+        raise MismatchError(
+            f'{where} belongs to another configuration: {differing}. '
+            'Choose another workdir, or the same configuration.'
+        )
+
+
+def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Where nested plain values differ, in words; empty where they do not."""
     found, expected = dict(_flat(found)), dict(_flat(expected))
     missing = 'nothing'
-    differences = [
+    return '; '.join(
         f'{name} is {found.get(name, missing)!r} there and {expected.get(name, missing)!r} here'
         for name in sorted({*found, *expected})
         if found.get(name, missing) != expected.get(name, missing)
-    ]
-    if differences:
-        raise MismatchError(
-            f'{where} belongs to another configuration: {"; ".join(differences)}. '
-            'Choose another workdir, or the same configuration.'
-        )
+    )
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

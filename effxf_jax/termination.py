@@ -2,12 +2,15 @@
 
 import signal
 import threading
+import time
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
-# Hosts compare notes this often: a message between hosts is cheap beside so many steps.
-_AGREE_EVERY = 16
+# Hosts compare notes about this often, or after every step that takes longer: a message between hosts is
+# cheap beside it, and launchers that end a job give it half a minute.
+_AGREE_SECONDS = 1.0
 
 
 class Interrupted(BaseException):
@@ -29,6 +32,8 @@ class Termination:
         self._signal_number = 0
         self._deferred = False
         self._previous = {}
+        self._agreed: tuple[int, float] | None = None  # at which step, and when
+        self._agree_at = 0
 
     def __enter__(self) -> 'Termination':
         if threading.current_thread() is threading.main_thread():
@@ -50,15 +55,27 @@ class Termination:
         self._deferred = True
 
     def stop_deferring(self) -> None:
-        """From now on a signal raises at once; so does this call, where one has come."""
+        """From now on a signal raises at once; so does this call, where one has come to any host."""
+        asked = self._signal_number
+        if jax.process_count() > 1:
+            asked = int(multihost_utils.process_allgather(asked).max())
         self._deferred = False
-        if self._signal_number:
-            raise Interrupted(self._signal_number)
+        if asked := asked or self._signal_number:
+            raise Interrupted(asked)
 
     def asked(self, step: int) -> int:
         """The number of the signal that has come, or 0. Several hosts answer the same at one step."""
         if jax.process_count() == 1:
             return self._signal_number
-        if step % _AGREE_EVERY:
+        if step < self._agree_at:
             return 0
-        return int(multihost_utils.process_allgather(self._signal_number).max())
+        now = time.monotonic()
+        last, since = self._agreed or (step - 1, now - _AGREE_SECONDS)
+        seconds_per_step = (now - since) / max(1, step - last)
+        # The slowest host's, so that all compare notes again at the same step.
+        asked, seconds_per_step = multihost_utils.process_allgather(
+            np.array([self._signal_number, seconds_per_step], np.float32)
+        ).max(axis=0)
+        self._agreed = step, now
+        self._agree_at = step + max(1, int(_AGREE_SECONDS / seconds_per_step))
+        return int(asked)

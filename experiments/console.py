@@ -36,7 +36,7 @@ def table_console() -> Console:
 
 
 class TerminalListener:
-    """A `runs.Listener`: a progress bar, a line for each evaluation, a table and samples at the end."""
+    """A `listener.Listener`: a progress bar, a line for each evaluation, a table and samples at the end."""
 
     def __init__(self, steps: int, num_replicates: int = 1):
         self._steps = steps

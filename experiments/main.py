@@ -42,13 +42,17 @@ def _run(argv) -> int:
         return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
     if problems := command_line.missing_config():
         return refuse(problems)
-    compilations.keep()
     try:
         _join()
     except hosts.JoinError as error:
         return refuse([str(error)])
+    is_first = jax.process_index() == 0
+    if jax.process_count() == 1:
+        # Of several hosts JAX keeps what the first one compiles, and on GPUs hosts compile together: where
+        # one finds a program and another does not, each waits for the other.
+        compilations.keep()
     config = CONFIG.value
-    problems = command_line.directory_problems('workdir', _WORKDIR.value or 'runs')
+    problems = command_line.directory_problems('workdir', _WORKDIR.value or 'runs') if is_first else []
     try:
         experiment = configs.make_experiment(config, jax.device_count())
     except configs.ConfigError as error:
@@ -57,10 +61,11 @@ def _run(argv) -> int:
         return refuse(problems)
     workdir = Path(_WORKDIR.value or Path('runs') / configs.run_name(config))
 
-    print(
-        f'{config}\nworkdir: {workdir}\ndevices: {jax.device_count()} x {jax.devices()[0].device_kind}',
-        flush=True,
-    )
+    devices = f'devices: {jax.device_count()} x {jax.devices()[0].device_kind}'
+    if is_first:
+        print(f'{config}\nworkdir: {workdir}\n{devices}', flush=True)
+    else:
+        print(f'host {jax.process_index()}, {devices}; host 0 shows how it goes', flush=True)
     listener = console.TerminalListener(experiment.train.steps, experiment.train.num_replicates)
     try:
         runs.run(experiment, workdir, listener)

@@ -153,6 +153,40 @@ def prepared(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
+def test_processes_that_want_a_dataset_at_once_prepare_it_once(tmp_path):
+    program = """
+import functools, sys
+from effxf_jax import datasets, tasks
+make = datasets.DpChains.of
+datasets.DpChains.of = functools.partial(make, num_train_examples=5000, num_test_examples=70)
+print(datasets.prepared(tasks.make('arithmetic', n=4), 0, 'test', sys.argv[1]).num_examples, flush=True)
+"""
+    command = [sys.executable, '-c', program, str(tmp_path / 'data')]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    prepared = 0
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.splitlines()[-1] == '70'
+        prepared += 'Downloading and preparing' in out
+    assert prepared == 1
+
+
+def test_sources_of_other_examples_or_of_fewer_have_another_digest():
+    sources = [
+        datasets.generated(TASK, 0, 'train'),
+        datasets.generated(TASK, 1, 'train'),
+        datasets.generated(TASK, 0, 'train', 300),
+        datasets.generated(TASK, 0, 'train', 2000),
+    ]
+    digests = [datasets.digest(source) for source in sources]
+    assert len(set(digests)) == 4
+    assert datasets.digest(datasets.generated(TASK, 0, 'train')) == digests[0]
+
+
 @pytest.fixture
 def text(tmp_path):
     """A file of 300 training examples."""

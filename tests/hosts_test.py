@@ -14,7 +14,6 @@ from effxf_jax import hosts
 JOIN = """
 import sys
 from effxf_jax import hosts
-hosts.HEARTBEAT_SECONDS = 10
 address, process_id, timeout_seconds = sys.argv[1:4]
 try:
     hosts.join(address, 2, int(process_id), int(timeout_seconds))
@@ -42,8 +41,9 @@ def no_process_survives_its_test():
     started.clear()
 
 
-def start(program, address, process_id, timeout_seconds=60, devices=1):
-    environment = {**os.environ, 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
+def start(program, address, process_id, timeout_seconds=60, devices=1, flags=''):
+    flags = f'--xla_force_host_platform_device_count={devices} {flags}'
+    environment = {**os.environ, 'XLA_FLAGS': flags}
     process = subprocess.Popen(
         [sys.executable, '-c', JOIN + program, address, str(process_id), str(timeout_seconds)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -52,9 +52,9 @@ def start(program, address, process_id, timeout_seconds=60, devices=1):
     return process
 
 
-def start_two(program, devices=(1, 1)):
+def start_two(program, devices=(1, 1), flags=''):
     where = address()
-    return [start(program, where, rank, devices=count) for rank, count in enumerate(devices)]
+    return [start(program, where, rank, devices=count, flags=flags) for rank, count in enumerate(devices)]
 
 
 def end(process):
@@ -80,7 +80,46 @@ print(made['bits'].tobytes().hex(), made['none'], made['text'], hosts.from_first
 
 
 @pytest.mark.slow
-def test_a_host_that_hangs_ends_the_others_with_one_message():
+def test_the_first_host_may_take_longer_than_a_collective_waits():
+    program = """
+import time
+hosts.from_first(int)
+print(hosts.from_first(lambda: time.sleep(6) or 'made'))
+"""
+    for process in start_two(program, flags='--xla_cpu_collective_timeout_seconds=2'):
+        code, out, err = end(process)
+        assert code == 0, err
+        assert out.splitlines()[-1] == 'made'
+
+
+@pytest.mark.slow
+def test_a_host_takes_signals_while_the_first_one_takes_its_time():
+    first, second = start_two("""
+import signal, time, jax
+def stop(number, frame): raise SystemExit('stopped')
+signal.signal(signal.SIGTERM, stop)
+hosts.from_first(int)
+print('met', flush=True)
+if jax.process_index() == 0:
+    hosts.from_first(lambda: time.sleep(600))
+try:
+    hosts.from_first(int)
+except SystemExit as error:
+    print(error, flush=True)
+    hosts.leave(1)
+""")
+    for process in first, second:
+        assert 'met\n' in iter(process.stdout.readline, '')
+    second.terminate()
+    code, out, err = end(second)
+    assert (code, out) == (1, 'stopped\n'), err
+    code, _, err = end(first)
+    assert code == 1
+    assert err.splitlines()[-1] == f'Stopped: {hosts.GONE}'
+
+
+@pytest.mark.slow
+def test_a_host_that_hangs_ends_the_others_within_a_minute_with_one_message():
     first, second = start_two("""
 hosts.from_first(int)
 print('met', flush=True)
@@ -151,7 +190,7 @@ for message, arguments in [
     ("HOST:PORT; got 'localhost'", ['localhost', 2, 0]),
     ('process id .* must be defined.* say who', ['localhost:1', 2]),
     ('process_id=2', ['localhost:1', 2, 2]),
-    ('coordinator_address should be defined.* say who', []),
+    ('coordinator_address should be defined.*No job of SLURM.* say who', []),
 ]:
     with pytest.raises(hosts.JoinError, match=message):
         hosts.join(*arguments)

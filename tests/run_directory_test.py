@@ -79,7 +79,7 @@ def test_all_differing_fields_are_named_missing_ones_too():
 @pytest.mark.parametrize('text', ['', '[1, 2]', '{"seed": '])
 def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
     (tmp_path / 'config.json').write_text(text)
-    with pytest.raises(MismatchError, match=r'config\.json is not the configuration'):
+    with pytest.raises(MismatchError, match=r'config\.json is damaged'):
         RunDirectory(tmp_path).claim({'seed': 0})
 
 
@@ -100,8 +100,13 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / 'result.json').read_text() == 'old'
 
 
-def test_a_host_that_does_not_write_leaves_no_file(tmp_path):
-    directory = RunDirectory(tmp_path / 'run', writes=False)
+def test_a_host_that_is_not_the_first_neither_reads_nor_leaves_a_file(tmp_path):
+    directory = RunDirectory(tmp_path / 'run', active=False)
     directory.claim({'seed': 0})
     assert directory.read_result() is None
     assert not (tmp_path / 'run').exists()
+
+    RunDirectory(tmp_path).claim({'seed': 1})
+    directory = RunDirectory(tmp_path, active=False)
+    directory.check({'seed': 0})
+    assert directory.read_object('config.json') is None

@@ -9,11 +9,11 @@ import pytest
 
 from effxf_jax import evaluation, runs, training
 from effxf_jax.checkpoints import Checkpoints
+from effxf_jax.listener import Silent
 from effxf_jax.model import Transformer
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.theory import complexity
 from experiments import arith, configs, console
-from tests.listeners import Silent
 
 
 @pytest.mark.slow

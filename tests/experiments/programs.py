@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[2]
 SMOKE = '--config=experiments/arith.py:smoke'
 
 
-def start(*flags, devices=2, variables=None):
+def start(*flags, devices=2, variables=None, program=None):
     environment = {**os.environ, 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
     environment |= variables or {}
     del environment['JAX_DISABLE_MOST_OPTIMIZATIONS']
     return subprocess.Popen(
-        [sys.executable, '-m', 'experiments.main', *flags],
+        [sys.executable, *(['-c', program] if program else ['-m', 'experiments.main']), *flags],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
