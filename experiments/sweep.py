@@ -27,6 +27,7 @@ from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console
 from experiments.sweeping import cells, scheduler, view
+from experiments.sweeping.states import read_state
 
 _DIRECTORY = flags.DEFINE_string('directory', None, 'Of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
@@ -87,7 +88,7 @@ def print_cells(sweep: cells.Sweep, directory: Path) -> None:
         table.add_column(column, justify='right')
     total = 0.0
     for cell in sweep.cells():
-        state = scheduler.read_state(directory, cell)
+        state = read_state(directory, cell)
         total += (flops := cell.train_flops)
         how = 'done' if state.done else 'failed' if state.error else 'to run'
         seeds = [alone.seed for alone in cell.experiment.replicates()]

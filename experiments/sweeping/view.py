@@ -11,7 +11,7 @@ from rich.text import Text
 
 from experiments.sweeping import cells
 from experiments.sweeping.cells import Cell, Grid, Sweep
-from experiments.sweeping.scheduler import State
+from experiments.sweeping.states import State
 from experiments.sweeping.worker import Event
 
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from experiments.sweeping import cells, reuse, scheduler, view
+from experiments.sweeping.states import read_state
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
         lay(there, cell, done)
     lay(here, begun_here, False)
     assert reuse.take(sweep, here, [tmp_path / 'nothing', there]) == [finished.name]
-    states = {cell.name: scheduler.read_state(here, cell) for cell in sweep.cells()}
+    states = {cell.name: read_state(here, cell) for cell in sweep.cells()}
     assert [state.done for state in states.values()] == [True, False, False]
     assert states[finished.name].results == [{'chain_accuracy': 0.5, 'seed': 0}]
     assert sorted(path.name for path in here.iterdir()) == sorted([finished.name, begun_here.name])

@@ -15,22 +15,7 @@ from effxf_jax.listener import Silent
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
-from experiments.sweeping.scheduler import State
-
-STEPS = 400
-BASE = f'experiments/arith.py:smoke,steps={STEPS},checkpoint_every=10,eval_every=1000,num_eval_examples=16'
-
-
-def sweep(widths=(8, 12), mechanisms=('standard',), **fields):
-    axes = {
-        'mechanism': tuple(f'mechanism={m}' for m in mechanisms),
-        'width': tuple(f'dim={width}' for width in widths),
-    }
-    config = {**cells.DEFAULTS, 'num_seeds': 1, 'side_by_side': 1, 'retries': 1, 'name': 'test'}
-    grid = {name: fields.pop(name) for name in ('search', 'target') if name in fields}
-    return cells.make_sweep(
-        ConfigDict({**config, 'grids': {'tiny': cells.grid(BASE, axes, **grid)}} | fields)
-    )
+from tests.experiments.sweeping.small import BASE, STEPS, sweep
 
 
 class Watcher:
@@ -204,36 +189,6 @@ def test_a_search_runs_the_widths_that_it_needs(tmp_path, local):
     scheduler.run(made, tmp_path, watcher)
     (begun,) = watcher.begun
     assert begun == made.grids[0].cells['mechanism=standard', 'dim=28'][0].name
-
-
-def states(grid, reached):
-    return {
-        cell.name: State([{'seed': 0, 'chain_accuracy': reached[labels]}], True)
-        if labels in reached
-        else State([], False)
-        for labels, (cell,) in grid.cells.items()
-    }
-
-
-def test_a_search_at_each_point_is_its_own():
-    (grid,) = sweep((8, 12, 16), ('standard', 'linear'), search=True, target=0.9).grids
-    point = lambda mechanism, dim: (f'mechanism={mechanism}', f'dim={dim}')
-    wanted = lambda reached: [cell.labels for cell in scheduler.wanted(grid, states(grid, reached))]
-    assert wanted({}) == [point('standard', 12), point('linear', 12)]
-    passed = {point('standard', 12): 0.9, point('linear', 12): 0.89}
-    assert wanted(passed) == [point('standard', 8), point('linear', 16)]
-    passed |= {point('standard', 8): 0.1, point('linear', 16): 0.95}
-    assert wanted(passed) == [point('standard', 16), point('linear', 8)]
-    assert wanted(passed | {point('standard', 16): 1.0, point('linear', 8): 0.0}) == []
-
-
-def test_a_cell_that_diverged_reaches_no_target_and_one_that_failed_otherwise_says_nothing():
-    (grid,) = sweep((8, 12, 16), search=True).grids
-    found = states(grid, {})
-    name = grid.cells['mechanism=standard', 'dim=12'][0].name
-    for diverged, expected in ((True, ['dim=16']), (False, ['dim=12'])):
-        found[name] = State([], False, 'why', diverged)
-        assert [cell.labels[1] for cell in scheduler.wanted(grid, found)] == expected
 
 
 @pytest.mark.parametrize('address', ['127.0.0.1:1', 'localhost:99999'])

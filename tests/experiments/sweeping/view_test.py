@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from experiments.sweeping import cells, view
-from experiments.sweeping.scheduler import State
+from experiments.sweeping.states import State
 from experiments.sweeping.worker import Event
 
 
