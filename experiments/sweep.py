@@ -13,6 +13,7 @@ Killed or stopped at any time, the same command goes on: what is done is skipped
 
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -26,7 +27,7 @@ from effxf_jax.termination import Interrupted
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console
-from experiments.sweeping import cells, scheduler, view
+from experiments.sweeping import cells, reuse, scheduler, view
 from experiments.sweeping.states import read_state
 
 _DIRECTORY = flags.DEFINE_string('directory', None, 'Of the cells; by default sweeps/NAME-PRESET.')
@@ -52,12 +53,12 @@ def run(argv):
     if problems:
         return refuse(problems)
     print(f'directory: {directory}', flush=True)
+    sources = [Path(source) for source in _REUSE.value]
     try:
         if _DRY_RUN.value:
-            print_cells(sweep, directory)
+            print_cells(sweep, directory, sources)
             return 0
         with view.TerminalWatcher(sweep) as watcher:
-            sources = [Path(source) for source in _REUSE.value]
             states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value, sources)
     except (MismatchError, InUseError, ConnectionError, scheduler.ResourceError) as error:
         return refuse([str(error)])
@@ -79,18 +80,21 @@ def run(argv):
     return 1 if failed else 0
 
 
-def print_cells(sweep: cells.Sweep, directory: Path) -> None:
-    """Every cell, how it stands, and its cost."""
+def print_cells(sweep: cells.Sweep, directory: Path, sources: Sequence[Path] = ()) -> None:
+    """Every cell, how it stands, and its cost; sources are of `reuse`."""
+    copied = reuse.find(sweep, directory, sources)
     table = Table(title=f'{sum(1 for _ in sweep.cells())} cells', title_justify='left')
     for column in 'grid', 'cell', 'directory', 'state':
         table.add_column(column, overflow='fold')
     for column in 'seeds', 'parameters', 'steps', 'training FLOPs':
         table.add_column(column, justify='right')
-    total = 0.0
+    total = left = 0.0
     for cell in sweep.cells():
         state = read_state(directory, cell)
-        total += (flops := cell.train_flops)
         how = 'done' if state.done else 'failed' if state.error else 'to run'
+        how = 'to copy' if cell.name in copied else how
+        flops = cell.train_flops
+        total, left = total + flops, left + (flops if how == 'to run' else 0.0)
         seeds = [alone.seed for alone in cell.experiment.replicates()]
         what = ' '.join(map(cells.short, cell.labels))
         which = str(seeds[0]) if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]}'
@@ -98,7 +102,9 @@ def print_cells(sweep: cells.Sweep, directory: Path) -> None:
         table.add_row(cell.grid, what, cell.name, how, which, *row)
     console = table_console()
     console.print(table)
-    console.print(f'{total:.2e} training FLOPs at most; of a search, only some of its cells are run')
+    console.print(
+        f'{total:.2e} training FLOPs, {left:.2e} of them to run; of a search, only some of its cells are run'
+    )
 
 
 def num_params(cell: cells.Cell) -> int:

@@ -8,17 +8,12 @@ from effxf_jax.run_directory import RunDirectory
 from experiments.sweeping.cells import Sweep
 
 
-def take(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> list[str]:
-    """Copies finished cells of a sweep from the directories of others, without checkpoints.
-
-    Nobody else may write in the directory meanwhile. A cell that has been begun there is left as it is.
-
-    Returns:
-        The names of the cells that were taken.
+def find(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> dict[str, Path]:
+    """Finished cells of a sweep in the directories of others, by name, that have not been begun in its own.
 
     Raises:
         MismatchError: what lies in a source under a cell's name is another run, or is damaged.
-        OSError: a source cannot be read, or the directory not be written.
+        OSError: a source cannot be read.
     """
     found = {}
     for cell in sweep.cells():
@@ -28,6 +23,19 @@ def take(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> list[str]:
             run.check(cell.experiment.record)
             run.read_result()
             found[cell.name] = run.path
+    return found
+
+
+def take(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> list[str]:
+    """Copies what `find` finds, without checkpoints; nobody else may write in the directory meanwhile.
+
+    Returns:
+        The names of the cells that were taken.
+
+    Raises:
+        MismatchError, OSError: see `find`; or the directory cannot be written.
+    """
+    found = find(sweep, directory, sources)
     for name, path in found.items():
         # Whole or not at all: a cell that is half copied would look like one that is under way.
         half = directory / f'.{name}.tmp'

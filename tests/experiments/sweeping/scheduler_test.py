@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -15,6 +16,7 @@ from effxf_jax.listener import Silent
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
+from experiments.sweeps import figure1
 from tests.experiments.sweeping.small import BASE, STEPS, sweep
 
 
@@ -306,12 +308,20 @@ SMOKE = '--config=experiments/sweeps/figure1.py:smoke'
 
 @pytest.mark.slow
 def test_a_dry_run_prints_the_cells_with_their_cost_and_writes_nothing(tmp_path, program):
-    code, out, err = program('sweep', SMOKE, '--dry_run', f'--directory={tmp_path / "sweep"}')
+    finished = next(cells.make_sweep(figure1.get_config('smoke')).cells())
+    run = RunDirectory(tmp_path / 'other' / finished.name)
+    run.claim(finished.experiment.record)
+    run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+    (tmp_path / 'other' / 'sweep.json').write_text('{}')
+    flags = '--dry_run', f'--directory={tmp_path / "sweep"}', f'--reuse={tmp_path / "other"}'
+    code, out, err = program('sweep', SMOKE, *flags)
     assert code == 0, err
     assert '9 cells' in out
-    assert 'training FLOPs' in out
-    for part in ('edit_distance', 'sparse', 'to run', '0 to 1'):
+    for part in ('edit_distance', 'sparse', '0 to 1'):
         assert part in out
+    assert (out.count('to copy'), out.count('to run ')) == (1, 8)
+    total, left = (float(number) for number in re.findall(r'([\d.e+]+) (?:training FLOPs|of them)', out))
+    assert total - left == pytest.approx(finished.train_flops, rel=0.1)
     assert not (tmp_path / 'sweep').exists()
 
 
