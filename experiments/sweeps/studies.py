@@ -7,6 +7,7 @@ laptop (default):
     direct    answers without a chain of thought, beside those with one
     budget    cells of Figure 1 that fall short, with as many steps as there and with four times as many;
               budget_wide, those of width 32
+    rate      arithmetic at twice the width at which its rates were searched, with half the rate
 
 Much of it is trained for Figure 1 already: --reuse=sweeps/figure1-laptop takes it from there. A mechanism has
 the rate that was found for it, also without a chain and, for the hybrid, that of linear attention.
@@ -49,6 +50,15 @@ PRESETS = {
                     ),
                     'size': values('n', 8, 16, 24),
                     'width': values('dim', 16, 32),
+                },
+                'answer_accuracy',
+            ),
+            'rate': grid(
+                f'{bases.ARITHMETIC},dim=64',
+                {
+                    'mechanism': values('mechanism', 'standard', 'linear'),
+                    'size': values('n', 3),
+                    'rate': values('learning_rate', 0.004, 0.008),
                 },
                 'answer_accuracy',
             ),
