@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -31,8 +32,11 @@ GONE = (
 
 # A host that has been silent for so long is taken for dead.
 HEARTBEAT_SECONDS = 30
-_LEAVE_SECONDS = 5
-# A host that waits for what the first one makes takes signals this often.
+# How long a host that leaves waits for the others to do so as well; after a signal, which all have agreed to
+# follow, they may still be closing what they have open.
+_LEAVE_SECONDS, _STOP_SECONDS = 5, 15
+_LAST_SECONDS = 1.0
+# A host that waits for another takes signals this often.
 _POLL_SECONDS = 1.0
 
 _UNKNOWN = (
@@ -73,8 +77,8 @@ def join(
         raise JoinError(f'a coordinator is HOST:PORT; got {address!r}')
     explicit = None not in (address, num_processes, process_id)
     where = f' at {address}' if address else ''
-    _say_when_aborted(
-        f'not all hosts met{where} within {timeout_seconds} s; is it reached from each of them?'
+    _when_aborted(
+        1, f'Stopped: not all hosts met{where} within {timeout_seconds} s; is it reached from each of them?\n'
     )
     jax.config.update('jax_enable_preemption_service', False)  # it would keep SIGTERM to itself
     try:
@@ -90,7 +94,7 @@ def join(
     except (RuntimeError, TypeError, ValueError) as error:
         hint = '' if explicit else f' {_UNKNOWN}'
         raise JoinError(f'hosts cannot meet{where}: {error}{hint}') from error
-    _say_when_aborted(GONE)
+    _when_aborted(1, f'Stopped: {GONE}\n')
     sys.excepthook = _leave_with
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
@@ -103,12 +107,16 @@ def from_first(make: Callable[[], T]) -> T:
     if jax.process_count() == 1:
         return make()
     client, key = distributed.global_state.client, f'effxf_jax/made/{next(_made)}'
-    made = b''
+    # A collective gives up some day where one host comes late, so all are here before there is one.
     if jax.process_index() == 0:
         made = pickle.dumps(make())
-        client.key_value_set(key, '')
+        for host in range(1, jax.process_count()):
+            _wait_for(client, f'{key}/{host}')
+        client.key_value_set(f'{key}/0', '')
     else:
-        _wait_for(client, key)
+        made = b''
+        client.key_value_set(f'{key}/{jax.process_index()}', '')
+        _wait_for(client, f'{key}/0')
     data = np.zeros(int(multihost_utils.broadcast_one_to_all(np.int32(len(made)))), np.uint8)
     data[: len(made)] = np.frombuffer(made, np.uint8)
     data = multihost_utils.broadcast_one_to_all(data)
@@ -118,7 +126,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def _wait_for(client, key: str) -> None:
-    """Until the first host has set a key: a collective would give up some day, as no one else had come."""
+    """Until another host has set a key."""
     while True:
         try:
             client.blocking_key_value_get(key, round(_POLL_SECONDS * 1000))
@@ -137,8 +145,11 @@ def leave(status: int) -> int:
     client = distributed.global_state.client
     if client is not None and status != 0:
         sys.stdout.flush()
+        _when_aborted(status, '')
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # not all are leaving
-            client.wait_at_barrier('leave', _LEAVE_SECONDS * 1000)
+            client.wait_at_barrier('leave', 1000 * (_STOP_SECONDS if status > 128 else _LEAVE_SECONDS))
+            if jax.process_index() == 0:  # whose end the others would take for a loss
+                time.sleep(_LAST_SECONDS)
         _exit(status)
     return status
 
@@ -160,14 +171,14 @@ def _exit(status: int, message: str = '') -> None:
     os._exit(status)
 
 
-def _say_when_aborted(message: str) -> None:
-    """Lets abort(), by which JAX ends a process that has lost the others, end it with a message.
+def _when_aborted(status: int, message: str) -> None:
+    """Lets abort(), by which JAX ends a process that has lost the others, end it in this way.
 
     Python's own signal handlers wait for the main thread, which may be in a collective for ever. This one
     runs in the thread of JAX that calls abort(), and may do what any thread may.
     """
     global _abort_handler
-    _abort_handler = _Handler(lambda number: _exit(1, f'Stopped: {message}\n'))
+    _abort_handler = _Handler(lambda number: _exit(status, message))
     _libc_signal(signal.SIGABRT, _abort_handler)
 
 

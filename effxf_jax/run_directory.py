@@ -96,9 +96,12 @@ class RunDirectory:
         if text is None:
             return None
         try:
-            return dict(json.loads(text))
-        except (ValueError, TypeError) as error:
+            found = json.loads(text)
+        except ValueError as error:
             raise MismatchError(f'{self.path / name} is damaged: {error}') from error
+        if not isinstance(found, dict):
+            raise MismatchError(f'{self.path / name} is damaged: it must hold an object; got {text[:40]!r}')
+        return found
 
     def read_text(self, name: str) -> str | None:
         """What a file holds; None where there is none."""

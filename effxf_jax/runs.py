@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from effxf_jax import datasets, evaluation, hosts, training_loop
 from effxf_jax.checkpoints import Checkpoints
@@ -42,8 +43,8 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list
         What the result.json of each replicate holds.
 
     Raises:
-        MismatchError: the directory, or a checkpoint in it, is of another configuration; or the first host
-            is to do something else than this one.
+        MismatchError: the directory, or a checkpoint in it, is of another configuration; or a host is to do
+            something else than the first one.
         DataError: the data are not there; nothing is written then.
         InUseError: another process is running in the directory.
         DivergedError: the loss is no longer finite; the last good checkpoint stays. Of several replicates,
@@ -87,10 +88,10 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list
 
 
 def _check_alike(experiment: Experiment, replicates: Sequence[Replicate]) -> None:
-    """Makes sure that this host is to do what the first one is: wrong losses would not show it otherwise.
+    """Makes sure that every host is to do what the first one is: nothing else would show that one is not.
 
     Raises:
-        MismatchError: it is not; the message names where they differ.
+        MismatchError: one is not, on all of them; its own message names where they differ.
     """
     code = sorted(Path(__file__).parent.rglob('*.py'))
     own = {
@@ -99,8 +100,12 @@ def _check_alike(experiment: Experiment, replicates: Sequence[Replicate]) -> Non
         'digest of effxf_jax': hashlib.sha256(b''.join(map(Path.read_bytes, code))).hexdigest()[:10],
         'examples': [datasets.digest(replicate.sources.train) for replicate in replicates],
     }
-    if differing := differences(hosts.from_first(lambda: own), own):
+    differing = differences(hosts.from_first(lambda: own), own)
+    (others,) = np.nonzero(multihost_utils.process_allgather(bool(differing)))
+    if differing:
         raise MismatchError(f'the first host and this one differ: {differing}')
+    if others.size:
+        raise MismatchError(f'the first host and others differ, and they say where: {others.tolist()}')
 
 
 def _finish(

@@ -63,11 +63,15 @@ class Termination:
         if asked := asked or self._signal_number:
             raise Interrupted(asked)
 
-    def asked(self, step: int) -> int:
-        """The number of the signal that has come, or 0. Several hosts answer the same at one step."""
+    def asked(self, step: int, at_once: bool = False) -> int:
+        """The number of the signal that has come, or 0.
+
+        Several hosts answer the same at one step: what they know when they last compared notes, which they do
+        from time to time, or at_once.
+        """
         if jax.process_count() == 1:
             return self._signal_number
-        if step < self._agree_at:
+        if step < self._agree_at and not at_once:
             return 0
         now = time.monotonic()
         last, since = self._agreed or (step - 1, now - _AGREE_SECONDS)

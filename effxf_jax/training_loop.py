@@ -149,7 +149,7 @@ class TrainingLoop:
                 if evaluates:
                     measured = hosts.from_first(lambda states=states: self._evaluate(states))
                     self._listener.evaluated(step, measured)
-                    signal_number = signal_number or self._termination.asked(step)
+                    signal_number = signal_number or self._termination.asked(step, at_once=True)
                 self._report(logs, step, metrics, measured)
                 self._totals = Totals(wall_before + time.monotonic() - begun, train_seconds)
                 if saves or signal_number:

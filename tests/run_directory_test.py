@@ -76,7 +76,7 @@ def test_all_differing_fields_are_named_missing_ones_too():
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize('text', ['', '[1, 2]', '{"seed": '])
+@pytest.mark.parametrize('text', ['', '[1, 2]', '[]', '{"seed": '])
 def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
     (tmp_path / 'config.json').write_text(text)
     with pytest.raises(MismatchError, match=r'config\.json is damaged'):

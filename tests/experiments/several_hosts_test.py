@@ -15,7 +15,7 @@ RESUMES = 'the same command on all hosts resumes'
 
 
 # A second or two of steps, so that hosts compare notes several times.
-LONG = f'{SMOKE},steps=500,eval_every=250,checkpoint_every=100'
+LONG = f'{SMOKE},steps=300,eval_every=1000,checkpoint_every=100'
 
 
 @pytest.fixture(scope='module')
@@ -93,7 +93,7 @@ def test_a_signal_to_either_stops_both_and_one_host_goes_on_bit_for_bit_as_if_it
         assert host.returncode == 128 + signal.SIGTERM, err
         assert err == 'Stopped by SIGTERM. To resume, run the same command again.\n'
     saved = max(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
-    assert saved == len(metrics(workdir)) < 500
+    assert saved == len(metrics(workdir)) < 300
     assert metrics(workdir) == metrics(uninterrupted(LONG))[:saved]
 
     code, out, err = run(LONG, f'--workdir={workdir}')
@@ -120,8 +120,8 @@ def test_a_signal_after_hosts_have_compared_notes_for_the_last_time_stops_both_a
     for host in hosts:
         _, err = host.communicate(timeout=120)
         assert host.returncode == 128 + signal.SIGTERM, err
-    assert len(metrics(workdir)) == 500
-    assert (workdir / 'checkpoints' / '500').exists()
+    assert len(metrics(workdir)) == 300
+    assert (workdir / 'checkpoints' / '300').exists()
     assert not (workdir / 'result.json').exists()
 
 
@@ -158,19 +158,6 @@ def test_two_hosts_go_on_where_one_was_killed_end_when_either_is_and_resume_bit_
     assert is_like(workdir, uninterrupted(SMOKE))
 
 
-@pytest.mark.slow
-def test_hosts_of_two_devices_train_replicates_as_one_host_of_four_does(uninterrupted, workdirs):
-    config = f'{SMOKE},num_replicates=2'
-    finish(*start_by_hand(config, workdirs, devices=2))
-    alone = uninterrupted(config, devices=4)
-    for seed in 'seed-0', 'seed-1':
-        ours, theirs = (
-            np.array([line['loss'] for line in metrics(workdir / seed)]) for workdir in (workdirs[0], alone)
-        )
-        assert len(ours) == 30
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-
-
 GRADING = """
 import time
 import jax
@@ -180,7 +167,7 @@ from experiments import main
 evaluate = evaluation.evaluate
 def slowly(*args):
     assert jax.process_index() == 0
-    time.sleep(3)
+    time.sleep(2)
     return evaluate(*args)
 evaluation.evaluate = slowly
 app.run(main.main)
@@ -188,9 +175,19 @@ app.run(main.main)
 
 
 @pytest.mark.slow
-def test_the_first_host_alone_grades_and_the_other_waits(uninterrupted, workdirs):
-    finish(*start_by_hand(SMOKE, workdirs, program=GRADING))
-    assert is_like(workdirs[0], uninterrupted(SMOKE))
+def test_hosts_of_two_devices_train_replicates_as_one_of_four_does_and_the_first_alone_grades_them(
+    uninterrupted, workdirs
+):
+    config = f'{SMOKE},num_replicates=2'
+    finish(*start_by_hand(config, workdirs, devices=2, program=GRADING))
+    alone = uninterrupted(config, devices=4)
+    for seed in 'seed-0', 'seed-1':
+        ours, theirs = (
+            np.array([line['loss'] for line in metrics(workdir / seed)]) for workdir in (workdirs[0], alone)
+        )
+        assert len(ours) == 30
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+        assert (workdirs[0] / seed / 'result.json').exists()
 
 
 @pytest.mark.slow
@@ -202,9 +199,9 @@ def test_a_host_that_is_to_do_something_else_is_refused_and_nothing_is_written(w
     for difference in 'seed is 0 there and 1 here', 'train.beta2 is 0.999 there and 0.9 here':
         assert difference in err
     _, err = first.communicate(timeout=60)
-    assert first.returncode == 1
-    assert RESUMES in err.splitlines()[-1]
-    assert not (workdirs[0] / 'checkpoints').exists()
+    assert first.returncode == 2
+    assert 'the first host and others differ, and they say where: [1]' in err
+    assert not workdirs[0].exists()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 import ray
@@ -59,8 +60,9 @@ def logged(path):
 
 
 def saved(path):
-    """The step of a run's latest checkpoint."""
-    return max(int(step.name) for step in (path / 'checkpoints').iterdir() if step.name.isdigit())
+    """The step of a run's latest checkpoint, or 0."""
+    found = (path / 'checkpoints').glob('*')
+    return max((int(step.name) for step in found if step.name.isdigit()), default=0)
 
 
 def resumed_at(steps):
@@ -115,7 +117,9 @@ def test_a_lost_node_costs_no_more_than_the_steps_since_its_checkpoints(tmp_path
     latest = {}
 
     def lose_node(name):
-        latest.update({path.parent.name: saved(path.parent) for path in tmp_path.glob('*/checkpoints')})
+        while not all(latest.get(cell.name) for cell in made.cells()):
+            time.sleep(0.1)
+            latest.update({cell.name: saved(tmp_path / cell.name) for cell in made.cells()})
         cluster.remove_node(nodes[0], allow_graceful=False)
 
     watcher = Watcher(lose_node)
