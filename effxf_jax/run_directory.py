@@ -96,12 +96,9 @@ class RunDirectory:
         if text is None:
             return None
         try:
-            found = json.loads(text)
+            return parse_object(text)
         except ValueError as error:
-            raise MismatchError(f'{self.path / name} is damaged: {error}') from error
-        if not isinstance(found, dict):
-            raise MismatchError(f'{self.path / name} is damaged: it must hold an object; got {text[:40]!r}')
-        return found
+            raise MismatchError(f'{self.path / name} is damaged: it {error}') from error
 
     def read_text(self, name: str) -> str | None:
         """What a file holds; None where there is none."""
@@ -118,6 +115,21 @@ class RunDirectory:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path / name)
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """What JSON says, where it is an object.
+
+    Raises:
+        ValueError: it is not; the message begins with a verb, for the file's name to stand before it.
+    """
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f'is not JSON: {error}') from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f'must hold an object; got {text[:40]!r}')
+    return parsed
 
 
 class MetricsLog:

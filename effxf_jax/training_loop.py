@@ -102,8 +102,7 @@ class TrainingLoop:
         config, train = self._experiment.run, self._experiment.train
         optimizer = training.make_optimizer(train)
         seeds = [replicate.experiment.seed for replicate in self._replicates]
-        make = lambda: [training.init_state(self._model, optimizer, seed) for seed in seeds]
-        states = hosts.from_first(make)  # another processor may round otherwise
+        states = [training.init_state(self._model, optimizer, seed) for seed in seeds]
         num_params = sum(x.size for x in jax.tree.leaves(states[0].params))
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(
@@ -208,14 +207,14 @@ class TrainingLoop:
         }
 
     def _restore(self, checkpoints: Checkpoints, states: list[TrainState]) -> tuple[int, list[TrainState]]:
-        """The step and states of the latest checkpoint; the states as they are where there is none."""
+        """The step and states of the latest checkpoint; the first host's as they are where there is none."""
         where = f'The checkpoint in {self._directory.path}'
         restored = checkpoints.restore_latest(
             _stack(states),
             check=lambda record: check_same(record['config'], self._experiment.record, where),
         )
         if restored is None:
-            return 0, states
+            return 0, hosts.from_first(lambda: states)  # another processor may round otherwise
         self._totals = Totals(**restored.record['totals'])
         for replicate, record in zip(self._replicates, restored.record['replicates'], strict=True):
             replicate.train_tokens, replicate.diverged = record['train_tokens'], record['diverged']

@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from effxf_jax.experiment import Experiment
+from effxf_jax.run_directory import parse_object
 from experiments import configs
 from experiments.reporting.thresholds import Curve
 from experiments.sweeping import widths
@@ -250,12 +251,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
-        parsed = json.loads(text)
+        return parse_object(text)
     except ValueError as error:
-        raise RecordError(f'{path} is not JSON: {error}') from error
-    if not isinstance(parsed, dict):
-        raise RecordError(f'{path} must hold an object; got {text[:40]!r}')
-    return parsed
+        raise RecordError(f'{path} {error}') from error
 
 
 _KEPT = ('config.json', 'result.json', 'failure.json')

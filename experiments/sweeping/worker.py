@@ -48,7 +48,7 @@ STOPPED = {'error': 'stopped'}
 """What `run_cell` returns where it was asked to stop, and has saved."""
 
 
-def run_cell(config: ConfigDict, workdir: str, events, gpus: float = 0.0) -> dict[str, Any] | None:
+def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str, Any] | None:
     """Runs a cell; in a worker, whose process imports and starts JAX here.
 
     Args:
