@@ -56,7 +56,7 @@ def run(argv):
     sources = [Path(source) for source in _REUSE.value]
     try:
         if _DRY_RUN.value:
-            print_cells(sweep, directory, sources)
+            print_cells(sweep, directory, sources, _RETRY_FAILED.value)
             return 0
         with view.TerminalWatcher(sweep) as watcher:
             states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value, sources)
@@ -80,8 +80,10 @@ def run(argv):
     return 1 if failed else 0
 
 
-def print_cells(sweep: cells.Sweep, directory: Path, sources: Sequence[Path] = ()) -> None:
-    """Every cell, how it stands, and its cost; sources are of `reuse`."""
+def print_cells(
+    sweep: cells.Sweep, directory: Path, sources: Sequence[Path] = (), retry_failed: bool = False
+) -> None:
+    """Every cell, how it stands, and its cost; the last two arguments are as of `scheduler.run`."""
     copied = reuse.find(sweep, directory, sources)
     table = Table(title=f'{sum(1 for _ in sweep.cells())} cells', title_justify='left')
     for column in 'grid', 'cell', 'directory', 'state':
@@ -91,7 +93,7 @@ def print_cells(sweep: cells.Sweep, directory: Path, sources: Sequence[Path] = (
     total = left = 0.0
     for cell in sweep.cells():
         state = read_state(directory, cell)
-        how = 'done' if state.done else 'failed' if state.error else 'to run'
+        how = 'done' if state.done else 'failed' if state.error and not retry_failed else 'to run'
         how = 'to copy' if cell.name in copied else how
         flops = cell.train_flops
         total, left = total + flops, left + (flops if how == 'to run' else 0.0)

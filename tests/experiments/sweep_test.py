@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from effxf_jax.run_directory import RunDirectory
+from experiments import sweep
+from experiments.sweeping import cells
+from experiments.sweeps import figure1
+
+SMOKE = '--config=experiments/sweeps/figure1.py:smoke'
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 from experiments.sweeping import cells
@@ -67,3 +74,53 @@ def test_stopped_from_the_terminal_the_same_command_goes_on_and_then_there_is_no
     code, out, err = program('report', directory)
     assert code == 0, err
     assert '2 runs: 2 done' in (directory / 'report' / 'index.html').read_text()
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_the_cells_with_their_cost_and_writes_nothing(tmp_path, program):
+    finished = next(cells.make_sweep(figure1.get_config('smoke')).cells())
+    run = RunDirectory(tmp_path / 'other' / finished.name)
+    run.claim(finished.experiment.record)
+    run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+    (tmp_path / 'other' / 'sweep.json').write_text('{}')
+    flags = '--dry_run', f'--directory={tmp_path / "sweep"}', f'--reuse={tmp_path / "other"}'
+    code, out, err = program('sweep', SMOKE, *flags)
+    assert code == 0, err
+    assert '9 cells' in out
+    for part in ('edit_distance', 'sparse', '0 to 1'):
+        assert part in out
+    assert (out.count('to copy'), out.count('to run ')) == (1, 8)
+    total, left = (float(number) for number in re.findall(r'([\d.e+]+) (?:training FLOPs|of them)', out))
+    assert total - left == pytest.approx(finished.train_flops, rel=0.1)
+    assert not (tmp_path / 'sweep').exists()
+
+
+@pytest.mark.parametrize('retry_failed, failed, to_run', [(False, 1, 8), (True, 0, 9)])
+def test_a_dry_run_counts_a_failed_cell_as_the_run_will(tmp_path, capsys, retry_failed, failed, to_run):
+    smoke = cells.make_sweep(figure1.get_config('smoke'))
+    cell = next(smoke.cells())
+    run = RunDirectory(tmp_path / cell.name)
+    run.claim(cell.experiment.record)
+    run.write_text('failure.json', json.dumps({'error': 'out of memory'}))
+    sweep.print_cells(smoke, tmp_path, retry_failed=retry_failed)
+    out = capsys.readouterr().out
+    assert (out.count('failed'), out.count('to run ')) == (failed, to_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'flags, messages',
+    [
+        ([], ['--config=FILE is missing', 'experiments/sweeps/figure1.py']),
+        ([f'{SMOKE},only=sorting', '--directory=setup.cfg/x'], ["no grid 'sorting'", 'not a directory']),
+        ([f'{SMOKE}x,num_seed=3'], ["unknown preset 'smokex'", 'did you mean num_seeds']),
+        ([SMOKE, 'stray'], ["'stray'"]),
+        ([SMOKE, '--reuse=docs'], ['docs has no sweep.json']),
+        (['--config=experiments/arith.py'], ['configures one run, which python -m experiments.main']),
+    ],
+)
+def test_nonsense_gets_one_message(flags, messages, tmp_path, program):
+    code, _, err = program('sweep', *flags)
+    assert code == 2
+    for message in messages:
+        assert message in err

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -17,7 +16,6 @@ from effxf_jax.listener import Silent
 from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
-from experiments.sweeps import figure1
 from tests.experiments.sweeping.small import BASE, STEPS, sweep
 
 
@@ -305,44 +303,3 @@ def test_a_worker_takes_no_more_of_its_machine_than_its_cell_is_given(monkeypatc
     assert variables['XLA_FLAGS'].split() == ['--a', '--b', '--xla_force_host_platform_device_count=2']
     assert worker.variables(4, 0.25) == {'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.225'}
     assert worker.variables(4, 1) == {}
-
-
-SMOKE = '--config=experiments/sweeps/figure1.py:smoke'
-
-
-@pytest.mark.slow
-def test_a_dry_run_prints_the_cells_with_their_cost_and_writes_nothing(tmp_path, program):
-    finished = next(cells.make_sweep(figure1.get_config('smoke')).cells())
-    run = RunDirectory(tmp_path / 'other' / finished.name)
-    run.claim(finished.experiment.record)
-    run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
-    (tmp_path / 'other' / 'sweep.json').write_text('{}')
-    flags = '--dry_run', f'--directory={tmp_path / "sweep"}', f'--reuse={tmp_path / "other"}'
-    code, out, err = program('sweep', SMOKE, *flags)
-    assert code == 0, err
-    assert '9 cells' in out
-    for part in ('edit_distance', 'sparse', '0 to 1'):
-        assert part in out
-    assert (out.count('to copy'), out.count('to run ')) == (1, 8)
-    total, left = (float(number) for number in re.findall(r'([\d.e+]+) (?:training FLOPs|of them)', out))
-    assert total - left == pytest.approx(finished.train_flops, rel=0.1)
-    assert not (tmp_path / 'sweep').exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    'flags, messages',
-    [
-        ([], ['--config=FILE is missing', 'experiments/sweeps/figure1.py']),
-        ([f'{SMOKE},only=sorting', '--directory=setup.cfg/x'], ["no grid 'sorting'", 'not a directory']),
-        ([f'{SMOKE}x,num_seed=3'], ["unknown preset 'smokex'", 'did you mean num_seeds']),
-        ([SMOKE, 'stray'], ["'stray'"]),
-        ([SMOKE, '--reuse=docs'], ['docs has no sweep.json']),
-        (['--config=experiments/arith.py'], ['configures one run, which python -m experiments.main']),
-    ],
-)
-def test_nonsense_gets_one_message(flags, messages, tmp_path, program):
-    code, _, err = program('sweep', *flags)
-    assert code == 2
-    for message in messages:
-        assert message in err
