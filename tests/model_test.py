@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from effxf_jax import dropout
 from effxf_jax.model import ModelConfig, Transformer, sinusoids
 
 MECHANISMS = ['standard', 'sparse', 'linear', 'linear+linear+standard', 'sparse+linear']
@@ -56,6 +57,42 @@ def test_logits_are_float32_and_do_not_depend_on_what_follows(mechanism):
     np.testing.assert_allclose(whole[:, :11], part, rtol=1e-4, atol=1e-5)
 
 
+def test_logits_are_those_of_a_pre_ln_transformer_written_out():
+    model, params = make(num_layers=2)
+    # Biases and scales away from where they start, or leaving one out would not show.
+    leaves, structure = jax.tree.flatten(params)
+    random = np.random.default_rng(0)
+    leaves = [np.asarray(x) + 0.3 * random.normal(size=x.shape).astype(np.float32) for x in leaves]
+    params = jax.tree.unflatten(structure, leaves)
+    tokens = random.integers(13, size=11)
+
+    def normed(p, x):
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p['scale'] + p['bias']
+
+    def linear(p, x):
+        return x @ p['kernel'].astype(float) + p['bias']
+
+    def attention(q, k, v):
+        scores = np.where(np.tri(11), q @ k.T / np.sqrt(8), -np.inf)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        return weights / weights.sum(-1, keepdims=True) @ v
+
+    def gelu(x):
+        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+    x = normed(params['embedding_norm'], params['embedding']['embedding'][tokens] + sinusoids(30, 16)[:11])
+    for block in params['blocks_0'], params['blocks_1']:
+        qkv = linear(block['qkv'], normed(block['attention_norm'], x))
+        q, k, v = (np.split(part, 2, axis=-1) for part in np.split(qkv, 3, axis=-1))
+        x = x + linear(block['attention_out'], np.concatenate(list(map(attention, q, k, v)), axis=-1))
+        x = x + linear(
+            block['contract'], gelu(linear(block['expand'], normed(block['feed_forward_norm'], x)))
+        )
+    expected = linear(params['head'], normed(params['final_norm'], x))
+    np.testing.assert_allclose(apply(model, params, tokens[None])[0], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_layers_take_the_pattern_in_turn():
     names = [
         m.name.partition('(')[0]
@@ -101,6 +138,21 @@ def test_dropout_needs_asking_for_and_a_key():
     )
     np.testing.assert_array_equal(drop(0), drop(0))
     assert not np.allclose(drop(0), drop(1))
+
+
+def test_the_embedding_and_every_branch_drop_numbers_of_their_own(monkeypatch):
+    keys = []
+
+    def keep_all(key, shape, rate, first_row):
+        keys.append(tuple(jax.random.key_data(key).tolist()))
+        return jnp.ones(shape, bool)
+
+    monkeypatch.setattr(dropout, 'keep_mask', keep_all)
+    model, params = make(dropout=0.5, num_layers=2)
+    with jax.disable_jit():
+        tokens = jnp.arange(10)[None]
+        model.apply({'params': params}, tokens, deterministic=False, rngs={'dropout': jax.random.key(0)})
+    assert len(set(keys)) == len(keys) == 1 + 2 * 2
 
 
 def test_bfloat16_activations_stay_near_float32():

@@ -89,16 +89,28 @@ def test_all_devices_hold_the_same_state_after_updates_with_dropout():
         assert np.all(leaf == leaf[:1])
 
 
-def test_dropout_differs_from_step_to_step_but_not_from_run_to_run():
+def test_dropout_differs_from_step_to_step_and_seed_to_seed_but_not_from_run_to_run():
     model, optimizer, state = make(dropout=0.5)
-    train_step = training.make_train_step(model, optimizer, seeds=[0])
 
-    def loss_at(step):
+    def loss_at(step, seed=0):
+        train_step = training.make_train_step(model, optimizer, seeds=[seed])
         at = LAYOUT.to_devices([state._replace(step=jnp.int32(step))])
         return LAYOUT.to_host(train_step(at, LAYOUT.shard(make_batch()))[1])[0].loss
 
     assert loss_at(0) == loss_at(0)
-    assert loss_at(0) != loss_at(1)
+    assert len({loss_at(0), loss_at(1), loss_at(0, seed=1)}) == 3
+
+
+def test_parameters_start_from_their_seed():
+    model, optimizer, state = make()
+    again, other = (training.init_state(model, optimizer, seed) for seed in (0, 1))
+    for path, drawn in jax.tree_util.tree_leaves_with_path(state.params):
+        same, different = (
+            functools.reduce(lambda x, key: x[key.key], path, s.params) for s in (again, other)
+        )
+        np.testing.assert_array_equal(drawn, same)
+        if path[-1].key in ('kernel', 'embedding'):
+            assert not np.any(drawn == different)
 
 
 @pytest.mark.parametrize('rows_at_a_time', [1, 2, 4])
@@ -146,15 +158,35 @@ def test_only_matrices_and_embeddings_decay():
     assert len(moved) == 2 * 4 + 2
 
 
-@pytest.mark.parametrize('schedule', ['cosine', 'linear'])
-def test_learning_rate_rises_over_the_warmup_to_its_peak_and_falls_to_zero(schedule):
+def test_an_update_is_that_of_adamw_behind_clipping_as_configured():
+    config = TrainConfig(
+        10, 1, learning_rate=0.5, schedule='linear', weight_decay=0.3, beta1=0.8, beta2=0.6, clip_norm=2.0
+    )
+    optimizer = training.make_optimizer(config)
+    w = np.array([[1.0, -2.0], [0.5, 4.0]])
+    params = {'kernel': jnp.asarray(w, jnp.float32)}
+    state = optimizer.init(params)
+    first, second = np.zeros((2, 2, 2))
+    for t, gradient in enumerate([[[3.0, -4.0], [0.0, 12.0]], [[0.3, 0.4], [-0.5, 0.1]]]):
+        updates, state = optimizer.update({'kernel': jnp.asarray(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        g = np.array(gradient) * min(1, 2.0 / np.linalg.norm(gradient))
+        first, second = 0.8 * first + 0.2 * g, 0.6 * second + 0.4 * g**2
+        corrected = first / (1 - 0.8 ** (t + 1)), second / (1 - 0.6 ** (t + 1))
+        rate = 0.5 * (1 - t / 10)
+        w = w - rate * (corrected[0] / (np.sqrt(corrected[1]) + 1e-8) + 0.3 * w)
+        np.testing.assert_allclose(params['kernel'], w, rtol=1e-5)
+
+
+@pytest.mark.parametrize('schedule, a_third_of_the_way', [('cosine', 1.5), ('linear', 4 / 3)])
+def test_learning_rate_rises_over_the_warmup_to_its_peak_and_falls_to_zero(schedule, a_third_of_the_way):
     config = TrainConfig(100, 1, learning_rate=2.0, schedule=schedule, warmup_steps=10)
     rates = np.array([training.learning_rate_schedule(config)(t) for t in range(100)])
     np.testing.assert_allclose(rates[:10], 0.2 * np.arange(1, 11), rtol=1e-5)
     assert np.all(np.diff(rates[9:]) < 0)
     assert rates[-1] < 0.03
-    halfway = rates[54]
-    assert halfway == pytest.approx(1.0, abs=0.02)
+    assert rates[39] == pytest.approx(a_third_of_the_way, rel=1e-5)
+    assert rates[54] == pytest.approx(1.0, rel=1e-5)
 
 
 def test_a_schedule_without_warmup_starts_at_its_peak():
