@@ -10,7 +10,7 @@ from scipy import stats
 from effxf_jax.theory import bottleneck
 from experiments.reporting import thresholds
 from experiments.reporting.records import GridRecord, Run
-from experiments.reporting.thresholds import Curve, Exponent, Needed, Ratio
+from experiments.reporting.thresholds import Crossing, Exponent, Interval, Ratio
 from experiments.sweeping.cells import short
 
 
@@ -19,11 +19,13 @@ class Widths(NamedTuple):
 
     Attributes:
         needed: the width that reaches the target, by mechanism and size.
+        intervals: of it.
         exponents: how it grows with length, by mechanism; where sizes differ in one field alone.
         bounds: the least width that the bottleneck allows, at ceil(log2 L) bits a neuron.
     """
 
-    needed: dict[tuple[str, str], Needed]
+    needed: dict[tuple[str, str], Crossing]
+    intervals: dict[tuple[str, str], Interval]
     exponents: dict[str, Exponent]
     bounds: dict[tuple[str, str], float]
 
@@ -34,18 +36,18 @@ class Widths(NamedTuple):
 
 def widths(grid: GridRecord) -> Widths:
     """All of it."""
-    rng = np.random.default_rng(0)
     mechanisms, sizes, _ = grid.axes.values()
-    needed, bounds, exponents = {}, {}, {}
+    needed, intervals, bounds, exponents = {}, {}, {}, {}
     for mechanism in mechanisms:
         curves = {size: curve for size in sizes if (curve := grid.curve(mechanism, size)) is not None}
         for size, curve in curves.items():
-            needed[mechanism, size] = thresholds.needed_width(curve, grid.target, rng)
+            needed[mechanism, size] = thresholds.crossing(curve, grid.target)
+            intervals[mechanism, size] = thresholds.interval(curve, grid.target)
             bounds[mechanism, size] = _bound(grid, mechanism, size)
         lengths = [grid.length(mechanism, size) for size in curves]
         if grid.is_of_one_size and curves:
-            exponents[mechanism] = thresholds.exponent(lengths, list(curves.values()), grid.target, rng)
-    return Widths(needed, exponents, bounds)
+            exponents[mechanism] = thresholds.exponent(lengths, list(curves.values()), grid.target)
+    return Widths(needed, intervals, exponents, bounds)
 
 
 def _bound(grid: GridRecord, mechanism: str, size: str) -> float:
@@ -103,8 +105,8 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'mechanism': short(mechanism),
             'size': short(size),
             'L': grid.length(mechanism, size),
-            f'D reaching {grid.target:.0%}': _needed_text(needed, grid.curve(mechanism, size)),
-            'bootstrap over seeds': _interval_text(needed, grid.curve(mechanism, size)),
+            f'D reaching {grid.target:.0%}': _needed_text(needed),
+            'bootstrap over seeds': _interval_text(grid, mechanism, size, found.intervals[mechanism, size]),
             'lower bound': f'{bound:.2g}' if bound else '',
             'over bound': _over_bound_text(needed, bound),
             'least GFLOPs': f'{cost.gflops:.4g}' if cost.width else 'none reaches it',
@@ -115,7 +117,9 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
         {
             'mechanism': short(mechanism),
             'exponent': '' if math.isnan(fit.value) else f'{fit.value:.2f}',
-            '95% interval': f'{fit.low:.2f} to {fit.high:.2f}' if math.isfinite(fit.low) else '',
+            '95% interval': ''
+            if math.isnan(fit.value)
+            else _range_text(*fit.interval, '.2f', least=-math.inf),
             'sizes known': f'{fit.sizes} of {len(grid.axes["size"])}',
             'agrees with': fit.verdict,
             'exponent of the bound': _bound_exponent(grid, found, mechanism),
@@ -136,7 +140,6 @@ _ALIKE = 1.1
 
 def _ratios(grid: GridRecord) -> list[dict[str, str]]:
     """How the needed width grows with length where locality stays, and with locality where length does."""
-    rng = np.random.default_rng(0)
     mechanisms, sizes, _ = grid.axes.values()
     rows = []
     for mechanism in mechanisms:
@@ -153,19 +156,15 @@ def _ratios(grid: GridRecord) -> list[dict[str, str]]:
             else:
                 continue
             curves = grid.curve(mechanism, second), grid.curve(mechanism, first)
-            row[title] = _ratio_of_widths_text(thresholds.ratio(*curves, grid.target, rng))
+            row[title] = _ratio_of_widths_text(thresholds.ratio(*curves, grid.target))
         rows.append(row)
     columns = dict.fromkeys(title for row in rows for title in row)
     return [{title: row.get(title, '') for title in columns} for row in rows]
 
 
 def _ratio_of_widths_text(ratio: Ratio) -> str:
-    if not math.isnan(ratio.value):
-        ends = f'{ratio.low:.2f} to {ratio.high:.2f}' if math.isfinite(ratio.high) else 'open'
-        return f'{ratio.value:.2f} ({ends})'
-    if ratio.low > 0:
-        return f'above {ratio.low:.2f}'
-    return f'at most {ratio.high:.2f}' if math.isfinite(ratio.high) else ''
+    interval = _range_text(*ratio.interval, '.2f')
+    return interval if math.isnan(ratio.value) else f'{ratio.value:.2f} ({interval})'
 
 
 # Exponents of the width in the length, up to logarithms. The lower bound of 1/2 is for DP of L = O(n) tokens,
@@ -185,25 +184,28 @@ def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:
     return f'{stats.linregress(*np.log(points).T).slope:.2f}'
 
 
-def _needed_text(needed: Needed, curve: Curve) -> str:
-    if not math.isnan(needed.width):
-        return f'{needed.width:.1f}'
-    again = ', short of it above' if curve.widths[0] < needed.most < math.inf else ''
-    return _range_text(needed.least, needed.most) + again
+def _needed_text(needed: Crossing) -> str:
+    if not math.isnan(needed.lost_above):
+        return f'reached at {needed.lost_above:.0f}, lost above'
+    return _range_text(needed.least, needed.most, '.1f')
 
 
-def _interval_text(needed: Needed, curve: Curve) -> str:
-    seeds = len(curve.accuracy)
-    return f'{_range_text(needed.low, needed.high)} ({seeds})' if seeds > 1 else ''
+def _interval_text(grid: GridRecord, mechanism: str, size: str, interval: Interval) -> str:
+    seeds = len(grid.curve(mechanism, size).accuracy)
+    return f'{_range_text(*interval, ".1f")} ({seeds})' if seeds > 1 else ''
 
 
-def _range_text(low: float, high: float) -> str:
+def _range_text(low: float, high: float, layout: str, least: float = 0.0) -> str:
+    """An interval in words, of what is never below `least`."""
+    write = lambda end: format(end, layout).removesuffix('.0')
+    if low == high:
+        return write(low)
     if math.isinf(high):
-        return f'above {low:.3g}' if low else 'open'
-    return f'{low:.1f} to {high:.1f}' if low else f'at most {high:.3g}'
+        return f'above {write(low)}' if low > least else 'not known'
+    return f'{write(low)} to {write(high)}' if low > least else f'at most {write(high)}'
 
 
-def _over_bound_text(needed: Needed, bound: float) -> str:
+def _over_bound_text(needed: Crossing, bound: float) -> str:
     if not bound or math.isinf(needed.most):
         return ''
     return f'{"at most " if math.isnan(needed.width) else ""}{needed.most / bound:.0f}'

@@ -28,7 +28,7 @@ _CAPTIONS = {
 _STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
 
 # What a cell is sorted by, where it is a number, or begins with one.
-_NUMBER = re.compile(r'(?:above |at most )?(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?= |$)')
+_NUMBER = re.compile(r'(?:above |at most |reached at )?(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?=,? |$)')
 
 
 class Section(NamedTuple):

@@ -258,6 +258,7 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
 
 _KEPT = ('config.json', 'result.json', 'failure.json')
 _KEPT_EVERY = 100
+_EXPORTED = 'done', 'failed', 'unfinished'
 
 
 def export(directory: Path, target: Path) -> int:
@@ -267,15 +268,15 @@ def export(directory: Path, target: Path) -> int:
     that it does not have, or has not begun.
 
     Returns:
-        How many runs are copied, all those that have begun.
+        How many runs are copied, all those that have begun, or failed before.
     """
     grids = list(_read_sweep(directory))
     target.mkdir(parents=True, exist_ok=True)
     declared = [_read_json(place / 'sweep.json') or {} for place in (target, directory)]
     (target / 'sweep.json').write_text(json.dumps(declared[0] | declared[1], indent=1) + '\n')
-    runs = {run.path: run for grid in grids for run in grid.begun}
+    runs = {run.path: run for grid in grids for run in grid.runs if run.state in _EXPORTED}
     # Of cells, and of their seeds.
-    for place in {place for path in runs for place in (path, path.parent)} - {directory}:
+    for place in {place for path in runs for place in (path, path.parent) if place.exists()} - {directory}:
         there = target / place.relative_to(directory)
         there.mkdir(parents=True, exist_ok=True)
         for name in _KEPT:

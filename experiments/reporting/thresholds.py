@@ -1,6 +1,12 @@
-"""The width that a problem needs, from accuracies at a few widths, and how it grows; with intervals."""
+"""The width that a problem needs, from accuracies at a few widths, and how it grows; with intervals.
 
+An interval is that of a bootstrap over seeds. Where a resample only bounds the width, its bounds count: the
+lower towards the interval's lower end, the upper towards the upper one, which may so be 0 or infinite.
+"""
+
+import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,8 +16,11 @@ from scipy import optimize, stats
 HYPOTHESES = {'0': 0.0, '1/4': 0.25, '1/2': 0.5}
 """Exponents of the width in the length that the paper's theorems and the bottleneck name."""
 
-_CONFIDENCE = 0.95
-_RESAMPLES = 2000
+_TAIL = 0.025
+# All resamples of a curve, and all choices of one for each of several curves, are taken while there are no
+# more than so many, as with seven seeds or fewer, and five curves of three; otherwise so many are drawn.
+_MOST_RESAMPLES = 2_000
+_MOST_CHOICES = 100_000
 
 
 class Curve(NamedTuple):
@@ -32,28 +41,24 @@ class Crossing(NamedTuple):
     Attributes:
         width: interpolated linearly in accuracy over the logarithm of width; nan where it is only bounded.
         least, most: between which it lies; both `width` where that is known. From 0 to the least width tried
-            where that one does already; from the greatest to infinity where none does; from 0 to the least
-            that does where the mean falls so far short again above it that the regression does not.
+            where that one does already; from the greatest to infinity where none does.
+        lost_above: nan, but where the mean reaches the target at this width and falls so far short again
+            above it that the regression does not reach it; then `least` is the width tried below this one,
+            or 0, and `most` is infinite.
     """
 
     width: float
     least: float
     most: float
+    lost_above: float = math.nan
 
 
-class Needed(NamedTuple):
-    """A crossing and its interval.
+class Interval(NamedTuple):
+    """95% of a bootstrap over seeds: the 2.5th percentile of lower bounds and the 97.5th of upper ones.
 
-    Attributes:
-        width, least, most: see `Crossing`.
-        low, high: percentiles, 2.5 of `least` and 97.5 of `most`, of a bootstrap over seeds; where the mean
-            falls short again, from the width that reaches the target to infinity. Of few seeds it covers less
-            than 95% (of three some 70%), and of one nothing.
+    Of few seeds it covers less (of three some 70%), and of one nothing.
     """
 
-    width: float
-    least: float
-    most: float
     low: float
     high: float
 
@@ -62,14 +67,12 @@ class Ratio(NamedTuple):
     """Of the width that one problem needs to that which another does.
 
     Attributes:
-        value: nan where not both are known; then `low` or `high` is what their bounds leave.
-        low, high: percentiles, 2.5 and 97.5, of a bootstrap over the seeds of both; 0 and infinite where more
-            than 2.5% of resamples do not know one of the widths.
+        value: nan where not both are known.
+        interval: over the seeds of both.
     """
 
     value: float
-    low: float
-    high: float
+    interval: Interval
 
 
 class Exponent(NamedTuple):
@@ -77,18 +80,16 @@ class Exponent(NamedTuple):
 
     Attributes:
         value: by least squares over the sizes at which the width is known; nan where there are not two.
-        low, high: 95%, from three sizes on: the hull of the bootstrap's interval over seeds and of Student's
-            from what the line leaves unexplained. Infinite where there are fewer, or where more than 2.5% of
-            resamples do not know the width at one of them.
-        sizes: at how many it is known.
+        interval: 95%, from three sizes on: the hull of the bootstrap's and of Student's from what the line
+            leaves unexplained. Infinite where there are fewer.
+        sizes: at how many the width is known.
         verdict: the one hypothesis within the interval, 'inconclusive' where there are several or where the
             line misses the bound of a size whose width is only bounded, 'none' where there is none, and 'not
             known' without a value.
     """
 
     value: float
-    low: float
-    high: float
+    interval: Interval
     sizes: int
     verdict: str
 
@@ -102,9 +103,10 @@ def crossing(curve: Curve, target: float) -> Crossing:
     fitted = isotonic(Curve(widths, accuracy))
     if fitted[-1] < target:
         reaching = np.nanmean(accuracy, axis=0) >= target
-        if reaching.any():
-            return Crossing(math.nan, 0.0, float(widths[np.argmax(reaching)]))
-        return Crossing(math.nan, float(widths[-1]), math.inf)
+        if not reaching.any():
+            return Crossing(math.nan, float(widths[-1]), math.inf)
+        first = int(np.argmax(reaching))
+        return Crossing(math.nan, float(widths[first - 1]) if first else 0.0, math.inf, float(widths[first]))
     first = int(np.argmax(fitted >= target))
     if first == 0:
         return Crossing(math.nan, 0.0, float(widths[0]))
@@ -120,35 +122,20 @@ def isotonic(curve: Curve) -> np.ndarray:
     return optimize.isotonic_regression(np.nanmean(curve.accuracy, axis=0), weights=counts).x
 
 
-def needed_width(curve: Curve, target: float, rng: np.random.Generator) -> Needed:
-    """The width that a target needs, with its interval."""
-    draws = _resampled(curve, target, rng)
-    low, _ = _interval([draw.most if _falls_short_again(draw, curve) else draw.least for draw in draws])
-    _, high = _interval([math.inf if _falls_short_again(draw, curve) else draw.most for draw in draws])
-    return Needed(*crossing(curve, target), low, high)
+def interval(curve: Curve, target: float) -> Interval:
+    """Of the width that a target needs."""
+    return _percentiles(*_resampled(curve, target))
 
 
-def _falls_short_again(found: Crossing, curve: Curve) -> bool:
-    return math.isnan(found.width) and curve.widths[0] < found.most < math.inf
-
-
-def ratio(curve: Curve, to: Curve, target: float, rng: np.random.Generator) -> Ratio:
+def ratio(curve: Curve, to: Curve, target: float) -> Ratio:
     """How much wider the problem of `curve` needs a model to be than that of `to`."""
-    wide, base = crossing(curve, target), crossing(to, target)
-    value = wide.width / base.width
-    if math.isnan(value):
-        high = wide.most / base.least if base.least else math.inf
-        return Ratio(math.nan, wide.least / base.most, high)
-    draws = np.array([
-        [draw.width for draw in _resampled(c, target, rng)] for c in (curve, to)
-    ])  # fmt: skip
-    low, high = _interval_of_known(draws[0] / draws[1])
-    return Ratio(value, max(low, 0.0), high)
+    value = crossing(curve, target).width / crossing(to, target).width
+    (least, most), weights = _jointly([_resampled(curve, target), _resampled(to, target)])
+    with np.errstate(divide='ignore'):
+        return Ratio(value, _percentiles(least[0] / most[1], most[0] / least[1], weights))
 
 
-def exponent(
-    lengths: Sequence[float], curves: Sequence[Curve], target: float, rng: np.random.Generator
-) -> Exponent:
+def exponent(lengths: Sequence[float], curves: Sequence[Curve], target: float) -> Exponent:
     """How the needed width grows with length.
 
     Sizes at which it is only bounded say nothing exact and are left out. That biases the slope towards 0
@@ -159,14 +146,12 @@ def exponent(
     known = [i for i, at in enumerate(found) if not math.isnan(at.width)]
     x = np.log([lengths[i] for i in known])
     if len(set(x)) < 2:
-        return Exponent(math.nan, -math.inf, math.inf, len(known), 'not known')
+        return Exponent(math.nan, Interval(-math.inf, math.inf), len(known), 'not known')
     fit = stats.linregress(x, np.log([found[i].width for i in known]))
     low, high = -math.inf, math.inf
     if len(known) > 2:
-        margin = fit.stderr * stats.t.ppf((1 + _CONFIDENCE) / 2, len(known) - 2)
-        draws = np.transpose([[draw.width for draw in _resampled(curves[i], target, rng)] for i in known])
-        centred = x - x.mean()
-        low, high = _interval_of_known(np.log(draws) @ centred / (centred @ centred))
+        margin = fit.stderr * stats.t.ppf(1 - _TAIL, len(known) - 2)
+        low, high = _bootstrap_of_slope(x, [_resampled(curves[i], target) for i in known])
         low, high = min(low, fit.slope - margin), max(high, fit.slope + margin)
     line = np.exp(fit.intercept + fit.slope * np.log(lengths))
     off = any(
@@ -175,7 +160,20 @@ def exponent(
         if math.isnan(at.width)
     )
     verdict = 'inconclusive' if off else _verdict(low, high)
-    return Exponent(float(fit.slope), float(low), float(high), len(known), verdict)
+    return Exponent(float(fit.slope), Interval(float(low), float(high)), len(known), verdict)
+
+
+def _bootstrap_of_slope(x: np.ndarray, resampled: Sequence['_Resamples']) -> Interval:
+    (least, most), weights = _jointly(resampled)
+    pull = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    with np.errstate(divide='ignore'):
+        logs = np.log(least), np.log(most)
+    low = high = 0.0
+    for number, share in enumerate(pull):
+        if share:  # a size in the middle, though its width were unbounded, does not turn the line
+            below, above = logs if share > 0 else logs[::-1]
+            low, high = low + share * below[number], high + share * above[number]
+    return _percentiles(low, high, weights)
 
 
 def _verdict(low: float, high: float) -> str:
@@ -183,26 +181,51 @@ def _verdict(low: float, high: float) -> str:
     return within[0] if len(within) == 1 else 'inconclusive' if within else 'none'
 
 
-def _resampled(curve: Curve, target: float, rng: np.random.Generator) -> list[Crossing]:
-    """Crossings of curves made of seeds drawn with replacement; each selection is computed once."""
+class _Resamples(NamedTuple):
+    """Bounds of the width that a curve of seeds drawn with replacement needs, and each draw's probability."""
+
+    least: np.ndarray
+    most: np.ndarray
+    weights: np.ndarray
+
+
+def _resampled(curve: Curve, target: float) -> _Resamples:
     seeds = len(curve.accuracy)
-    draws = np.sort(rng.integers(seeds, size=(_RESAMPLES, seeds)), axis=1)
-    cache: dict[tuple, Crossing] = {}
-    for draw in map(tuple, draws.tolist()):
-        if draw not in cache:
-            cache[draw] = crossing(Curve(curve.widths, curve.accuracy[list(draw)]), target)
-    return [cache[draw] for draw in map(tuple, draws.tolist())]
+    if math.comb(2 * seeds - 1, seeds) <= _MOST_RESAMPLES:
+        draws = {
+            draw: math.factorial(seeds) / math.prod(map(math.factorial, Counter(draw).values()))
+            for draw in itertools.combinations_with_replacement(range(seeds), seeds)
+        }
+    else:
+        drawn = np.random.default_rng(0).integers(seeds, size=(_MOST_RESAMPLES, seeds))
+        draws = Counter(map(tuple, np.sort(drawn, axis=1).tolist()))
+    found = [crossing(Curve(curve.widths, curve.accuracy[list(draw)]), target) for draw in draws]
+    least, most = np.transpose([(at.least, at.most) for at in found])
+    weights = np.array(list(draws.values()), float)
+    return _Resamples(least, most, weights / weights.sum())
 
 
-def _interval_of_known(values: np.ndarray) -> tuple[float, float]:
-    """Percentiles; open where more than a tail of the values are nan."""
-    known = values[~np.isnan(values)]
-    enough = len(known) >= (1 + _CONFIDENCE) / 2 * len(values)
-    return _interval(known) if enough else (-math.inf, math.inf)
+def _jointly(parts: Sequence[_Resamples]) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Bounds `[parts, draws]` of independent draws from all parts, and each joint draw's probability."""
+    counts = [len(part.weights) for part in parts]
+    if math.prod(counts) <= _MOST_CHOICES:
+        draws = np.indices(counts).reshape(len(parts), -1)
+        weights = np.prod([part.weights[draw] for part, draw in zip(parts, draws, strict=True)], axis=0)
+    else:
+        random = np.random.default_rng(0)
+        draws = [random.choice(len(part.weights), _MOST_CHOICES, p=part.weights) for part in parts]
+        weights = np.full(_MOST_CHOICES, 1 / _MOST_CHOICES)
+    least = np.stack([part.least[draw] for part, draw in zip(parts, draws, strict=True)])
+    most = np.stack([part.most[draw] for part, draw in zip(parts, draws, strict=True)])
+    return (least, most), weights
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Percentiles; of values that may be infinite, so none between two is taken."""
-    tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(values, [tail, 1 - tail], method='inverted_cdf')
-    return float(low), float(high)
+def _percentiles(least: np.ndarray, most: np.ndarray, weights: np.ndarray) -> Interval:
+    """Of draws' bounds; values that occur, since between one and infinity there is none."""
+    return Interval(_percentile(least, weights, _TAIL), _percentile(most, weights, 1 - _TAIL))
+
+
+def _percentile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    order = np.argsort(values)
+    reached = np.searchsorted(np.cumsum(weights[order]), share - 1e-9)
+    return float(values[order][min(reached, len(values) - 1)])

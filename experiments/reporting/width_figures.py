@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from experiments.reporting import plotting, thresholds
 from experiments.reporting.analysis import Widths
 from experiments.reporting.records import GridRecord
-from experiments.reporting.thresholds import Curve, Exponent, Needed
+from experiments.reporting.thresholds import Exponent
 from experiments.sweeping.cells import short
 
-_OPEN = 'open, up: beyond all widths tried\nopen, down: at most that'
+_OPEN = 'open, up: beyond all widths tried\nopen, down: at most that\ncross: reached there, lost above'
 
 
 def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
@@ -29,11 +29,11 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
         axis.plot([], [], look['marker'], color=look['color'], label=label)
         exact = []
         for size in known:
-            length, needed = grid.length(mechanism, size), widths.needed[mechanism, size]
+            length = grid.length(mechanism, size)
             lengths.add(length)
-            _needed_mark(axis, needed, grid.curve(mechanism, size), look, length * (1 + shift))
-            if math.isfinite(needed.width):
-                exact.append((length, needed.width))
+            _needed_mark(axis, grid, widths, (mechanism, size), look, length * (1 + shift))
+            if math.isfinite(width := widths.needed[mechanism, size].width):
+                exact.append((length, width))
         if len(exact) > 1:
             x, y = np.log(exact).T
             line = np.mean(y) + widths.exponents[mechanism].value * (x - np.mean(x))
@@ -131,14 +131,13 @@ def _width_panels(
         for name, line in panel.items():
             look, exact = looks[name], []
             axis.plot([], [], look['marker'], color=look['color'], label=name)
-            for place, (mechanism, size) in line.items():
-                needed = widths.needed.get((mechanism, size))
-                if needed is None:
+            for place, at in line.items():
+                if at not in widths.needed:
                     continue
                 place *= 1 + shifts[name]
-                _needed_mark(axis, needed, grid.curve(mechanism, size), look, place)
-                if math.isfinite(needed.width):
-                    exact.append((place, needed.width))
+                _needed_mark(axis, grid, widths, at, look, place)
+                if math.isfinite(width := widths.needed[at].width):
+                    exact.append((place, width))
             if exact:
                 axis.plot(*np.array(exact).T, color=look['color'], lw=1)
         axis.set(xscale='log', yscale='log', xlabel=xlabel, title=title.replace(' ', '\n', 1))
@@ -151,21 +150,24 @@ def _width_panels(
     return figure
 
 
-def _needed_mark(axis, needed: Needed, curve: Curve, look, place: float) -> None:
+def _needed_mark(axis, grid: GridRecord, widths: Widths, at: tuple[str, str], look, place: float) -> None:
     """A needed width, or an open arrow at its bound where it is only bounded; and the interval."""
-    beyond, below = curve.widths[-1] * 1.1, curve.widths[0] / 1.1
+    tried, needed, (low, high) = grid.curve(*at).widths, widths.needed[at], widths.intervals[at]
+    beyond, below = tried[-1] * 1.1, tried[0] / 1.1
     colour = look['color']
     if math.isfinite(needed.width):
         axis.plot(place, needed.width, look['marker'], color=colour)
+    elif math.isfinite(needed.lost_above):
+        axis.plot(place, needed.lost_above, 'x', color=colour)
     elif math.isfinite(needed.most):
         axis.plot(place, needed.most, 'v', color=colour, mfc='none')
     else:
         axis.plot(place, beyond, '^', color=colour, mfc='none')
-    axis.plot([place, place], [max(needed.low, below), min(needed.high, beyond)], color=colour, lw=1.2)
+    axis.plot([place, place], [max(low, below), min(high, beyond)], color=colour, lw=1.2)
 
 
 def _exponent_text(fit: Exponent | None) -> str:
     if fit is None or math.isnan(fit.value):
         return ''
-    interval = f' ({fit.low:.2f} to {fit.high:.2f})' if math.isfinite(fit.low) else ' (no interval)'
-    return f': {fit.value:.2f}{interval}'
+    ends = ('open' if math.isinf(end) else f'{end:.2f}' for end in fit.interval)
+    return f': {fit.value:.2f} ({" to ".join(ends)})'

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from experiments.reporting import analysis, records
@@ -23,7 +24,7 @@ def test_needed_widths_are_those_that_the_accuracies_were_made_from(grid):
     assert all(0 < bound < 10 for bound in found.bounds.values())
 
 
-def test_a_width_that_reaches_the_target_is_not_said_to_be_beyond_where_a_wider_one_falls_short(grid):
+def test_a_width_that_reaches_the_target_is_told_where_a_wider_one_falls_short_again(grid):
     place = ('mechanism=linear', 'n=16')
     fallen = lambda run: (
         {**run.result, 'chain_accuracy': 0.1} if run.labels == (*place, 'dim=64') else run.result
@@ -32,9 +33,45 @@ def test_a_width_that_reaches_the_target_is_not_said_to_be_beyond_where_a_wider_
     found = analysis.widths(grid)
     rows = analysis.tables(grid, found)['Width and cost']
     (row,) = (row for row in rows if (row['mechanism'], row['size']) == ('linear', 'n=16'))
-    assert row['D reaching 90%'] == 'at most 32, short of it above'
+    assert row['D reaching 90%'] == 'reached at 32, lost above'
+    assert row['bootstrap over seeds'] == 'above 16 (3)'
     assert row['at D'] == 32
-    assert row['over bound'] == f'at most {32 / found.bounds[place]:.0f}'
+    assert row['over bound'] == ''
+
+
+@pytest.mark.parametrize(
+    'low, high, least, text',
+    [
+        (2.0, 3.25, 0.0, '2 to 3.2'),
+        (2.5, 2.5, 0.0, '2.5'),
+        (2.0, math.inf, 0.0, 'above 2'),
+        (0.0, 3.0, 0.0, 'at most 3'),
+        (0.0, math.inf, 0.0, 'not known'),
+        (0.0, math.inf, -math.inf, 'above 0'),
+        (-math.inf, 0.0, -math.inf, 'at most 0'),
+        (-math.inf, math.inf, -math.inf, 'not known'),
+    ],
+)
+def test_intervals_are_told_as_far_as_they_are_closed(low, high, least, text):
+    assert analysis._range_text(low, high, '.1f', least) == text
+
+
+def test_the_table_of_growth_sets_the_measured_exponent_beside_the_theorys(grid):
+    found = analysis.widths(grid)
+    rows = analysis.tables(grid, found)['Growth of the needed width with length']
+    standard, linear, sparse = rows
+    assert (standard['agrees with'], standard['paper']) == ('0', '0')
+    low, high = map(float, linear.pop('95% interval').split(' to '))
+    assert low < 0.5 < high
+    bound = (found.bounds['mechanism=linear', f'n={n}'] for n in (8, 16, 32))
+    slope = np.polyfit(np.log([20, 36, 68]), np.log(list(bound)), 1)[0]
+    assert linear == {
+        'mechanism': 'linear', 'exponent': f'{found.exponents["mechanism=linear"].value:.2f}',
+        'sizes known': '3 of 3', 'agrees with': found.exponents['mechanism=linear'].verdict,
+        'exponent of the bound': f'{slope:.2f}', 'paper': '1/2',
+    }  # fmt: skip
+    # Two sizes of three: a slope without an interval.
+    assert (sparse['sizes known'], sparse['95% interval']) == ('2 of 3', 'not known')
 
 
 def test_the_least_cost_is_of_the_narrowest_model_that_reaches_the_target(grid):

@@ -46,7 +46,8 @@ def write_run(path, experiment, replicates, reached):
     }  # fmt: skip
     directory.write_text('result.json', json.dumps(result))
     lines = [{'step': step, 'loss': 1.0 / step, 'grad_norm': 1.0} for step in range(1, 251)]
-    lines[199] |= {'chain_accuracy': reached / 2, 'answer_accuracy': reached / 2}
+    for graded in 149, 199:
+        lines[graded] |= {'chain_accuracy': reached / 2, 'answer_accuracy': reached / 2}
     directory.write_text('metrics.jsonl', ''.join(json.dumps(line) + '\n' for line in lines))
 
 

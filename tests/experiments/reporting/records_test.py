@@ -81,6 +81,19 @@ def test_what_is_exported_is_exported_as_it_is(made_up, tmp_path):
     assert len(logs[0]) == 99
     for first, second in zip(*logs, strict=True):
         assert first.read_text() == second.read_text()
+    # Every hundredth step, the ends, and where something was graded, at 150 and 200.
+    steps = [json.loads(line)['step'] for line in logs[0][0].open()]
+    assert steps == [1, 100, 150, 200, 250]
+
+
+def test_what_failed_before_it_began_is_exported_as_failed(made_up, tmp_path):
+    copy = shutil.copytree(made_up, tmp_path / 'copy')
+    (failed,) = copy.rglob('failure.json')
+    for seed in failed.parent.glob('seed-*'):
+        shutil.rmtree(seed)
+    assert records.export(copy, tmp_path / 'kept') == 99 + 3 + 3
+    errors = lambda path: [run.error for grid in records.read([path]) for run in grid.runs if run.error]
+    assert errors(tmp_path / 'kept') == errors(copy) == ['diverged: <loss> is nan'] * 3
 
 
 def test_what_is_exported_again_is_as_it_is_now(made_up, tmp_path):

@@ -58,7 +58,7 @@ def test_the_same_runs_make_the_same_files_and_what_is_exported_says_the_same_an
     assert (tmp_path / 'again' / 'tables.json').read_text() == (report / 'tables.json').read_text()
     logs = list(copy.rglob('metrics.jsonl'))
     kept = [json.loads(line)['step'] for line in next(log for log in logs if log.read_text()).open()]
-    assert kept == [1, 100, 200, 250]
+    assert kept == [1, 100, 150, 200, 250]
     assert not list(copy.rglob('checkpoints'))
 
 
