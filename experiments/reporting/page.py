@@ -9,11 +9,13 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
+from experiments.reporting import plotting
 from experiments.reporting.records import GridRecord, Run
 from experiments.sweeping.cells import short
 
 _CAPTIONS = {
-    'heat_maps': 'Accuracy by width and size, here and in the paper. Compare shapes: sizes, budgets differ.',
+    'heat_maps': 'Accuracy by width and size; where the paper has the same, its Figure 1 below. Sizes and '
+    'budgets differ: compare shapes.',
     'accuracy_over_width': 'Every seed, and the isotonic curve of their mean.',
     'width_over_length': 'The width that reaches the target; bars: bootstrap over seeds. Fitted exponents.',
     'width_over_locality': 'The width that reaches the target, as a step looks further back.',
@@ -23,6 +25,16 @@ _CAPTIONS = {
     'first_errors': 'Where along the chain the first error stands, at the widths that all mechanisms have.',
     'learning_curves': 'Accuracy while training, at the greatest width.',
     'accuracy': 'Accuracy, seeds as points and their mean.',
+}
+
+_NOTES = {
+    'Width and cost': 'D is read where the isotonic curve of the mean reaches the target. The least cost is '
+    'of the cheapest width that was run and whose own mean reaches it: where a greater width falls short '
+    'again, this may be below D. FLOPs are of a forward pass over the longest sequence.',
+    'Growth of the needed width with length': 'By least squares over the sizes whose D is known. The '
+    'interval holds that of the bootstrap over seeds and what the line leaves unexplained.',
+    'Ratio of needed widths': 'Of the greater size to the smaller one, with the interval of both bootstraps; '
+    'where not both widths are known, what their seeds leave possible.',
 }
 
 _STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
@@ -77,7 +89,7 @@ def _section(section: Section) -> str:
     ]
     for title, rows in section.tables.items():
         if rows:
-            parts.append(f'<h3>{_text(title)}</h3>{_table(rows)}')
+            parts.append(f'<h3>{_text(title)}</h3>{_table(rows)}<p class="note">{_text(_NOTES[title])}</p>')
     for name, path in section.images.items():
         data = base64.b64encode(path.read_bytes()).decode()
         caption = _text(_CAPTIONS[name])
@@ -107,10 +119,13 @@ def _run_cells(grid: GridRecord, run: Run, out: Path) -> dict[str, str]:
     if run.path.exists():
         link = f'<a href="{_text(os.path.relpath(run.path, out))}">{link}</a>'
     result = lambda field, layout: _cell(format(run.result[field], layout) if run.result else None)
+    experiment = run.experiment
+    others = run.labels[1:-1] if grid.is_of_widths else run.labels[1:]
+    width = plotting.value(run.labels[-1]) if grid.is_of_widths else None
     return {
         'mechanism': _cell(short(run.labels[0])),
-        'size': _cell(' '.join(map(short, run.labels[1:-1]))),
-        'width': _cell(short(run.labels[-1])),
+        'cell': _cell(' '.join(map(short, others))),
+        'width': _cell(experiment.model.dim if experiment else width),
         'answers': result('answer_accuracy', '.3f'),
         'chains': result('chain_accuracy', '.3f'),
         'state': _cell(run.state),
@@ -119,8 +134,9 @@ def _run_cells(grid: GridRecord, run: Run, out: Path) -> dict[str, str]:
         'FLOPs': result('forward_flops', ','),
         'state size': result('state_size', ','),
         'steps': result('train_steps', ','),
+        'learning rate': _cell(experiment.train.learning_rate if experiment else None),
         'seed': _cell(run.seed),
-        'L': _cell(run.experiment.task.max_length if run.experiment else None),
+        'L': _cell(experiment.task.max_length if experiment else None),
         'run': f'<td>{link}</td>',
         'why': _cell(run.error),
         'grid': _cell(grid.name),

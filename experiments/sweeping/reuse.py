@@ -1,15 +1,18 @@
-"""Cells that another sweep has finished: taken from there, since the same configuration is the same run."""
+"""Cells that another sweep has settled: taken from there, since the same configuration is the same run.
+
+Settled is what is done, or has diverged, as it would again.
+"""
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from effxf_jax.run_directory import RunDirectory
 from experiments.sweeping.cells import Sweep
+from experiments.sweeping.states import read_state
 
 
 def find(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> dict[str, Path]:
-    """Finished cells of a sweep in the directories of others, by name, that have not been begun in its own.
+    """Settled cells of a sweep in the directories of others, by name, that have not been begun in its own.
 
     Raises:
         MismatchError: what lies in a source under a cell's name is another run, or is damaged.
@@ -17,12 +20,13 @@ def find(sweep: Sweep, directory: Path, sources: Sequence[Path]) -> dict[str, Pa
     """
     found = {}
     for cell in sweep.cells():
-        there = [source / cell.name for source in sources if (source / cell.name / 'result.json').exists()]
-        if there and not (directory / cell.name).exists():
-            run = RunDirectory(there[0])
-            run.check(cell.experiment.record)
-            run.read_result()
-            found[cell.name] = run.path
+        if (directory / cell.name).exists():
+            continue
+        for source in sources:
+            state = read_state(source, cell)
+            if state.done or state.diverged:
+                found[cell.name] = source / cell.name
+                break
     return found
 
 

@@ -69,3 +69,41 @@ def test_lines_of_theory_leave_the_corner_of_all_that_is_drawn(grid):
     growth = 68 / 20 * 1.03 / 0.97
     assert [line[1] / least for line in dotted] == pytest.approx([1, growth**0.25, growth**0.5])
     plt.close(figure)
+
+
+def test_a_width_that_is_lost_again_is_crossed_out_and_its_interval_open_above(grid):
+    place = ('mechanism=linear', 'n=16')
+    fallen = lambda run: (
+        {**run.result, 'chain_accuracy': 0.1} if run.labels == (*place, 'dim=64') else run.result
+    )
+    grid = replace(grid, runs=tuple(replace(run, result=fallen(run)) for run in grid.runs))
+    figure = width_figures.width_over_length(grid, analysis.widths(grid))
+    (axis,) = figure.axes
+    crosses = [line.get_xydata().tolist() for line in axis.lines if line.get_marker() == 'x']
+    assert crosses == [[[36, 32]]]
+    bars = [line.get_ydata() for line in axis.lines if list(line.get_xdata()) == [36, 36]]
+    assert [16, pytest.approx(64 * 1.1)] in [list(bar) for bar in bars]
+    plt.close(figure)
+
+
+def test_widths_are_drawn_over_their_bounds_and_open_where_they_are_at_most_that(grid):
+    raised = lambda run: (
+        {**run.result, 'chain_accuracy': 0.95}
+        if run.labels[:2] == ('mechanism=linear', 'n=8') and run.result
+        else run.result
+    )
+    grid = replace(grid, runs=tuple(replace(run, result=raised(run)) for run in grid.runs))
+    widths = analysis.widths(grid)
+    figure = width_figures.over_bound(grid, widths)
+    (axis,) = figure.axes
+    standard, linear, at_most, sparse = axis.lines
+    assert [line.get_label() for line in (standard, linear, sparse)] == ['standard', 'linear', 'sparse']
+    least = widths.needed['mechanism=linear', 'n=8'].most
+    assert least == 8
+    ratio = least / widths.bounds['mechanism=linear', 'n=8']
+    assert linear.get_xydata()[0].tolist() == at_most.get_xydata()[0].tolist() == [20, ratio]
+    assert at_most.get_markerfacecolor() == 'white'
+    needed = widths.needed['mechanism=linear', 'n=32'].width
+    assert linear.get_ydata()[-1] == needed / widths.bounds['mechanism=linear', 'n=32']
+    assert list(sparse.get_xdata()) == [20, 36]  # at n = 32 the width is beyond
+    plt.close(figure)

@@ -18,12 +18,14 @@ def sweep():
     return cells.make_sweep(ConfigDict({**cells.DEFAULTS, **fields}))
 
 
-def lay(directory, cell, done):
+def lay(directory, cell, done=False, failure=None):
     run = RunDirectory(directory / cell.name)
     run.claim(cell.experiment.record)
     (run.path / 'checkpoints').mkdir()
     if done:
         run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+    if failure:
+        run.write_text('failure.json', json.dumps(failure))
 
 
 def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
@@ -39,6 +41,18 @@ def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
     assert sorted(path.name for path in here.iterdir()) == sorted([finished.name, begun_here.name])
     assert not (here / finished.name / 'checkpoints').exists()
     assert reuse.take(sweep, here, [there]) == []
+
+
+def test_what_diverged_is_settled_and_what_failed_otherwise_is_not(sweep, tmp_path):
+    diverged, failed, finished = sweep.cells()
+    lay(tmp_path / 'first', diverged, failure={'error': 'diverged: nan', 'diverged': True})
+    lay(tmp_path / 'first', failed, failure={'error': 'no space left'})
+    lay(tmp_path / 'first', finished)
+    lay(tmp_path / 'second', finished, done=True)
+    sources = tmp_path / 'first', tmp_path / 'second'
+    assert reuse.take(sweep, tmp_path / 'here', sources) == [diverged.name, finished.name]
+    assert read_state(tmp_path / 'here', diverged).diverged
+    assert read_state(tmp_path / 'here', finished).done
 
 
 @pytest.mark.parametrize('name, text', [('config.json', '{"seed": 7}'), ('result.json', '{')])
