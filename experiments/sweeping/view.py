@@ -26,6 +26,7 @@ class TerminalWatcher:
         self._running: dict[str, Event] = {}
         self._accuracy: dict[str, dict[str, float]] = {}
         self._submitted: dict[str, Cell] = {}
+        self._certain = {c.name for g in sweep.grids if not g.search for cs in g.cells.values() for c in cs}
         self._metric = {c.name: grid.metric for grid in sweep.grids for cs in grid.cells.values() for c in cs}
         self._begun = time.monotonic()
         self._first_steps: dict[str, int] = {}
@@ -67,18 +68,20 @@ class TerminalWatcher:
             )
 
     def counts(self) -> str:
-        """Cells done, running and failed, and the time left."""
+        """Cells done, running and failed, and the time left; of a search, as far as it has been asked for."""
         done = sum(state.done for state in self._states.values())
         failed = sum(state.error is not None for state in self._states.values())
         waiting = [
             name for name, cell in self._submitted.items()
             if self._is_under_way(cell) and name not in self._running
         ]  # fmt: skip
-        parts = [f'{done} of {len(self._states)} cells done', f'{len(self._running)} running']
+        known = self._certain | self._submitted.keys() | set(filter(self._ended, self._states))
+        parts = [f'{done} of {len(known)} cells done', f'{len(self._running)} running']
         parts += [f'{len(waiting)} waiting'] if waiting else []
         parts += [f'{failed} failed'] if failed else []
         left = self._seconds_left()
-        parts += [f'{_duration(left)} left'] if left else []
+        at_least = 'at least ' if any(grid.search for grid in self._sweep.grids) else ''
+        parts += [f'{at_least}{_duration(left)} left'] if left else []
         return ', '.join(parts)
 
     def _ended(self, name: str) -> bool:

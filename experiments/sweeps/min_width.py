@@ -25,7 +25,7 @@ def _search(task, config, sizes, metric='chain_accuracy'):
 PRESETS = {
     'laptop': {
         'grids': {
-            'lis': _search('lis', bases.LIS, (4, 6, 8, 12, 16)),
+            'lis': _search('lis', bases.LIS, (6, 8, 10, 12, 16)),
             'arithmetic': _search('arithmetic', bases.ARITHMETIC, (2, 3, 4), 'answer_accuracy'),
             'edit_distance': _search('edit_distance', bases.EDIT_DISTANCE, (3, 4, 5)),
         },

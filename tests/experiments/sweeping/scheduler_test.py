@@ -158,6 +158,19 @@ def test_a_cell_that_fails_is_recorded_and_stops_no_other(tmp_path, local):
     assert (tmp_path / good / 'result.json').stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize('address', [None, '127.0.0.1:6379'])
+def test_ray_begins_what_it_kills_for_lack_of_memory_no_more_often_than_other_deaths(address, monkeypatch):
+    told = {}
+    monkeypatch.setattr(ray, 'init', lambda **kwargs: told.update(kwargs))
+    monkeypatch.setattr(ray, 'shutdown', lambda: None)
+    monkeypatch.setenv('RAY_task_oom_retries', '')  # so that it is put back
+    with scheduler._ray(address, retries=5):
+        if address:
+            assert (told['address'], os.environ['RAY_task_oom_retries']) == (address, '5')  # noqa: SIM112
+        else:
+            assert (told['address'], told['_system_config']) == ('local', {'task_oom_retries': 5})
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_too_often_fails_its_cell_alone(tmp_path, local):
     watcher = Watcher()

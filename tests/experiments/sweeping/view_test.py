@@ -56,6 +56,21 @@ def test_the_heat_map_shows_accuracies_progress_and_failures(sweep):
     assert '1 failed' in watcher.counts()
 
 
+def test_of_a_search_those_cells_are_counted_that_it_has_asked_for():
+    axes = {'mechanism': ('mechanism=standard',), 'width': cells.values('dim', 8, 12, 16, 20)}
+    grid = cells.grid('experiments/arith.py:smoke,steps=100', axes, search=True)
+    sweep = cells.make_sweep(ConfigDict({**cells.DEFAULTS, 'name': 'test', 'grids': {'tiny': grid}}))
+    watcher, _ = watch(sweep, False)
+    narrow, middle, *_ = sweep.cells()
+    watcher.found(narrow, done(0.5))
+    watcher.submitted(middle)
+    watcher.progressed(middle, Event(middle.name, 0))
+    watcher.progressed(middle, Event(middle.name, 40))
+    assert watcher.counts().startswith('1 of 2 cells done, 1 running, at least ')
+    watcher.ended(middle, done(0.95))
+    assert watcher.counts() == '2 of 2 cells done, 0 running'
+
+
 def test_an_error_before_anything_is_known_is_not_hidden(sweep):
     watcher, out = watch(sweep, True)
     with pytest.raises(ConnectionError, match='no cluster'), watcher:
