@@ -156,6 +156,8 @@ def load(reference: str) -> ConfigDict:
     if not Path(path).is_file():
         raise ConfigError([f'no config file {path!r}; there is, for example, experiments/arith.py'])
     spec = importlib.util.spec_from_file_location('config_file', path)
+    if spec is None:
+        raise ConfigError([f'{path} is no config file: its name does not end in .py'])
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

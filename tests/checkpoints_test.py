@@ -1,5 +1,7 @@
 """A checkpoint comes back bit for bit, and a damaged one gives way to the one before."""
 
+import shutil
+
 import chex
 import jax
 import numpy as np
@@ -79,7 +81,16 @@ def lose_state(directory):
         path.rmdir() if path.is_dir() else path.unlink()
 
 
-@pytest.mark.parametrize('damage', [truncate, flip_bits, empty_all, lose_record, lose_state])
+def take_the_state_of_another(directory):
+    """Whole in itself, so that only the record tells."""
+    shutil.rmtree(directory / 'state')
+    shutil.copytree(directory.parent / '10' / 'state', directory / 'state')
+
+
+DAMAGES = [truncate, flip_bits, empty_all, lose_record, lose_state, take_the_state_of_another]
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
 def test_a_damaged_newest_falls_back_to_the_one_before_with_a_warning(tmp_path, damage, monkeypatch):
     warnings = []
     monkeypatch.setattr(logging, 'warning', lambda text, *values: warnings.append(text % values))

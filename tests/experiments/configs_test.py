@@ -50,6 +50,23 @@ def test_options_of_mechanisms_are_fields(name):
     assert name in arith.get_config().model
 
 
+@pytest.mark.parametrize(
+    'name, content, message',
+    [
+        ('none.py', None, "no config file .*none.py'; there is, for example, experiments/arith.py"),
+        ('raises.py', 'raise RuntimeError("never")', 'raises.py is no config file: RuntimeError: never'),
+        ('garbage.py', '{', 'garbage.py is no config file: SyntaxError'),
+        ('other.py', 'x = 1', 'other.py is no config file: it defines no get_config'),
+        ('setup.cfg', '[metadata]', r'setup.cfg is no config file: its name does not end in \.py'),
+    ],
+)
+def test_what_is_no_config_file_is_refused(name, content, message, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(configs.ConfigError, match=message):
+        configs.load(f'{tmp_path / name}:n=2')
+
+
 def test_every_meaningless_part_of_an_argument_is_named():
     with pytest.raises(configs.ConfigError) as error:
         arith.get_config('laptp,dmi=3,n=three,steps=1.5,whatever')

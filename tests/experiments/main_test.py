@@ -76,17 +76,12 @@ def test_a_run_on_stored_examples_is_that_on_generated_ones(kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [('5 + 5 = 1\n', 'has 1 bad lines; line 1'), ('', 'is empty'), (None, 'cannot be read')],
-)
-def test_data_that_are_not_there_are_refused_before_anything_is_written(content, message, tmp_path):
+def test_data_that_are_bad_are_refused_before_anything_is_written(tmp_path):
     path = tmp_path / 'file.txt'
-    if content is not None:
-        path.write_text(content)
+    path.write_text('5 + 5 = 1\n')
     code, _, err = run(f'{SMOKE},source=text,path={path}', f'--workdir={tmp_path / "run"}')
     assert code == 2
-    assert message in err
+    assert 'has 1 bad lines; line 1' in err
     assert 'Traceback' not in err
     assert not (tmp_path / 'run').exists()
 
@@ -120,13 +115,17 @@ def test_killed_while_training_it_resumes_with_bit_identical_losses(uninterrupte
 
 @pytest.mark.slow
 def test_killed_while_saving_it_resumes_with_bit_identical_losses(uninterrupted, tmp_path):
-    workdir = tmp_path / 'run'
-    process = start(SMOKE, f'--workdir={workdir}')
-    saving = lambda: any('tmp' in path.name for path in (workdir / 'checkpoints').glob('20*'))
-    wait_for(saving, process, pause=0)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (workdir / 'checkpoints' / '20').exists()  # the kill came before the save was done
+    for attempt in range(5):  # the save may be done before the kill comes
+        workdir = tmp_path / str(attempt)
+        process = start(SMOKE, f'--workdir={workdir}')
+        saving = lambda place=workdir / 'checkpoints': any('tmp' in path.name for path in place.glob('20*'))
+        wait_for(saving, process, pause=0)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if not (workdir / 'checkpoints' / '20').exists():
+            break
+    else:
+        pytest.fail('no kill came while it saved')
     code, _, err = run(SMOKE, f'--workdir={workdir}')
     assert code == 0, err
     assert metrics(workdir) == metrics(uninterrupted[0])
@@ -175,7 +174,6 @@ def test_divergence_is_said_with_its_step_and_fails(tmp_path):
 @pytest.mark.parametrize(
     ('flags', 'messages'),
     [
-        ([f'{SMOKE}x,dmi=3'], ["unknown preset 'smokex'", 'did you mean dim']),
         (
             [SMOKE, '--config.model.dmi=3', '--config.train.stpes=2'],
             ["'model.dmi'; did you mean model.dim", "'train.stpes'"],
@@ -185,15 +183,8 @@ def test_divergence_is_said_with_its_step_and_fails(tmp_path):
             [f'{SMOKE}x', '--config.model.dim', '63', '--config.train.batch_size=3', '--workdir=setup.cfg/x'],
             ["unknown preset 'smokex'", 'dim must be', 'the 2 devices; got 3', 'not a directory'],
         ),
-        (
-            [f'{SMOKE},mechanism=cubic,dim=63,modulus=9,n=0,batch_size=3'],
-            ["'cubic'", 'dim must be divisible', 'prime', 'n must be at least 1', 'the 2 devices; got 3'],
-        ),
-        ([SMOKE, '--workdir=setup.cfg/run'], ['setup.cfg is not a directory']),
         ([f'{SMOKE},dim=63', '--workdir=setup.cfg/run'], ['setup.cfg is not a directory', 'dim must be']),
         (['--config=experiments/nothing.py'], ["no config file 'experiments/nothing.py'"]),
-        (['--config=experiments/main.py'], ['experiments/main.py is no config file']),
-        (['--config=experiments/console.py'], ['defines no get_config']),
         ([], ['--config=FILE is missing']),
         ([SMOKE, '--no_such_flag=1'], ['no_such_flag']),
         ([SMOKE, 'stray'], ["'stray'"]),

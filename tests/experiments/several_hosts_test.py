@@ -14,7 +14,6 @@ from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wai
 RESUMES = 'the same command on all hosts resumes'
 
 
-# A second or two of steps, so that hosts compare notes several times.
 LONG = f'{SMOKE},steps=300,eval_every=1000,checkpoint_every=100'
 
 
@@ -41,10 +40,10 @@ def start_hosts(config, workdirs, *flags_of_each, variables_of_each=({}, {}), **
     ]
 
 
-def start_as_slurm(config, workdirs):
+def start_as_slurm(config, workdirs, **kwargs):
     job = {'SLURM_JOB_ID': str(os.getpid()), 'SLURM_STEP_NODELIST': 'localhost', 'SLURM_NTASKS': '2'}
     ranks = [{'SLURM_PROCID': rank, 'SLURM_LOCALID': rank} for rank in '01']
-    return start_hosts(config, workdirs, [], [], variables_of_each=[job | rank for rank in ranks])
+    return start_hosts(config, workdirs, [], [], variables_of_each=[job | rank for rank in ranks], **kwargs)
 
 
 def start_by_hand(config, workdirs, flags_of_each=((), ()), **kwargs):
@@ -80,12 +79,22 @@ def is_like(workdir, uninterrupted):
     return True
 
 
+COMPARING = """
+from absl import app
+from effxf_jax import termination
+from experiments import main
+termination._AGREE_SECONDS = {seconds}
+app.run(main.main)
+"""
+
+
 @pytest.mark.slow
 def test_a_signal_to_either_stops_both_and_one_host_goes_on_bit_for_bit_as_if_it_had_been_alone(
     uninterrupted, workdirs
 ):
     workdir, _ = workdirs
-    hosts = start_as_slurm(LONG, workdirs)
+    # So often that however fast a machine is they do before the 300 steps are over.
+    hosts = start_as_slurm(LONG, workdirs, program=COMPARING.format(seconds=0.05))
     wait_for(lambda: has_step(workdir, 13), hosts[0])
     hosts[1].send_signal(signal.SIGTERM)
     for host in hosts:
@@ -102,19 +111,10 @@ def test_a_signal_to_either_stops_both_and_one_host_goes_on_bit_for_bit_as_if_it
     assert is_like(workdir, uninterrupted(LONG))
 
 
-COMPARING_NO_MORE = """
-from absl import app
-from effxf_jax import termination
-from experiments import main
-termination._AGREE_SECONDS = 1e9
-app.run(main.main)
-"""
-
-
 @pytest.mark.slow
 def test_a_signal_after_hosts_have_compared_notes_for_the_last_time_stops_both_after_the_last_step(workdirs):
     workdir, _ = workdirs
-    hosts = start_by_hand(LONG, workdirs, program=COMPARING_NO_MORE)
+    hosts = start_by_hand(LONG, workdirs, program=COMPARING.format(seconds=1e9))
     wait_for(lambda: has_step(workdir, 13), hosts[0])
     hosts[1].send_signal(signal.SIGTERM)
     for host in hosts:

@@ -9,8 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
+from effxf_jax.model import Transformer
 from effxf_jax.run_directory import RunDirectory
 from experiments import sweep
 from experiments.sweeping import cells
@@ -105,6 +108,8 @@ def test_a_dry_run_counts_a_failed_cell_as_the_run_will(tmp_path, capsys, retry_
     sweep.print_cells(smoke, tmp_path, retry_failed=retry_failed)
     out = capsys.readouterr().out
     assert (out.count('failed'), out.count('to run ')) == (failed, to_run)
+    params = Transformer(cell.experiment.model).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+    assert f' {sum(x.size for x in jax.tree.leaves(params)):,} ' in out
 
 
 @pytest.mark.slow

@@ -109,14 +109,26 @@ def test_rows_go_on_as_they_were_written(trained):
     np.testing.assert_array_equal(probing.go_on(model, params, cut), written)
 
 
-def test_every_part_is_exchanged_and_shares_of_whom_rows_follow_add_up(trained):
+def test_every_part_is_exchanged_and_what_is_said_of_it_is_of_that_part(trained, monkeypatch):
     model, params, cut = trained
-    parts = list(probing.follow(model, params, TASK, cut))
-    assert [part[:2] for part in parts] == [(layer, head) for layer in (0, 1) for head in (None, 0, 1)]
-    for _, _, followed in parts:
-        for shares in followed.values():
-            assert sum(shares) == pytest.approx(1)
-            assert min(shares) >= -1e-9
+    exchanged, asked = probing.exchanged, []
+
+    def recorded(caches, partner, *part):
+        asked.append(part)
+        return exchanged(caches, partner, *part)
+
+    monkeypatch.setattr(probing, 'exchanged', recorded)
+    parts = [(layer, head) for layer in (0, 1) for head in (None, 0, 1)]
+    found = list(probing.follow(model, params, TASK, cut))
+    assert [part[:2] for part in found] == parts
+    assert asked == [(), *parts]  # the whole first, which is what to compare with
+    own = probing.go_on(model, params, cut)
+    whole = probing.go_on(model, params, cut, exchanged(cut.caches, cut.partner))
+    differ = (own != whole).any(axis=1)
+    for layer, head, followed in found:
+        mixed = probing.go_on(model, params, cut, exchanged(cut.caches, cut.partner, layer, head))
+        shares = [(mixed == rows).all(axis=1)[differ].mean() for rows in (own, whole)]
+        assert followed['chain'][:2] == pytest.approx(shares)
 
 
 def test_in_a_model_of_one_layer_rows_follow_that_layer():

@@ -3,6 +3,7 @@
 import pytest
 from ml_collections import ConfigDict
 
+from effxf_jax.theory import complexity
 from experiments import arith, configs
 from experiments.sweeping import cells
 from experiments.sweeps import figure1, learning_rates, locality, min_width, studies
@@ -49,6 +50,14 @@ def test_a_cell_is_the_run_that_its_overrides_describe():
     expected = arith.get_config('smoke,mechanism=linear,dim=16,seed=6')
     assert last[1].config.to_dict() == expected.to_dict()
     assert last[1].name == configs.run_name(expected)
+
+
+def test_training_costs_three_forward_passes_of_every_longest_row_of_every_seed():
+    (grid,) = cells.make_sweep(sweep('experiments/arith.py:smoke,steps=7,batch_size=4', num_seeds=3)).grids
+    (cell,) = grid.cells['mechanism=linear', 'dim=8']
+    assert cell.experiment.train.num_replicates == 3
+    multiply_adds = complexity.forward_cost(cell.experiment.model).total.macs
+    assert cell.train_flops == 3 * 2 * multiply_adds * 4 * 7 * 3
 
 
 @pytest.mark.parametrize(

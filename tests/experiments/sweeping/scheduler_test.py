@@ -82,7 +82,7 @@ def local(monkeypatch):
 
 @pytest.mark.slow
 def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, local):
-    made = sweep(seed=1)
+    made = sweep((12, 8), seed=1)
     latest = {}
 
     def kill(name):
@@ -92,7 +92,9 @@ def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, loc
     watcher = Watcher(kill)
     states = scheduler.run(made, tmp_path, watcher)
     assert all(state.done for state in states.values())
-    assert set(watcher.ends) == {cell.name for cell in made.cells()}
+    dear, cheap = (cell.name for cell in made.cells())
+    assert watcher.begun == [cheap, dear]
+    assert set(watcher.ends) == {cheap, dear}
     (killed,) = restarted(watcher)
     assert resumed_at(watcher.steps[killed]) >= latest[killed] >= 10
     cell = next(cell for cell in made.cells() if cell.name == killed)

@@ -1,0 +1,71 @@
+"""A worker tells how its cell goes, and waits for one whose machine was lost."""
+
+import pytest
+
+from effxf_jax import runs
+from effxf_jax.evaluation import Evaluation
+from effxf_jax.run_directory import InUseError
+from effxf_jax.termination import Interrupted
+from experiments import arith, compilations
+from experiments.sweeping import worker
+from experiments.sweeping.worker import Event
+
+
+class Events:
+    """An actor of which one knows what it was told."""
+
+    def __init__(self):
+        self.told = []
+        self.put = self
+
+    def remote(self, event):
+        self.told.append(event)
+
+
+def measured(answers, chains):
+    zeros = dict.fromkeys(Evaluation._fields, 0.0)
+    return Evaluation(**{**zeros, 'answer_accuracy': answers, 'chain_accuracy': chains})
+
+
+def test_accuracies_are_told_as_their_mean_over_seeds():
+    events = Events()
+    worker._Reporter('cell', events).evaluated(20, {3: measured(0.5, 0.2), 4: measured(1.0, 0.4)})
+    (event,) = events.told
+    assert (event.name, event.step) == ('cell', 20)
+    assert event.accuracy['answer_accuracy'] == 0.75
+    assert event.accuracy['chain_accuracy'] == pytest.approx(0.3)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Runs a cell of which each attempt ends with the next of these errors."""
+
+    def run(*errors):
+        left = list(errors)
+
+        def attempt(*args):
+            if left:
+                raise left.pop(0)
+
+        monkeypatch.setattr(runs, 'run', attempt)
+        monkeypatch.setattr(compilations, 'keep', lambda: None)
+        monkeypatch.setattr(worker.time, 'sleep', lambda seconds: None)
+        events = Events()
+        failure = worker.run_cell(arith.get_config('smoke'), str(tmp_path / 'cell'), events, 0)
+        assert events.told[0] == Event('cell', None)
+        return failure
+
+    return run
+
+
+def test_a_directory_in_use_is_waited_for_but_not_for_ever(run, monkeypatch):
+    assert run(InUseError('held'), InUseError('held')) is None
+    monkeypatch.setattr(worker, '_IN_USE_SECONDS', -1.0)
+    assert run(InUseError('held by 7\nand more'))['error'] == 'held by 7'
+
+
+def test_why_a_cell_is_not_done_is_told_in_a_line(run):
+    assert run(Interrupted(15)) == worker.STOPPED
+    failure = run(OSError(28, 'No space left'))
+    assert failure['error'] == 'OSError: [Errno 28] No space left'
+    assert 'Traceback' in failure['traceback']
