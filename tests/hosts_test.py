@@ -14,9 +14,10 @@ from effxf_jax import hosts
 JOIN = """
 import sys
 from effxf_jax import hosts
-address, process_id, timeout_seconds = sys.argv[1:4]
+address, (process_id, timeout, heartbeat) = sys.argv[1], map(int, sys.argv[2:5])
+hosts.HEARTBEAT_SECONDS = heartbeat
 try:
-    hosts.join(address, 2, int(process_id), int(timeout_seconds))
+    hosts.join(address, 2, process_id, timeout)
 except hosts.JoinError as error:
     sys.exit(str(error))
 print('joined', flush=True)
@@ -41,20 +42,21 @@ def no_process_survives_its_test():
     started.clear()
 
 
-def start(program, address, process_id, timeout_seconds=60, devices=1, flags=''):
+def start(program, address, process_id, timeout=60, devices=1, flags='', heartbeat=hosts.HEARTBEAT_SECONDS):
     flags = f'--xla_force_host_platform_device_count={devices} {flags}'
+    numbers = map(str, (process_id, timeout, heartbeat))
     environment = {**os.environ, 'XLA_FLAGS': flags}
     process = subprocess.Popen(
-        [sys.executable, '-c', JOIN + program, address, str(process_id), str(timeout_seconds)],
+        [sys.executable, '-c', JOIN + program, address, *numbers],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     started.append(process)
     return process
 
 
-def start_two(program, devices=(1, 1), flags=''):
+def start_two(program, devices=(1, 1), **kwargs):
     where = address()
-    return [start(program, where, rank, devices=count, flags=flags) for rank, count in enumerate(devices)]
+    return [start(program, where, rank, devices=count, **kwargs) for rank, count in enumerate(devices)]
 
 
 def end(process):
@@ -97,20 +99,21 @@ print(hosts.from_first(lambda: 'made'))
 
 @pytest.mark.slow
 def test_a_host_takes_signals_while_the_first_one_takes_its_time():
-    first, second = start_two("""
+    program = """
 import signal, time, jax
 def stop(number, frame): raise SystemExit('stopped')
 signal.signal(signal.SIGTERM, stop)
 hosts.from_first(int)
-print('met', flush=True)
-if jax.process_index() == 0:
-    hosts.from_first(lambda: time.sleep(600))
 try:
+    print('met', flush=True)
+    if jax.process_index() == 0:
+        hosts.from_first(lambda: time.sleep(600))
     hosts.from_first(int)
 except SystemExit as error:
     print(error, flush=True)
     hosts.leave(1)
-""")
+"""
+    first, second = start_two(program, heartbeat=8)
     for process in first, second:
         assert 'met\n' in iter(process.stdout.readline, '')
     second.terminate()
@@ -146,7 +149,7 @@ if jax.process_index() == {rank}:
     raise ValueError('no space left')
 while True: hosts.from_first(int)
 """
-    jobs = [start_two(program.replace('{rank}', rank)) for rank in '01']
+    jobs = [start_two(program.replace('{rank}', rank), heartbeat=8) for rank in '01']
     for rank, processes in enumerate(jobs):
         code, _, err = end(processes[rank])
         assert code == 1
@@ -161,7 +164,7 @@ while True: hosts.from_first(int)
 @pytest.mark.slow
 def test_one_that_the_others_do_not_meet_in_time_says_so():
     addresses = address(), address()
-    lonely = [start('', where, rank, timeout_seconds=1) for rank, where in enumerate(addresses)]
+    lonely = [start('', where, rank, timeout=1) for rank, where in enumerate(addresses)]
     for where, process in zip(addresses, lonely, strict=True):
         code, out, err = end(process)
         assert (code, out) == (1, '')

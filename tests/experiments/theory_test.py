@@ -1,19 +1,16 @@
 """The program for costs and bounds, as a user meets it."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from effxf_jax import tasks
 from effxf_jax.model import ModelConfig
 from effxf_jax.theory import bottleneck, complexity
-
-ROOT = Path(__file__).parents[2]
-
-pytestmark = pytest.mark.slow
+from experiments import arith, configs, ed, ed_local, equations, lis, theory
 
 
+@pytest.mark.slow
 def test_json_is_what_the_library_says(program):
     code, out, _ = program(
         'theory', '--config=experiments/lis.py:n=40', '--widths=64,128', '--precision=9', '--json'
@@ -42,6 +39,7 @@ def test_json_is_what_the_library_says(program):
     assert linear['macs_relative_to_standard'] == ratio
 
 
+@pytest.mark.slow
 def test_extremes_are_described_too(program):
     code, out, _ = program('theory', '--config=experiments/arith.py:n=100000,window=1', '--widths=64')
     assert code == 0
@@ -51,11 +49,11 @@ def test_extremes_are_described_too(program):
     assert all(row['least_width'] == 0 for row in json.loads(out)['width_bounds'])
 
 
-@pytest.mark.parametrize('name', ['arith', 'ed', 'ed_local', 'equations', 'lis'])
-def test_every_config_has_tables_and_a_drawing(name, tmp_path, program):
+@pytest.mark.slow
+def test_there_are_tables_and_a_drawing(tmp_path, program):
     path = tmp_path / 'new' / 'theory.png'
     code, out, _ = program(
-        'theory', f'--config=experiments/{name}.py:mechanism=linear+standard', f'--plot={path}'
+        'theory', '--config=experiments/ed_local.py:mechanism=linear+standard', f'--plot={path}'
     )
     assert code == 0
     for part in (
@@ -70,6 +68,17 @@ def test_every_config_has_tables_and_a_drawing(name, tmp_path, program):
     assert path.read_bytes().startswith(b'\x89PNG')
 
 
+@pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis])
+def test_every_config_is_described_and_drawn(module, tmp_path):
+    experiment = configs.make_experiment(module.get_config('mechanism=linear+standard'))
+    report = theory.describe(experiment.task, experiment.model, [64])
+    assert len(report['width_bounds']) == len(report['forward_passes']) == 6
+    path = tmp_path / 'new' / 'theory.png'
+    theory.draw(experiment.task, experiment.model, None, path)
+    assert path.read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('args', 'parts'),
     [
