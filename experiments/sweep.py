@@ -6,7 +6,8 @@ Killed or stopped at any time, the same command goes on: what is done is skipped
     --directory=DIR    of the cells; by default sweeps/NAME-PRESET
     --ray_address=...  a cluster to run on, such as auto or HOST:6379; by default this machine. The
                        directory must be one that all its nodes see
-    --reuse=DIR,DIR    other sweeps' directories: cells that are finished there are copied, not trained again
+    --reuse=DIR,DIR    other sweeps' directories: cells that are done or have diverged there are copied, not
+                       trained again
     --dry_run          prints the cells, their parameters and what their training costs
     --retry_failed     begins failed cells again
 """
@@ -32,7 +33,7 @@ from experiments.sweeping.states import read_state
 
 _DIRECTORY = flags.DEFINE_string('directory', None, 'Of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
-_REUSE = flags.DEFINE_list('reuse', [], "Other sweeps' directories, to copy finished cells from.")
+_REUSE = flags.DEFINE_list('reuse', [], "Other sweeps' directories, to copy settled cells from.")
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cells and what they cost, and run nothing.')
 _RETRY_FAILED = flags.DEFINE_bool('retry_failed', False, 'Begin failed cells again.')
 
@@ -84,7 +85,7 @@ def print_cells(
     sweep: cells.Sweep, directory: Path, sources: Sequence[Path] = (), retry_failed: bool = False
 ) -> None:
     """Every cell, how it stands, and its cost; the last two arguments are as of `scheduler.run`."""
-    copied = reuse.find(sweep, directory, sources)
+    copied = reuse.find(sweep, directory, sources, also_diverged=not retry_failed)
     table = Table(title=f'{sum(1 for _ in sweep.cells())} cells', title_justify='left')
     for column in 'grid', 'cell', 'directory', 'state':
         table.add_column(column, overflow='fold')

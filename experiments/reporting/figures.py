@@ -14,7 +14,7 @@ from experiments.reporting.records import GridRecord, Run
 from experiments.sweeping.cells import short
 
 _PAPER = json.loads((Path(__file__).parent / 'figure1.json').read_text())
-# What the paper's figure shows, as far as it says; see docs/results.md.
+# What the paper's figure shows: answers of arithmetic, whole chains of the others.
 _PAPERS_METRIC = {
     'arithmetic': 'answer_accuracy', 'edit_distance': 'chain_accuracy', 'lis': 'chain_accuracy',
 }  # fmt: skip

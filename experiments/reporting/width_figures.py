@@ -13,7 +13,7 @@ from experiments.reporting.records import GridRecord
 from experiments.reporting.thresholds import Exponent
 from experiments.sweeping.cells import short
 
-_OPEN = 'open, up: beyond all widths tried\nopen, down: at most that\ncross: reached there, lost above'
+_MARKS = 'open, up: beyond all widths tried\nopen, down: at most that\ncross: reached there, lost above'
 
 
 def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
@@ -51,7 +51,7 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Figure:
     )
     plotting.ticks(axis.xaxis, plotting.apart(lengths))
     plotting.ticks(axis.yaxis, grid.widths)
-    axis.legend(title=f'exponent (95%)\n{_OPEN}', title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    axis.legend(title=f'exponent (95%)\n{_MARKS}', title_fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -145,13 +145,13 @@ def _width_panels(
         plotting.ticks(axis.yaxis, grid.widths)
         plotting.ticks(axis.xaxis, places)
     axes[0].set_ylabel(f'width that reaches {grid.target:.0%}')
-    plotting.shared_legend(figure, axes, _OPEN)
+    plotting.shared_legend(figure, axes, _MARKS)
     figure.suptitle(plotting.title(grid))
     return figure
 
 
 def _needed_mark(axis, grid: GridRecord, widths: Widths, at: tuple[str, str], look, place: float) -> None:
-    """A needed width, or an open arrow at its bound where it is only bounded; and the interval."""
+    """A needed width or, where it is only bounded, an open arrow or a cross; and the interval."""
     tried, needed, (low, high) = grid.curve(*at).widths, widths.needed[at], widths.intervals[at]
     beyond, below = tried[-1] * 1.1, tried[0] / 1.1
     colour = look['color']

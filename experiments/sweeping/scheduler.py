@@ -73,7 +73,7 @@ def run(
         watcher: is told how it goes.
         address: of a Ray cluster; by default Ray is started on this machine for as long as this takes.
         retry_failed: begins failed cells again.
-        sources: directories of other sweeps, from which finished cells are copied; see `reuse`.
+        sources: directories of other sweeps, from which settled cells are copied; see `reuse`.
 
     Returns:
         How each cell stands, by name; those that a search did not need are neither done nor failed.
@@ -97,7 +97,7 @@ def run(
     with own.lock(), _ray(address, sweep.retries), Termination() as termination:
         check_resources(sweep, warn_only=address is not None)
         termination.defer()
-        for name in reuse.take(sweep, directory, sources):
+        for name in reuse.take(sweep, directory, sources, also_diverged=not retry_failed):
             states[name] = read_state(directory, cells[name])
         _declare(sweep, own)
         if retry_failed:

@@ -108,6 +108,12 @@ def test_a_dry_run_counts_a_failed_cell_as_the_run_will(tmp_path, capsys, retry_
     sweep.print_cells(smoke, tmp_path, retry_failed=retry_failed)
     out = capsys.readouterr().out
     assert (out.count('failed'), out.count('to run ')) == (failed, to_run)
+    # So it is where another sweep's cell has diverged, which is copied unless it is to be begun again.
+    run.write_text('failure.json', json.dumps({'error': 'the loss is nan', 'diverged': True}))
+    (tmp_path / 'sweep.json').write_text('{}')
+    sweep.print_cells(smoke, tmp_path / 'other', [tmp_path], retry_failed)
+    again = capsys.readouterr().out
+    assert (again.count('to copy'), again.count('to run ')) == (failed, to_run)
     params = Transformer(cell.experiment.model).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
     assert f' {sum(x.size for x in jax.tree.leaves(params)):,} ' in out
 

@@ -50,6 +50,7 @@ def test_what_diverged_is_settled_and_what_failed_otherwise_is_not(sweep, tmp_pa
     lay(tmp_path / 'first', finished)
     lay(tmp_path / 'second', finished, done=True)
     sources = tmp_path / 'first', tmp_path / 'second'
+    assert list(reuse.find(sweep, tmp_path / 'here', sources, also_diverged=False)) == [finished.name]
     assert reuse.take(sweep, tmp_path / 'here', sources) == [diverged.name, finished.name]
     assert read_state(tmp_path / 'here', diverged).diverged
     assert read_state(tmp_path / 'here', finished).done
