@@ -111,7 +111,7 @@ if [[ ${1:-} == test ]]; then
   unset XLA_FLAGS # tests set their own
   .venv/bin/ruff check .
   .venv/bin/ruff format --check .
-  exec .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile "$@"
+  exec .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal "$@"
 fi
 # A step's buffers are large and freed after it; where the allocator gives them back to the system each time,
 # a fifth of a CPU's step is spent on getting them anew.

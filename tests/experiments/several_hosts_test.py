@@ -80,9 +80,10 @@ def is_like(workdir, uninterrupted):
 
 
 COMPARING = """
-from absl import app
+from absl import app, logging
 from effxf_jax import termination
 from experiments import main
+logging.set_verbosity(logging.WARNING)
 termination._AGREE_SECONDS = {seconds}
 app.run(main.main)
 """
