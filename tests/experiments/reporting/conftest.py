@@ -1,6 +1,7 @@
 """A sweep's directory as one would leave it, with made-up accuracies of known shape."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,18 @@ def grid(made_up):
     """What a report reads there."""
     (grid,) = records.read([made_up])
     return grid
+
+
+@pytest.fixture(scope='session')
+def reaching(grid):
+    """The same, but that what is done at these labels has reached so much."""
+
+    def changed(accuracy, *labels):
+        here = grid.select(*labels)
+        result = lambda run: {**run.result, 'chain_accuracy': accuracy} if run in here else run.result
+        return replace(grid, runs=tuple(replace(run, result=result(run)) for run in grid.runs))
+
+    return changed
 
 
 @pytest.fixture(scope='session')

@@ -71,12 +71,8 @@ def test_lines_of_theory_leave_the_corner_of_all_that_is_drawn(grid):
     plt.close(figure)
 
 
-def test_a_width_that_is_lost_again_is_crossed_out_and_its_interval_open_above(grid):
-    place = ('mechanism=linear', 'n=16')
-    fallen = lambda run: (
-        {**run.result, 'chain_accuracy': 0.1} if run.labels == (*place, 'dim=64') else run.result
-    )
-    grid = replace(grid, runs=tuple(replace(run, result=fallen(run)) for run in grid.runs))
+def test_a_width_that_is_lost_again_is_crossed_out_and_its_interval_open_above(reaching):
+    grid = reaching(0.1, 'mechanism=linear', 'n=16', 'dim=64')
     figure = width_figures.width_over_length(grid, analysis.widths(grid))
     (axis,) = figure.axes
     crosses = [line.get_xydata().tolist() for line in axis.lines if line.get_marker() == 'x']
@@ -86,13 +82,8 @@ def test_a_width_that_is_lost_again_is_crossed_out_and_its_interval_open_above(g
     plt.close(figure)
 
 
-def test_widths_are_drawn_over_their_bounds_and_open_where_they_are_at_most_that(grid):
-    raised = lambda run: (
-        {**run.result, 'chain_accuracy': 0.95}
-        if run.labels[:2] == ('mechanism=linear', 'n=8') and run.result
-        else run.result
-    )
-    grid = replace(grid, runs=tuple(replace(run, result=raised(run)) for run in grid.runs))
+def test_widths_are_drawn_over_their_bounds_and_open_where_they_are_at_most_that(reaching):
+    grid = reaching(0.95, 'mechanism=linear', 'n=8')
     widths = analysis.widths(grid)
     figure = width_figures.over_bound(grid, widths)
     (axis,) = figure.axes
