@@ -166,13 +166,9 @@ def _directories(declared: dict[str, Any]) -> set[str]:
 @contextlib.contextmanager
 def _ray(address: str | None, retries: int) -> Iterator[None]:
     """Ray, connected; what it kills because memory is short it would begin again for ever, unless told."""
-    if address:
-        options = {'address': address}
-        os.environ['RAY_task_oom_retries'] = str(retries)  # noqa: SIM112
-    else:
-        options = {'address': 'local', 'num_cpus': _allowed_cpus(), 'include_dashboard': False}
-        options['_system_config'] = {'task_oom_retries': retries}
-    ray.init(**options, log_to_driver=False, logging_level='error')
+    os.environ['RAY_task_oom_retries'] = str(retries)  # noqa: SIM112
+    local = {} if address else {'num_cpus': _allowed_cpus(), 'include_dashboard': False}
+    ray.init(address=address or 'local', log_to_driver=False, logging_level='error', **local)
     try:
         yield
     finally:
