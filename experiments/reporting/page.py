@@ -137,6 +137,7 @@ def _run_cells(grid: GridRecord, run: Run, out: Path) -> dict[str, str]:
         'learning rate': _cell(experiment.train.learning_rate if experiment else None),
         'seed': _cell(run.seed),
         'L': _cell(experiment.task.max_length if experiment else None),
+        'devices': f'<td>{_text((run.result or {}).get("devices", ""))}</td>',  # once not recorded
         'run': f'<td>{link}</td>',
         'why': _cell(run.error),
         'grid': _cell(grid.name),

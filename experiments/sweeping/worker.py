@@ -35,7 +35,8 @@ class Event(NamedTuple):
 def variables(cpus: int, gpus: float) -> dict[str, str]:
     """Environment variables under which a worker takes no more of its machine than its cell is given."""
     if gpus:
-        return {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.9 * gpus:.3f}'} if gpus < 1 else {}
+        # JAX takes so much at once. The rest is for what CUDA takes in each process: half a GiB and more.
+        return {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.75 * gpus:.3f}'} if gpus < 1 else {}
     others = re.sub(r'--xla_force_host_platform_device_count=\d+', '', os.environ.get('XLA_FLAGS', ''))
     return {
         'JAX_PLATFORMS': 'cpu',

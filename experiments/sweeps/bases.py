@@ -8,6 +8,10 @@ _RUN = 'num_eval_examples=2048,eval_every=2000,checkpoint_every=1000,checkpoints
 LIS = f'experiments/lis.py:laptop,number_range=80,steps=8000,{_RUN}'
 ARITHMETIC = f'experiments/arith.py:laptop,{_RUN}'
 EDIT_DISTANCE = f'experiments/ed.py:laptop,steps=8000,{_RUN}'
+EDIT_DISTANCE_GPU = (
+    'experiments/ed.py:laptop,steps=12000,batch_size=64,warmup_steps=1000,num_eval_examples=2048,'
+    'eval_every=4000,checkpoint_every=4000,checkpoints_kept=1'
+)  # of the presets for a GPU; the others are of those for two cores
 EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,steps=2000,{_RUN}'
 
 # The learning rates that learning_rates.py found, task by task; on edit distance, which it

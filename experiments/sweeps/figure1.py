@@ -3,6 +3,8 @@
 Run with `python -m experiments.sweep --config=experiments/sweeps/figure1.py`.
 
 laptop (default): smaller problems and narrower models, for two cores: LIS (`only=lis`) is a night's work.
+gpu: edit distance with three times the examples of the laptop's, and a learning rate that falls with width.
+Nine of its cells took five minutes of an H100, which they shared; six at a time would have taken less.
 paper: the sizes and widths of Figure 1 with the training of Feng et al. It is meant for accelerators, a cell
 on each, and has not been run.
 smoke: a minute; learns nothing.
@@ -33,6 +35,19 @@ PRESETS = {
             ),
             'edit_distance': _grid(
                 bases.EDIT_DISTANCE, bases.mechanisms('edit_distance'), (3, 4, 5), (16, 32, 64)
+            ),
+        },
+    },
+    'gpu': {
+        'gpus': 0.16,
+        'grids': {
+            'edit_distance': grid(
+                bases.EDIT_DISTANCE_GPU,
+                {
+                    'mechanism': _PAPERS,
+                    'size': values('n', 3, 4),
+                    'width': tuple(f'dim={dim},learning_rate={0.128 / dim}' for dim in (16, 32, 64, 128)),
+                },
             ),
         },
     },

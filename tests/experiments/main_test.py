@@ -13,6 +13,7 @@ from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wai
 RESULT_FIELDS = {
     'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss',
     'num_eval_examples', 'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
+    'jax_version',
 }  # fmt: skip
 
 
@@ -31,6 +32,7 @@ def test_one_command_trains_decodes_grades_and_says_so(uninterrupted):
     assert set(result) >= RESULT_FIELDS
     assert result['train_steps'] == 30
     assert result['num_eval_examples'] == 48
+    assert result['devices'] == '2 x cpu'
     assert [line['step'] for line in metrics(workdir)] == list(range(1, 31))
     assert all(line['loss'] > 0 for line in metrics(workdir))
     assert metrics(workdir)[19].keys() > {'answer_accuracy', 'chain_accuracy'}

@@ -10,7 +10,7 @@ from experiments.sweeps import figure1, learning_rates, locality, min_width, stu
 
 SWEEPS = [(module, 'laptop') for module in (figure1, learning_rates, locality, min_width, studies)]
 SWEEPS += [(module, 'smoke') for module in (figure1, locality, min_width, studies)]
-SWEEPS += [(figure1, 'paper')]
+SWEEPS += [(figure1, 'paper'), (figure1, 'gpu'), (learning_rates, 'gpu')]
 
 
 def sweep(config='experiments/arith.py:smoke', axes=None, **fields):

@@ -313,5 +313,5 @@ def test_a_worker_takes_no_more_of_its_machine_than_its_cell_is_given(monkeypatc
     assert variables['NPROC'] == '2'
     assert variables['JAX_PLATFORMS'] == 'cpu'
     assert variables['XLA_FLAGS'].split() == ['--a', '--b', '--xla_force_host_platform_device_count=2']
-    assert worker.variables(4, 0.25) == {'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.225'}
+    assert worker.variables(4, 0.25) == {'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.188'}
     assert worker.variables(4, 1) == {}

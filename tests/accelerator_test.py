@@ -1,0 +1,81 @@
+"""On an accelerator, against the CPU beside it.
+
+JAX_PLATFORMS=cuda,cpu ./launch.sh test -n 0 tests/accelerator_test.py
+"""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from effxf_jax import attention, datasets, tasks, training
+from effxf_jax.model import ModelConfig, Transformer
+
+pytestmark = pytest.mark.skipif(
+    jax.default_backend() == 'cpu', reason='there is no accelerator, or JAX_PLATFORMS does not name it'
+)
+
+
+def relative_error(got, expected) -> float:
+    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize(
+    'mechanism',
+    [
+        attention.standard(),
+        attention.sparse(),
+        attention.sparse(pattern='strided'),
+        attention.sliding_window(),
+        attention.linear(),
+    ],
+    ids=lambda mechanism: mechanism.name,
+)
+@pytest.mark.parametrize('precision, bound', [('highest', 1e-5), ('default', 2e-2)])
+def test_attention_and_its_gradients(mechanism, precision, bound):
+    rng = np.random.default_rng(0)
+    qkvg = [rng.normal(size=(2, 300, 4, 32)).astype(np.float32) for _ in 'qkvg']
+
+    def both(q, k, v, g):
+        out, pullback = jax.vjp(mechanism.attend, q, k, v)
+        return out, *pullback(g)
+
+    with jax.default_matmul_precision(precision):
+        got = jax.jit(both)(*jax.device_put(qkvg, jax.devices()[0]))
+    expected = jax.jit(both)(*jax.device_put(qkvg, jax.devices('cpu')[0]))
+    for a, b in zip(got, expected, strict=True):
+        assert relative_error(np.asarray(a, np.float64), np.asarray(b, np.float64)) < bound
+
+
+def test_training():
+    task = tasks.make('lis', n=10, number_range=40)
+    source = datasets.generated(task, 0, 'train')
+    config = ModelConfig(
+        task.vocabulary.size, task.max_length, dim=32, dropout=0.1, mechanism='linear+sparse+standard'
+    )
+    model = Transformer(config)
+    train = training.TrainConfig(steps=1000, batch_size=32, learning_rate=4e-3, warmup_steps=20)
+    optimizer = training.make_optimizer(train)
+
+    @jax.jit
+    def update(state, batch):
+        def mean_loss(params):
+            key = jax.random.fold_in(jax.random.key(0), state.step)
+            losses, counts, _ = training.token_losses(model, params, batch, key)
+            return losses.sum() / counts.sum()
+
+        loss, gradient = jax.value_and_grad(mean_loss)(state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return training.TrainState(state.step + 1, params, opt_state), loss
+
+    def losses(device):
+        with jax.default_device(device), jax.default_matmul_precision('highest'):
+            state, out = jax.device_put(training.init_state(model, optimizer, 0), device), []
+            for step in range(40):
+                batch = jax.device_put(source.read(step * 32 + np.arange(32)), device)
+                state, loss = update(state, batch)
+                out.append(float(loss))
+        return out
+
+    np.testing.assert_allclose(losses(jax.devices()[0]), losses(jax.devices('cpu')[0]), atol=1e-3)
