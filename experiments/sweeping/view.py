@@ -14,6 +14,9 @@ from experiments.sweeping.cells import Cell, Grid, Sweep
 from experiments.sweeping.states import State
 from experiments.sweeping.worker import Event
 
+# What has been made of the work before the time left is told: at first, workers start and compile.
+_LEAST_MADE = 0.01
+
 
 class TerminalWatcher:
     """A `scheduler.Watcher`: a heat map of accuracies and the time left; a context manager."""
@@ -88,7 +91,7 @@ class TerminalWatcher:
         return self._states[name].done or self._states[name].error is not None
 
     def _seconds_left(self) -> float | None:
-        """By what is under way or waits, at the speed so far; None at the start."""
+        """By what is under way or waits, at the speed so far; None where nothing is, or at the start."""
         made = left = 0.0
         for name, cell in self._submitted.items():
             steps, work = cell.experiment.train.steps, cell.relative_time
@@ -97,8 +100,9 @@ class TerminalWatcher:
             made += work * (at - first) / steps
             if not self._ended(name):
                 left += work * (steps - at) / steps
-        elapsed = time.monotonic() - self._begun
-        return left * elapsed / made if made else None
+        if made <= _LEAST_MADE * (made + left):
+            return None
+        return left * (time.monotonic() - self._begun) / made
 
     def refresh(self) -> None:
         if self._live:
