@@ -1,11 +1,10 @@
 """Every mechanism's forward and backward pass against PyTorch's causal attention, from 1k to 16k positions.
 
-    python -m benchmarks.attention [--batch=1 --lengths=1024,4096] [--out=DIR]
+    python -m benchmarks.attention [--out=DIR]
 
-Sequences of four heads of 32 numbers, float32. On CPUs PyTorch takes all cores with its threads; ours, with
-several devices, shares the heads out over them. On a GPU both have that (XLA_PYTHON_CLIENT_PREALLOCATE=false
-leaves PyTorch some of its memory), with the products that either takes for float32 by default. Memory is what
-the compiled program takes besides its arguments and results, over all devices, in arrays of the size of q.
+One sequence, four heads of 32 numbers, float32. PyTorch takes all cores with its threads; ours, with several
+devices, shares the heads out over them. Memory is what the compiled program takes besides its arguments and
+results, over all devices, in arrays of the size of q.
 """
 
 import functools
@@ -13,14 +12,13 @@ import functools
 import jax
 import numpy as np
 import torch
-from absl import app, flags
+from absl import app
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks import measure
 from effxf_jax import attention
 
-_BATCH = flags.DEFINE_integer('batch', 1, 'Sequences.')
-_LENGTHS = flags.DEFINE_list('lengths', [1024, 2048, 4096, 8192, 16384], 'Positions of each.')
+_LENGTHS = (1024, 2048, 4096, 8192, 16384)
 _HEADS, _HEAD_DIM = 4, 32
 _MECHANISMS = {
     'standard': attention.standard(),
@@ -43,26 +41,20 @@ def ours(mechanism, qkvg):
         by_head = PartitionSpec(None, None, 'heads')
         qkvg = [jax.device_put(x, NamedSharding(mesh, by_head)) for x in qkvg]
         both = jax.shard_map(both, mesh=mesh, in_specs=by_head, out_specs=by_head, check_vma=False)
-    else:
-        qkvg = jax.device_put(qkvg)
     compiled = jax.jit(both).lower(*qkvg).compile()
     memory = compiled.memory_analysis().temp_size_in_bytes * jax.device_count()
     return lambda: jax.block_until_ready(compiled(*qkvg)), memory / qkvg[0].nbytes
 
 
 def peer(qkvg):
-    """PyTorch on the same numbers and device, in its own layout."""
-    on_gpu = jax.default_backend() == 'gpu'
-    device = 'cuda' if on_gpu else 'cpu'
-    *qkv, g = (torch.from_numpy(x.swapaxes(1, 2).copy()).to(device) for x in qkvg)
+    """PyTorch on the same numbers, in its own layout."""
+    *qkv, g = (torch.from_numpy(x.swapaxes(1, 2).copy()) for x in qkvg)
     for x in qkv:
         x.requires_grad_()
 
     def call():
         out = torch.nn.functional.scaled_dot_product_attention(*qkv, is_causal=True)
         torch.autograd.grad(out, qkv, g)
-        if on_gpu:
-            torch.cuda.synchronize()
 
     return call
 
@@ -72,8 +64,8 @@ def main(argv):
     torch.set_num_threads(measure.machine()['cores'])
     rng = np.random.default_rng(0)
     rows = []
-    for length in map(int, _LENGTHS.value):
-        qkvg = [rng.normal(size=(_BATCH.value, length, _HEADS, _HEAD_DIM)).astype(np.float32) for _ in 'qkvg']
+    for length in _LENGTHS:
+        qkvg = [rng.normal(size=(1, length, _HEADS, _HEAD_DIM)).astype(np.float32) for _ in 'qkvg']
         calls, memory = {'PyTorch': peer(qkvg)}, {}
         for name, mechanism in _MECHANISMS.items():
             calls[name], memory[name] = ours(mechanism, qkvg)
@@ -103,17 +95,14 @@ def plot(rows, path):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4.5), layout='constrained')
-    lengths = sorted({row['length'] for row in rows})
     for name in ('PyTorch', *_MECHANISMS):
         points = [(row['length'], row['ms']) for row in rows if row['mechanism'] == name]
         style = {'color': 'black', 'linestyle': '--'} if name == 'PyTorch' else {}
         axes.loglog(
             *zip(*points, strict=True), marker='o', label=f'{name}, L^{growth(rows, name):.2f}', **style
         )
-    axes.set(
-        xlabel='length L', ylabel='forward and backward, ms', title=f'Batch {_BATCH.value}, 4 heads of 32'
-    )
-    axes.set_xticks(lengths, [f'{length / 1024:g}k' for length in lengths])
+    axes.set(xlabel='length L', ylabel='forward and backward, ms', title='One sequence, 4 heads of 32')
+    axes.set_xticks(_LENGTHS, [f'{length // 1024}k' for length in _LENGTHS])
     axes.minorticks_off()
     axes.legend()
     figure.savefig(path, dpi=150)

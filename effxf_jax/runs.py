@@ -127,7 +127,8 @@ def _finish(
                 'wall_seconds': totals.wall_seconds + time.monotonic() - begun,
                 'train_seconds': totals.train_seconds,
                 'tokens_per_second': replicate.train_tokens / totals.train_seconds,
-                'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',  # that ended it
+                # Where it has ended; it may have begun elsewhere.
+                'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
                 'jax_version': jax.__version__,
                 'num_params': sum(x.size for x in jax.tree.leaves(state.params)),
                 'forward_flops': complexity.forward_cost(replicate.experiment.model).flops,

@@ -4,8 +4,7 @@ import getpass
 import os
 import tempfile
 
-# Another platform is that of accelerator_test.py.
-os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['JAX_PLATFORMS'] = os.environ.get('TEST_PLATFORMS', 'cpu')  # others for accelerator_test.py alone
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ['JAX_COMPILATION_CACHE_DIR'] = f'{tempfile.gettempdir()}/effxf_jax-tests-{getpass.getuser()}'
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'

@@ -14,8 +14,9 @@ from experiments.sweeping.cells import Cell, Grid, Sweep
 from experiments.sweeping.states import State
 from experiments.sweeping.worker import Event
 
-# What has been made of the work before the time left is told: at first, workers start and compile.
-_LEAST_MADE = 0.01
+# The time left is told once this share of the work is made, or so many seconds have passed: at first, workers
+# start and compile.
+_LEAST_MADE, _SETTLED_SECONDS = 0.01, 900.0
 
 
 class TerminalWatcher:
@@ -91,7 +92,7 @@ class TerminalWatcher:
         return self._states[name].done or self._states[name].error is not None
 
     def _seconds_left(self) -> float | None:
-        """By what is under way or waits, at the speed so far; None where nothing is, or at the start."""
+        """By what is under way or waits, at the speed so far; None at the start."""
         made = left = 0.0
         for name, cell in self._submitted.items():
             steps, work = cell.experiment.train.steps, cell.relative_time
@@ -100,9 +101,10 @@ class TerminalWatcher:
             made += work * (at - first) / steps
             if not self._ended(name):
                 left += work * (steps - at) / steps
-        if made <= _LEAST_MADE * (made + left):
+        elapsed = time.monotonic() - self._begun
+        if not made or (made < _LEAST_MADE * (made + left) and elapsed < _SETTLED_SECONDS):
             return None
-        return left * (time.monotonic() - self._begun) / made
+        return left * elapsed / made
 
     def refresh(self) -> None:
         if self._live:

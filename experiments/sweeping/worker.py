@@ -35,7 +35,7 @@ class Event(NamedTuple):
 def variables(cpus: int, gpus: float) -> dict[str, str]:
     """Environment variables under which a worker takes no more of its machine than its cell is given."""
     if gpus:
-        # JAX takes so much at once. The rest is for what CUDA takes in each process: half a GiB and more.
+        # JAX takes its share at once. The rest is for what CUDA takes in each process: half a GiB and more.
         return {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.75 * gpus:.3f}'} if gpus < 1 else {}
     others = re.sub(r'--xla_force_host_platform_device_count=\d+', '', os.environ.get('XLA_FLAGS', ''))
     return {

@@ -4,7 +4,7 @@ Run with `python -m experiments.sweep --config=experiments/sweeps/figure1.py`.
 
 laptop (default): smaller problems and narrower models, for two cores: LIS (`only=lis`) is a night's work.
 gpu: edit distance with three times the examples of the laptop's, and a learning rate that falls with width.
-Nine of its cells took five minutes of an H100, which they shared; six at a time would have taken less.
+Nine of its cells took five minutes of an H100, which they shared.
 paper: the sizes and widths of Figure 1 with the training of Feng et al. It is meant for accelerators, a cell
 on each, and has not been run.
 smoke: a minute; learns nothing.
@@ -46,7 +46,10 @@ PRESETS = {
                 {
                     'mechanism': _PAPERS,
                     'size': values('n', 3, 4),
-                    'width': tuple(f'dim={dim},learning_rate={0.128 / dim}' for dim in (16, 32, 64, 128)),
+                    'width': tuple(
+                        f'dim={dim},learning_rate={bases.EDIT_DISTANCE_GPU_RATE / dim}'
+                        for dim in (16, 32, 64, 128)
+                    ),
                 },
             ),
         },

@@ -6,7 +6,7 @@ laptop (default): the rates that the other sweeps' laptop presets train with com
 on pick one task. LIS took an hour and a half of two cores of an AMD EPYC (Zen 4), the local edit distance
 half an hour, arithmetic three quarters, edit distance as long.
 gpu: those of edit distance again, at greater widths and with another budget, for the preset of that name of
-figure1.py; two thirds of a minute on an H100 for six cells.
+figure1.py; six cells at once took a minute of an H100.
 """
 
 from ml_collections import ConfigDict
