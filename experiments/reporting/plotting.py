@@ -16,8 +16,10 @@ METRIC_NAMES = {
     'teacher_forced_accuracy': 'teacher-forced accuracy',
 }
 
-_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999933')
-_MARKERS = 'osDPX*h'  # one fewer than colours, so that pairs do not come again soon
+_COLOURS = (
+    '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999933', '#882255',
+)  # fmt: skip
+_MARKERS = 'osDPX*hp'  # one fewer than colours, so that pairs do not come again soon
 
 
 def style() -> None:

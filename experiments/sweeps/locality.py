@@ -7,7 +7,7 @@ Two patterns are taken at two lengths each, some 40 and some 80 tokens.
 laptop (default): widths and streams that two cores can train.
     locality      every mechanism, blocks and windows of 8 (`only=locality`); it took two hours of two cores
                   of an AMD EPYC (Zen 4)
-    block_sizes   of sparse attention, fixed and strided, and windows, at the greater length
+    block_sizes   of sparse attention, fixed and strided, and windows, at the greater length; as long again
 smoke: a minute; learns nothing.
 """
 
