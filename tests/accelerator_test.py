@@ -56,6 +56,7 @@ def test_training(precision, bound):
     train = training.TrainConfig(steps=1000, batch_size=32, learning_rate=4e-3, warmup_steps=20)
     optimizer = training.make_optimizer(train)
 
+    # The pmapped step would take devices of one platform only.
     @jax.jit
     def update(state, batch):
         def mean_loss(params):

@@ -17,15 +17,14 @@ EDIT_DISTANCE_GPU = (
     f'{_GRADED},eval_every=4000,checkpoint_every=4000'
 )
 
-# The learning rates that learning_rates.py found, task by task; on edit distance, which it
-# hardly saw learnt, they rest on little.
+# The learning rates that learning_rates.py found, task by task; on edit distance, which it hardly saw learnt,
+# they rest on little.
 RATES = {
     'lis': {'standard': 0.008, 'linear': 0.008, 'sparse': 0.016},
     'arithmetic': {'standard': 0.008, 'linear': 0.008, 'sparse': 0.004},
     'edit_distance': dict.fromkeys(PAPERS, 0.008),
     'edit_distance_local': dict.fromkeys(('standard', 'linear', 'sparse', 'sliding_window'), 0.016),
 }
-
 
 # On a GPU the rate of edit distance is this over the width: 0.002 at 64, where it was looked for.
 EDIT_DISTANCE_GPU_RATE = 0.128

@@ -1,6 +1,7 @@
 """Tables of the page say of every run what it was, and sort by the numbers that their cells begin with."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -39,5 +40,8 @@ def test_every_run_has_its_width_and_learning_rate_whatever_its_grid_varies(grid
     assert (row['learning rate'], row['seed']) == ('0.2', '1')
     row = texts(grid, grid.runs[0], tmp_path)
     assert (row['cell'], row['width']) == ('n=8', '8')
+    assert row['devices'] == ''  # as earlier versions left results
+    run = replace(grid.runs[0], result={**grid.runs[0].result, 'devices': '2 x cpu'})
+    assert texts(grid, run, tmp_path)['devices'] == '2 x cpu'
     missing = texts(grid, grid.runs[-1], tmp_path)
     assert (missing['state'], missing['width'], missing['learning rate']) == ('missing', '64', '')

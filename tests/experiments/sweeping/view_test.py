@@ -121,6 +121,9 @@ def test_the_time_left_is_what_is_left_at_the_speed_so_far(sweep, monkeypatch):
     watcher.progressed(first, Event(first.name, 20))  # resumed there: these steps took no time today
     watcher.progressed(first, Event(first.name, 21))
     assert 'left' not in watcher.counts()  # so far most of the time has gone into starting
+    now[0] += 300
+    assert 'left' in watcher.counts()  # this can no longer be the start
+    now[0] -= 300
     watcher.progressed(first, Event(first.name, 60))
     # 40 steps of the first in ten minutes; 40 of them and 100 of the second, somewhat wider, are left.
     ratio = second.relative_time / first.relative_time
