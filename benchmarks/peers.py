@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from effxf_jax.model import ModelConfig, sinusoids
+from effxf_jax.model import ModelConfig
+from effxf_jax.model.transformer import sinusoids
 
 
 class PeerTransformer(nn.Module):

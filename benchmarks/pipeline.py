@@ -13,10 +13,10 @@ import jax
 from absl import app
 from ml_collections import config_flags
 
-from effxf_jax import datasets, training
-from effxf_jax.datasets import Stream
-from effxf_jax.layout import Layout
+from effxf_jax import training
+from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.model import Transformer
+from effxf_jax.training.layout import Layout
 from experiments import configs
 
 _CONFIG = config_flags.DEFINE_config_file('config', 'experiments/arith.py')
@@ -30,7 +30,7 @@ def main(argv):
     optimizer = training.make_optimizer(experiment.train)
     train_step = training.make_train_step(model, optimizer, [experiment.seed])
     stream = Stream(experiment.open_data().train, experiment.seed)
-    pipeline = datasets.train_batches(stream, experiment.train.batch_size)
+    pipeline = train_batches(stream, experiment.train.batch_size)
     held = cycle(list(islice(pipeline, 32)))
     layout = Layout()
     states = [layout.to_devices([training.init_state(model, optimizer, experiment.seed)])]

@@ -10,10 +10,10 @@ import jax
 from absl import app
 
 from benchmarks import measure
-from effxf_jax import datasets, training
-from effxf_jax.datasets import Stream
-from effxf_jax.layout import Layout
+from effxf_jax import training
+from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.model import Transformer
+from effxf_jax.training.layout import Layout
 from experiments import arith, configs
 
 _WIDTHS = (16, 32)
@@ -31,7 +31,7 @@ def steps_of(dim: int, num_replicates: int):
     streams = [Stream(r.open_data().train, r.seed) for r in replicates]
     states = [training.init_state(model, optimizer, r.seed) for r in replicates]
     train_step = training.make_train_step(model, optimizer, [r.seed for r in replicates])
-    batches = datasets.train_batches(streams, experiment.train.batch_size)
+    batches = train_batches(streams, experiment.train.batch_size)
     layout = Layout(num_replicates)
     held = [layout.to_devices(states)]
 

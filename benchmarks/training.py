@@ -16,12 +16,13 @@ import torch
 from absl import app
 
 from benchmarks import measure, peers
-from effxf_jax import datasets, tasks, training
-from effxf_jax.datasets import Stream
-from effxf_jax.layout import Layout
+from effxf_jax import tasks, training
+from effxf_jax.data.pipeline import Stream, train_batches
+from effxf_jax.data.sources import generated
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
+from effxf_jax.training.layout import Layout
 
 # Width, operators of the arithmetic task (their longest chains take 86 and 222 tokens), batch size.
 _CASES = ((64, 6, 64), (128, 10, 32))
@@ -65,8 +66,8 @@ def main(argv):
     rows = []
     for dim, n, batch_size in _CASES:
         task = tasks.make('arithmetic', n=n)
-        source = datasets.generated(task, 0, 'train')
-        cut = datasets.train_batches(Stream(source, 0), batch_size)
+        source = generated(task, 0, 'train')
+        cut = train_batches(Stream(source, 0), batch_size)
         batches = {
             'whole': [source.read(k * batch_size + np.arange(batch_size)) for k in range(_BATCHES)],
             'cut': list(itertools.islice(cut, _BATCHES)),

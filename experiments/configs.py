@@ -18,9 +18,9 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from effxf_jax import tasks
-from effxf_jax.datasets import DataConfig
-from effxf_jax.experiment import Experiment, RunConfig
+from effxf_jax.data.sources import DataConfig
 from effxf_jax.model import ModelConfig
+from effxf_jax.runs.experiment import Experiment, RunConfig
 from effxf_jax.tasks import Task
 from effxf_jax.training import TrainConfig
 

@@ -13,8 +13,8 @@ import sys
 
 from absl import app, flags, logging
 
-from effxf_jax import text_files
-from effxf_jax.blocks import SPLITS, DataError, generate
+from effxf_jax.data import text_files
+from effxf_jax.data.blocks import SPLITS, DataError, generate
 from effxf_jax.tasks import Task
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse

@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from effxf_jax import hosts, runs
-from effxf_jax.blocks import DataError
-from effxf_jax.run_directory import InUseError, MismatchError
-from effxf_jax.termination import Interrupted
+from effxf_jax.data.blocks import DataError
+from effxf_jax.runs import hosts, run
+from effxf_jax.runs.directory import InUseError, MismatchError
+from effxf_jax.runs.termination import Interrupted
 from effxf_jax.training import DivergedError
 from experiments import command_line, compilations, configs, console
 from experiments.command_line import CONFIG, refuse
@@ -68,7 +68,7 @@ def _run(argv) -> int:
         print(f'host {jax.process_index()}, {devices}; host 0 shows how it goes', flush=True)
     listener = console.TerminalListener(experiment.train.steps, experiment.train.num_replicates)
     try:
-        runs.run(experiment, workdir, listener)
+        run.run(experiment, workdir, listener)
     except (MismatchError, InUseError, DataError) as error:
         return refuse([str(error)])
     except OSError as error:

@@ -25,11 +25,11 @@ from ml_collections import ConfigDict
 from rich.table import Table
 
 from effxf_jax import training
-from effxf_jax.blocks import DataError
-from effxf_jax.checkpoints import Checkpoints
-from effxf_jax.experiment import Experiment
+from effxf_jax.data.blocks import DataError
 from effxf_jax.model import Transformer
-from effxf_jax.run_directory import MismatchError, RunDirectory, check_same
+from effxf_jax.runs.checkpoints import Checkpoints
+from effxf_jax.runs.directory import MismatchError, RunDirectory, check_same
+from effxf_jax.runs.experiment import Experiment
 from effxf_jax.theory import complexity, probing
 from effxf_jax.theory.probing import Point, ProbeError
 from experiments import configs

@@ -23,8 +23,8 @@ from absl import app, flags, logging
 from rich.table import Table
 
 from effxf_jax.model import Transformer
-from effxf_jax.run_directory import InUseError, MismatchError
-from effxf_jax.termination import Interrupted
+from effxf_jax.runs.directory import InUseError, MismatchError
+from effxf_jax.runs.termination import Interrupted
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console

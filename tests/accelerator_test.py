@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from effxf_jax import attention, datasets, tasks, training
+from effxf_jax import attention, tasks, training
+from effxf_jax.data.sources import generated
 from effxf_jax.model import ModelConfig, Transformer
 
 pytestmark = pytest.mark.skipif(jax.default_backend() == 'cpu', reason='TEST_PLATFORMS names no accelerator')
@@ -48,7 +49,7 @@ def test_attention_and_its_gradients(mechanism, precision, bound):
 @pytest.mark.parametrize('precision, bound', [('highest', 5e-5), ('default', 5e-3)])
 def test_training(precision, bound):
     task = tasks.make('lis', n=10, number_range=40)
-    source = datasets.generated(task, 0, 'train')
+    source = generated(task, 0, 'train')
     config = ModelConfig(
         task.vocabulary.size, task.max_length, dim=32, dropout=0.1, mechanism='linear+sparse+standard'
     )

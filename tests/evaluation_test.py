@@ -4,13 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from effxf_jax import datasets, evaluation, tasks, training
-from effxf_jax.datasets import Stream
+from effxf_jax import evaluation, tasks, training
+from effxf_jax.data.pipeline import Stream, train_batches
+from effxf_jax.data.sources import generated
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.evaluation import Generations
-from effxf_jax.layout import Layout
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import Examples, Grade
+from effxf_jax.training.layout import Layout
 
 TASK = tasks.make('arithmetic', n=2, modulus=2)
 
@@ -22,7 +23,7 @@ def measured():
     optimizer = training.make_optimizer(training.TrainConfig(steps=150, batch_size=32, learning_rate=1e-2))
     layout = Layout()
     start = layout.to_devices([training.init_state(model, optimizer, 0)])
-    batches = datasets.train_batches(Stream(datasets.generated(TASK, 0, 'train'), 0), 32)
+    batches = train_batches(Stream(generated(TASK, 0, 'train'), 0), 32)
     train_step = training.make_train_step(model, optimizer, [0])
     for _, state, fetch in training.run_steps(train_step, layout, start, batches, 0, 150):
         fetch()

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.attention import block_sparse
-from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, kept_pairs, segments
-from effxf_jax.attention.mechanism import Mechanism, Memory, check_qkv
-from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
-from effxf_jax.attention.standard import heads_major_update
+from effxf_jax.attention import block_masked
+from effxf_jax.attention.block_masked import default_block_size, kept_pairs
+from effxf_jax.attention.kernels.block_sparse import BlockMask, segments
+from effxf_jax.attention.kernels.layout import check_qkv, cut, heads_major_update, join
+from effxf_jax.attention.kernels.softmax import Segment, masked_attention, segment_attention
+from effxf_jax.attention.mechanism import Mechanism, Memory
 
 
 class FixedCache(NamedTuple):
@@ -48,9 +49,9 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
         name = 'the summaries and the current block' if current else 'the summaries, at a block boundary'
         return Memory(name, earlier * summary_size + current)
 
-    return block_sparse.mechanism(
+    return block_masked.mechanism(
         f'sparse(block_size={block_size}, summary_size={summary_size})',
-        pattern_for=lambda length: fixed_pattern(size_for(length), summary_size),
+        mask_for=lambda length: fixed_mask(size_for(length), summary_size),
         pairs=lambda length: kept_pairs(length, size_for(length), before=False, earlier=summary_size),
         at_length=lambda max_length: fixed(size_for(max_length), summary_size),
         init_cache=init_cache,
@@ -62,9 +63,9 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
     )
 
 
-def fixed_pattern(block_size: int, summary_size: int) -> BlockPattern:
+def fixed_mask(block_size: int, summary_size: int) -> BlockMask:
     in_summary = np.arange(block_size) >= block_size - summary_size
-    return BlockPattern(
+    return BlockMask(
         within=np.tri(block_size, dtype=bool),
         before=np.zeros((block_size, block_size), bool),
         earlier=np.tile(in_summary, (block_size, 1)),
@@ -84,7 +85,7 @@ def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
         return cut(room, block_size)
 
     key, value = lay_out(cache.key, k), lay_out(cache.value, v)
-    parts = segments(key, value, fixed_pattern(block_size, summary_size))
+    parts = segments(key, value, fixed_mask(block_size, summary_size))
     if slots:
         present = jnp.arange(slots) < first_block * summary_size
         parts.append(Segment('all', cache.summary_key, cache.summary_value, present[None]))

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from effxf_jax.attention.block_sparse import cut, join
-from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, check_qkv
-from effxf_jax.attention.softmax import contract
+from effxf_jax.attention.kernels.layout import check_qkv, cut, join
+from effxf_jax.attention.kernels.softmax import contract
+from effxf_jax.attention.mechanism import Cost, Mechanism, Memory
 
 FEATURE_MAPS = {
     'elu_plus_one': lambda x: jax.nn.elu(x) + 1,  # Katharopoulos et al. 2020, equation 7

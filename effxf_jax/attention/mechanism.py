@@ -81,12 +81,3 @@ class Mechanism(NamedTuple):
 def keys_and_values(memory: Callable[[int], Memory]) -> Callable[[int, int, int], int]:
     """The `state_size` of a memory of positions."""
     return lambda length, heads, head_dim: 2 * memory(length).positions * heads * head_dim
-
-
-def check_qkv(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
-    """Raises ValueError unless q, k, v are of one shape `[batch, length, heads, head_dim]`."""
-    if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape or q.shape[1] < 1:
-        raise ValueError(
-            'q, k and v must have one shape [batch, length >= 1, heads, head_dim]; '
-            f'got q {q.shape}, k {k.shape}, v {v.shape}'
-        )

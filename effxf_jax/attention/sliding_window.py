@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.attention import block_sparse
-from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, kept_pairs
-from effxf_jax.attention.mechanism import Mechanism, Memory, check_qkv
-from effxf_jax.attention.softmax import Segment, heads_major, masked_attention, segment_attention
-from effxf_jax.attention.standard import heads_major_update
+from effxf_jax.attention import block_masked
+from effxf_jax.attention.block_masked import default_block_size, kept_pairs
+from effxf_jax.attention.kernels.block_sparse import BlockMask
+from effxf_jax.attention.kernels.layout import check_qkv, cut, heads_major, heads_major_update, join
+from effxf_jax.attention.kernels.softmax import Segment, masked_attention, segment_attention
+from effxf_jax.attention.mechanism import Mechanism, Memory
 
 
 class RingCache(NamedTuple):
@@ -49,9 +50,9 @@ def sliding_window(window: int | None = None) -> Mechanism:
         empty = jnp.zeros((batch, heads, window_for(length), head_dim), dtype)
         return RingCache(empty, empty, jnp.int32(0))
 
-    return block_sparse.mechanism(
+    return block_masked.mechanism(
         f'sliding_window(window={window})',
-        pattern_for=lambda length: window_pattern(window_for(length)),
+        mask_for=lambda length: window_mask(window_for(length)),
         pairs=lambda length: kept_pairs(length, window_for(length), before=True, earlier=0),
         at_length=lambda max_length: sliding_window(window_for(max_length)),
         init_cache=init_cache,
@@ -62,8 +63,8 @@ def sliding_window(window: int | None = None) -> Mechanism:
     )
 
 
-def window_pattern(window: int) -> BlockPattern:
-    return BlockPattern(
+def window_mask(window: int) -> BlockMask:
+    return BlockMask(
         within=np.tri(window, dtype=bool),
         before=~np.tri(window, dtype=bool),
         earlier=np.zeros((window, window), bool),
@@ -74,7 +75,7 @@ def _prefill(cache: RingCache, q, k, v):
     """Continues a cache by a stretch: the ring, put in order, is the block before the stretch's first."""
     check_qkv(q, k, v)
     stretch, window = q.shape[1], cache.key.shape[2]
-    pattern = window_pattern(window)
+    mask = window_mask(window)
 
     def in_order(ring):
         return jnp.roll(ring, -cache.index, axis=2)[:, :, None]
@@ -86,12 +87,12 @@ def _prefill(cache: RingCache, q, k, v):
     out = segment_attention(
         cut(q, window),
         [
-            Segment('block', key, value, pattern.within),
+            Segment('block', key, value, mask.within),
             Segment(
                 'block',
                 one_later(cache.key, key),
                 one_later(cache.value, value),
-                pattern.before & (~is_first | filled),
+                mask.before & (~is_first | filled),
             ),
         ],
     )

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, check_qkv, keys_and_values
-from effxf_jax.attention.softmax import heads_major, masked_attention
-from effxf_jax.attention.tiled import causal_attention
+from effxf_jax.attention.kernels.layout import check_qkv, heads_major, heads_major_update
+from effxf_jax.attention.kernels.softmax import masked_attention
+from effxf_jax.attention.kernels.tiled import causal_attention
+from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, keys_and_values
 
 
 class KeyValueCache(NamedTuple):
@@ -86,10 +87,3 @@ def cost(length: int, heads: int, head_dim: int) -> Cost:
 
 def memory(length: int) -> Memory:
     return Memory('every earlier position', length)
-
-
-def heads_major_update(cached, stretch, start):
-    """Writes a stretch `[batch, length, heads, head_dim]` into `[batch, heads, slots, head_dim]`."""
-    return jax.lax.dynamic_update_slice_in_dim(
-        cached, heads_major(stretch).astype(cached.dtype), start, axis=2
-    )

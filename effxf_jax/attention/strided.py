@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.attention import block_sparse
-from effxf_jax.attention.block_sparse import BlockPattern, cut, default_block_size, join, kept_pairs
-from effxf_jax.attention.mechanism import Mechanism, check_qkv
-from effxf_jax.attention.softmax import Segment, masked_attention, segment_attention
-from effxf_jax.attention.standard import heads_major_update, memory
+from effxf_jax.attention import block_masked
+from effxf_jax.attention.block_masked import default_block_size, kept_pairs
+from effxf_jax.attention.kernels.block_sparse import BlockMask
+from effxf_jax.attention.kernels.layout import check_qkv, cut, heads_major_update, join
+from effxf_jax.attention.kernels.softmax import Segment, masked_attention, segment_attention
+from effxf_jax.attention.mechanism import Mechanism
+from effxf_jax.attention.standard import memory
 
 
 class StridedCache(NamedTuple):
@@ -37,9 +39,9 @@ def strided(stride: int | None) -> Mechanism:
         empty = jnp.zeros((batch, heads, -(-length // size), size, head_dim), dtype)
         return StridedCache(empty, empty, jnp.int32(0))
 
-    return block_sparse.mechanism(
+    return block_masked.mechanism(
         f"sparse(block_size={stride}, pattern='strided')",
-        pattern_for=lambda length: strided_pattern(stride_for(length)),
+        mask_for=lambda length: strided_mask(stride_for(length)),
         pairs=lambda length: kept_pairs(length, stride_for(length), before=True, earlier=1),
         at_length=lambda max_length: strided(stride_for(max_length)),
         init_cache=init_cache,
@@ -50,8 +52,8 @@ def strided(stride: int | None) -> Mechanism:
     )
 
 
-def strided_pattern(stride: int) -> BlockPattern:
-    return BlockPattern(
+def strided_mask(stride: int) -> BlockMask:
+    return BlockMask(
         within=np.tri(stride, dtype=bool),
         before=~np.tri(stride, dtype=bool),  # so that with the own block there are `stride` in all
         earlier=np.eye(stride, dtype=bool),
@@ -71,7 +73,7 @@ def _prefill(cache: StridedCache, q, k, v):
     batch, stretch, heads, head_dim = q.shape
     blocks, stride = cache.key.shape[2:4]
     first_block, offset = cache.index // stride, cache.index % stride
-    pattern = strided_pattern(stride)
+    mask = strided_mask(stride)
     key, value = _write(cache.key, k, cache.index), _write(cache.value, v, cache.index)
 
     room = jnp.zeros((batch, stride - 1 + stretch, heads, head_dim), q.dtype)
@@ -91,8 +93,8 @@ def _prefill(cache: StridedCache, q, k, v):
     out = segment_attention(
         queries,
         [
-            block_segment(first_block, pattern.within),
-            block_segment(first_block - 1, pattern.before & (number > 0)),
+            block_segment(first_block, mask.within),
+            block_segment(first_block - 1, mask.before & (number > 0)),
             Segment('offset', *column, jnp.arange(blocks) < number),
         ],
     )

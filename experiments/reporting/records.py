@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from effxf_jax.experiment import Experiment
-from effxf_jax.run_directory import parse_object
+from effxf_jax.runs.directory import parse_object
+from effxf_jax.runs.experiment import Experiment
 from experiments import configs
 from experiments.reporting.thresholds import Curve
 from experiments.sweeping import widths

@@ -21,7 +21,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from effxf_jax.experiment import Experiment
+from effxf_jax.runs.experiment import Experiment
 from effxf_jax.theory import complexity
 from experiments import configs
 

@@ -18,8 +18,8 @@ import ray
 from absl import logging
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from effxf_jax.run_directory import MismatchError, RunDirectory
-from effxf_jax.termination import Interrupted, Termination
+from effxf_jax.runs.directory import MismatchError, RunDirectory
+from effxf_jax.runs.termination import Interrupted, Termination
 from experiments.sweeping import reuse, worker
 from experiments.sweeping.cells import Cell, Sweep
 from experiments.sweeping.states import State, read_state, wanted

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from effxf_jax.run_directory import RunDirectory
+from effxf_jax.runs.directory import RunDirectory
 from experiments.sweeping import widths
 from experiments.sweeping.cells import Cell, Grid
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from effxf_jax.run_directory import InUseError
-from effxf_jax.termination import Interrupted
+from effxf_jax.runs.directory import InUseError
+from effxf_jax.runs.termination import Interrupted
 
 _REPORT_SECONDS = 1.0
 # A worker whose node is lost may live on for a while, and hold its run's directory.
@@ -63,7 +63,7 @@ def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str,
     """
     import jax
 
-    from effxf_jax import runs
+    from effxf_jax.runs import run
     from effxf_jax.training import DivergedError
     from experiments import compilations, configs
 
@@ -80,7 +80,7 @@ def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str,
     while True:
         try:
             experiment = configs.make_experiment(config, jax.device_count())
-            runs.run(experiment, workdir, reporter)
+            run.run(experiment, workdir, reporter)
         except InUseError as error:
             if time.monotonic() - begun > _IN_USE_SECONDS:
                 return {'error': first_line(error), 'traceback': traceback.format_exc()}

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from effxf_jax import attention
-from effxf_jax.attention import fixed, softmax, strided, tiled
-from effxf_jax.attention.sliding_window import window_pattern as declared_window
+from effxf_jax.attention import fixed, strided
+from effxf_jax.attention.kernels import softmax, tiled
+from effxf_jax.attention.sliding_window import window_mask as declared_window
 
 HEADS, HEAD_DIM = 2, 8
 
@@ -364,8 +365,8 @@ def test_impossible_block_sizes_are_refused(bad):
 
 def test_a_pattern_is_declared_once_and_is_what_its_equation_says():
     for pattern, keeps in (
-        (fixed.fixed_pattern(8, 3), fixed_pattern(8, 3)),
-        (strided.strided_pattern(4), strided_pattern(4)),
+        (fixed.fixed_mask(8, 3), fixed_pattern(8, 3)),
+        (strided.strided_mask(4), strided_pattern(4)),
         (declared_window(5), window_pattern(5)),
     ):
         expected = [[keeps(query, key) for key in range(37)] for query in range(37)]

@@ -5,8 +5,9 @@ import signal
 
 import pytest
 
-from effxf_jax import tasks, text_files
-from effxf_jax.dp_chains import DpChains
+from effxf_jax import tasks
+from effxf_jax.data import text_files
+from effxf_jax.data.dp_chains import DpChains
 from experiments import arith
 from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wait_for
 

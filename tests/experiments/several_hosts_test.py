@@ -81,7 +81,7 @@ def is_like(workdir, uninterrupted):
 
 COMPARING = """
 from absl import app, logging
-from effxf_jax import termination
+from effxf_jax.runs import termination
 from experiments import main
 logging.set_verbosity(logging.WARNING)
 termination._AGREE_SECONDS = {seconds}

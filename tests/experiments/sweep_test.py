@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 from effxf_jax.model import Transformer
-from effxf_jax.run_directory import RunDirectory
+from effxf_jax.runs.directory import RunDirectory
 from experiments import sweep
 from experiments.sweeping import cells
 from experiments.sweeps import figure1

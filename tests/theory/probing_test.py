@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effxf_jax import datasets, tasks, training
+from effxf_jax import tasks, training
 from effxf_jax.attention.linear import LinearState
-from effxf_jax.datasets import Stream
+from effxf_jax.data.pipeline import Stream, train_batches
+from effxf_jax.data.sources import generated
 from effxf_jax.decoding import greedy_decode
-from effxf_jax.layout import Layout
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.theory import probing
 from effxf_jax.theory.probing import Cut, PigeonholeError, ProbeError
+from effxf_jax.training.layout import Layout
 
 TASK = tasks.make('arithmetic', n=2, modulus=3)
 
@@ -35,13 +36,13 @@ def trained(request):
     )
     layout = Layout()
     state = layout.to_devices([training.init_state(model, optimizer, 0)])
-    batches = datasets.train_batches(Stream(datasets.generated(TASK, 0, 'train'), 0), 64)
+    batches = train_batches(Stream(generated(TASK, 0, 'train'), 0), 64)
     train_step = training.make_train_step(model, optimizer, [0])
     for _, after, fetch in training.run_steps(train_step, layout, state, batches, 0, 500):
         fetch()
         last = after
     params = layout.to_host(last)[0].params
-    examples = datasets.generated(TASK, 0, 'test').read(np.arange(200))
+    examples = generated(TASK, 0, 'test').read(np.arange(200))
     return model, params, probing.cut_rows(model, params, TASK, examples)
 
 
@@ -286,7 +287,7 @@ def test_fewer_bits_keep_fewer_rows_under_the_ceiling(trained):
 
 def test_a_model_that_gets_nothing_right_is_refused():
     model = make('linear')
-    examples = datasets.generated(TASK, 0, 'test').read(np.arange(8))
+    examples = generated(TASK, 0, 'test').read(np.arange(8))
     with pytest.raises(ProbeError, match='none of 8 problems right'):
         probing.cut_rows(model, random_params(model), TASK, examples)
 
@@ -301,6 +302,6 @@ def test_a_direct_answer_cannot_be_cut():
 
 def test_a_position_where_nothing_can_be_cut_is_refused(trained):
     model, params, _ = trained
-    examples = datasets.generated(TASK, 0, 'test').read(np.arange(40))
+    examples = generated(TASK, 0, 'test').read(np.arange(40))
     with pytest.raises(ProbeError, match='at position 1 and exchanged'):
         probing.cut_rows(model, params, TASK, examples, position=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from effxf_jax.run_directory import RunDirectory
+from effxf_jax.runs.directory import RunDirectory
 from effxf_jax.theory import complexity
 from experiments.reporting import records
 from experiments.sweeping import cells

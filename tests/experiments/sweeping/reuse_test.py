@@ -5,7 +5,7 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
+from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from experiments.sweeping import cells, reuse, scheduler, view
 from experiments.sweeping.states import read_state
 

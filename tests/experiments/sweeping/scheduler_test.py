@@ -11,10 +11,10 @@ import ray
 from ml_collections import ConfigDict
 from ray.cluster_utils import Cluster
 
-from effxf_jax import runs
-from effxf_jax.listener import Silent
-from effxf_jax.run_directory import InUseError, MismatchError, RunDirectory
-from effxf_jax.termination import Interrupted
+from effxf_jax.runs import run
+from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
+from effxf_jax.runs.listener import Silent
+from effxf_jax.runs.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
 from tests.experiments.sweeping.small import BASE, STEPS, sweep
 
@@ -103,7 +103,7 @@ def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, loc
     declared = json.loads((tmp_path / 'sweep.json').read_text())
     assert [entry['directory'] for entry in declared['tiny']['cells']] == [c.name for c in made.cells()]
     # As it would be, had nothing been killed.
-    runs.run(cell.experiment, tmp_path / 'alone', Silent())
+    run.run(cell.experiment, tmp_path / 'alone', Silent())
     losses = [[line['loss'] for line in logged(path)] for path in (tmp_path / killed, tmp_path / 'alone')]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # of four devices here, of one there
 

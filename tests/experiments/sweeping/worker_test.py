@@ -2,10 +2,10 @@
 
 import pytest
 
-from effxf_jax import runs
 from effxf_jax.evaluation import Evaluation
-from effxf_jax.run_directory import InUseError
-from effxf_jax.termination import Interrupted
+from effxf_jax.runs import run as run_module
+from effxf_jax.runs.directory import InUseError
+from effxf_jax.runs.termination import Interrupted
 from experiments import arith, compilations
 from experiments.sweeping import worker
 from experiments.sweeping.worker import Event
@@ -47,7 +47,7 @@ def run(monkeypatch, tmp_path):
             if left:
                 raise left.pop(0)
 
-        monkeypatch.setattr(runs, 'run', attempt)
+        monkeypatch.setattr(run_module, 'run', attempt)
         monkeypatch.setattr(compilations, 'keep', lambda: None)
         monkeypatch.setattr(worker.time, 'sleep', lambda seconds: None)
         events = Events()

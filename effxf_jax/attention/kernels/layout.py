@@ -1,0 +1,39 @@
+"""Arrays on their way to a kernel and back: head by head, and in blocks."""
+
+import jax
+import jax.numpy as jnp
+
+
+def check_qkv(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
+    """Raises ValueError unless q, k, v are of one shape `[batch, length, heads, head_dim]`."""
+    if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape or q.shape[1] < 1:
+        raise ValueError(
+            'q, k and v must have one shape [batch, length >= 1, heads, head_dim]; '
+            f'got q {q.shape}, k {k.shape}, v {v.shape}'
+        )
+
+
+def heads_major(x: jax.Array) -> jax.Array:
+    """`[batch, length, heads, head_dim] -> [batch, heads, length, head_dim]`, and back."""
+    return x.swapaxes(1, 2)
+
+
+def heads_major_update(cached, stretch, start):
+    """Writes a stretch `[batch, length, heads, head_dim]` into `[batch, heads, slots, head_dim]`."""
+    return jax.lax.dynamic_update_slice_in_dim(
+        cached, heads_major(stretch).astype(cached.dtype), start, axis=2
+    )
+
+
+def cut(x: jax.Array, block_size: int) -> jax.Array:
+    """`[batch, length, heads, head_dim] -> [batch, heads, blocks, block_size, head_dim]`, padded with 0."""
+    batch, length, heads, head_dim = x.shape
+    blocks = -(-length // block_size)
+    x = jnp.pad(x, ((0, 0), (0, blocks * block_size - length), (0, 0), (0, 0)))
+    return heads_major(x).reshape(batch, heads, blocks, block_size, head_dim)
+
+
+def join(x: jax.Array) -> jax.Array:
+    """`[batch, heads, blocks, block_size, head_dim] -> [batch, blocks * block_size, heads, head_dim]`."""
+    batch, heads, blocks, block_size, head_dim = x.shape
+    return heads_major(x.reshape(batch, heads, blocks * block_size, head_dim))

@@ -1,0 +1,1 @@
+"""Examples by index, where they come from, and the pipeline that feeds them."""

@@ -1,0 +1,184 @@
+"""Every task's examples as a TensorFlow dataset: `tfds.load('dp_chains/edit_distance_n12')`.
+
+The examples and their order are those of `blocks`, so a prepared dataset holds exactly what training would
+generate. They are stored as array_record, for random access.
+"""
+
+import collections
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from effxf_jax import tasks
+from effxf_jax.data.blocks import BLOCK_SIZE, generate_block, token_dtype
+from effxf_jax.tasks import Examples, Task
+
+_DESCRIPTION = """
+Dynamic-programming problems written out as chains of thought, one problem a row, of the tasks in
+Feng et al. (2023, arXiv 2305.15408) and Yang et al. (2024, arXiv 2402.13934): {task}, seed {seed}. Examples
+are in the order of their indices; a prompt is in the test split by its hash, so the splits are disjoint.
+"""
+_CITATION = """
+@inproceedings{yang2024efficient,
+  title={Do Efficient Transformers Really Save Computation?},
+  author={Yang, Kai and Ackermann, Jan and He, Zhenyu and Feng, Guhao and Zhang, Bohang and Feng, Yunzhen
+          and Ye, Qiwei and He, Di and Wang, Liwei},
+  booktitle={International Conference on Machine Learning},
+  year={2024}
+}
+"""
+
+# Sizes of the paper's Figure 1 [inferred]; of the local variant and the equations, like ones [ours].
+_PUBLISHED = (
+    *(tasks.make('arithmetic', n=n) for n in (6, 10, 13, 16)),
+    *(tasks.make('edit_distance', n=n) for n in (6, 12, 16, 20)),
+    *(tasks.make('lis', n=n) for n in (40, 110, 174, 249)),
+    *(tasks.make('edit_distance_local', rows=rows, pattern_length=4) for rows in (7, 20, 35, 50)),
+    *(tasks.make('linear_equations', n=n) for n in (3, 4, 5)),
+)
+
+
+@dataclasses.dataclass(eq=False)
+class DpChainsConfig(tfds.core.BuilderConfig):
+    """One task at one size; `of` makes it with its name.
+
+    Attributes:
+        task: the problems.
+        seed: of their draw.
+    """
+
+    task: Task | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, task: Task, seed: int = 0) -> 'DpChainsConfig':
+        """The config of any task, named after it and what it has other than by default: `lis_n40_seed1`."""
+        needed = [f.name for f in dataclasses.fields(task) if f.default is dataclasses.MISSING]
+        plain = type(task)(**{name: getattr(task, name) for name in needed})
+        values = {
+            field.name: getattr(task, field.name)
+            for field in dataclasses.fields(task)
+            if field.name in needed or getattr(task, field.name) != getattr(plain, field.name)
+        } | ({'seed': seed} if seed else {})
+        words = [
+            f'{name}_{value}' if isinstance(value, str) else f'{name}{value}'
+            for name, value in values.items()
+        ]
+        return cls(name='_'.join([tasks.name_of(task), *words]), task=task, seed=seed)
+
+
+class DpChains(tfds.core.GeneratorBasedBuilder):
+    """The builder; see the module."""
+
+    VERSION = tfds.core.Version('1.0.0')
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'Five tasks.'}
+    BUILDER_CONFIGS: ClassVar = [DpChainsConfig.of(task) for task in _PUBLISHED]
+
+    def __init__(
+        self,
+        *,
+        num_train_examples: int = 1_000_000,
+        num_test_examples: int = 100_000,
+        file_format: str = 'array_record',
+        **kwargs,
+    ):
+        """As any builder's; where nothing is prepared yet, so many examples will be [feng]."""
+        self._counts = {'train': num_train_examples, 'test': num_test_examples}
+        super().__init__(file_format=file_format, **kwargs)
+
+    @classmethod
+    def of(cls, task: Task, seed: int = 0, **kwargs) -> 'DpChains':
+        """The builder of any task, whether or not it is among BUILDER_CONFIGS."""
+        config = DpChainsConfig.of(task, seed)
+        return cls(config=cls.builder_configs.get(config.name, config), **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        shape = (config.task.max_length,)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=_DESCRIPTION.format(task=config.task, seed=config.seed),
+            citation=_CITATION,
+            features=tfds.features.FeaturesDict(
+                {
+                    'tokens': tfds.features.Tensor(
+                        shape=shape,
+                        dtype=token_dtype(config.task),
+                        encoding='bytes',
+                        doc='The row: prompt, chain, answer, <eos> (1), and padding (0) behind it.',
+                    ),
+                    'given': tfds.features.Tensor(
+                        shape=shape,
+                        dtype=np.bool_,
+                        encoding='bytes',
+                        doc='Which tokens a model is told; it must produce the others up to <eos>.',
+                    ),
+                }
+            ),
+            metadata=tfds.core.MetadataDict(vocabulary=list(config.task.vocabulary.tokens)),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split, count) for split, count in self._counts.items()}
+
+    def read_block(self, records: Sequence[Mapping[str, np.ndarray]], number: int) -> Examples:
+        """Block `number` of a split that `as_data_source` has opened; the last one may be short."""
+        start = number * BLOCK_SIZE
+        block = records.__getitems__(range(start, min(start + BLOCK_SIZE, len(records))))
+        return Examples(*(np.stack([record[name] for record in block]) for name in Examples._fields))
+
+    def _as_dataset(self, split, decoders=None, read_config=None, shuffle_files=False):
+        if self.info.file_format != tfds.core.FileFormat.ARRAY_RECORD or decoders is not None:
+            return super()._as_dataset(split, decoders, read_config, shuffle_files)
+        # TFDS itself makes no tf.data of array_record files.
+        import tensorflow as tf
+
+        records = self.as_data_source(split)
+        features = {name: self.info.features[name] for name in Examples._fields}
+
+        def block(number):
+            rows = tf.numpy_function(
+                lambda number: self.read_block(records, number),
+                [number],
+                [feature.tf_dtype for feature in features.values()],
+            )
+            return {
+                name: tf.ensure_shape(x, (None, *feature.shape))
+                for (name, feature), x in zip(features.items(), rows, strict=True)
+            }
+
+        blocks = tf.data.Dataset.range(-(-len(records) // BLOCK_SIZE))
+        return blocks.map(block).unbatch().apply(tf.data.experimental.assert_cardinality(len(records)))
+
+    def _generate_examples(self, split: str, count: int):
+        config = self.builder_config
+        dtype = token_dtype(config.task)
+        index = 0
+        for tokens, given in _blocks(config.task, config.seed, split, -(-count // BLOCK_SIZE)):
+            for row, told in zip(tokens.astype(dtype)[: count - index], given, strict=False):
+                yield index, {'tokens': row, 'given': told}
+                index += 1
+
+
+def _blocks(task: Task, seed: int, split: str, count: int) -> Iterator[Examples]:
+    """The first `count` blocks, in order, made by a pool of processes of which few results ever wait."""
+    workers = min(os.cpu_count() or 1, count)
+    if workers < 2:
+        yield from (generate_block(task, seed, split, number) for number in range(count))
+        return
+    # Processes that start afresh: a fork would inherit the locks of JAX's and TensorFlow's threads.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
+        waiting = collections.deque()
+        for number in range(count):
+            waiting.append(pool.submit(generate_block, task, seed, split, number))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,1 @@
+"""A run: what it is to do, its directory, and what lets it be killed."""

@@ -1,0 +1,263 @@
+"""Training from the latest checkpoint to the last step, of a run or of several side by side."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from effxf_jax import evaluation, training
+from effxf_jax.data.pipeline import Stream, train_batches
+from effxf_jax.evaluation import Evaluation
+from effxf_jax.model import Transformer
+from effxf_jax.runs import hosts
+from effxf_jax.runs.checkpoints import Checkpoints
+from effxf_jax.runs.directory import MetricsLog, RunDirectory, check_same
+from effxf_jax.runs.experiment import Experiment
+from effxf_jax.runs.listener import Listener
+from effxf_jax.runs.termination import Interrupted, Termination
+from effxf_jax.training import DivergedError, Metrics, TrainState
+from effxf_jax.training.layout import Layout
+
+
+class Totals(NamedTuple):
+    """What training has taken up to its latest checkpoint; what a kill threw away does not count.
+
+    Attributes:
+        wall_seconds: from the beginning of `run`, with compilation, evaluations and TensorFlow's import.
+        train_seconds: of these, the time spent in training steps.
+    """
+
+    wall_seconds: float = 0.0
+    train_seconds: float = 0.0
+
+
+class Replicate:
+    """One of the runs trained side by side.
+
+    Attributes:
+        experiment: what it would be alone.
+        directory: its own; of a single run, that of all.
+        sources: its examples.
+        examples: those of the test examples that are graded while training.
+        train_tokens: tokens of its batches so far, without padding.
+        diverged: why it has been given up; None while it has not.
+    """
+
+    def __init__(self, experiment: Experiment, directory: RunDirectory, together: Experiment):
+        """Opens its data; writes nothing.
+
+        Args:
+            experiment: its own.
+            directory: that of all.
+            together: what all of them are.
+        """
+        self.experiment = experiment
+        alone = together.train.num_replicates == 1
+        self.directory = directory if alone else own_directory(directory, experiment.seed)
+        self.sources = experiment.open_data()
+        self.examples = self.sources.test.read(np.arange(experiment.run.num_progress_examples))
+        self.train_tokens = 0
+        self.diverged: str | None = None
+
+
+def own_directory(directory: RunDirectory, seed: int) -> RunDirectory:
+    """The directory of one of several replicates."""
+    return RunDirectory(directory.path / f'seed-{seed}', directory.active)
+
+
+def reasons(replicates: Sequence[Replicate]) -> dict[int, str]:
+    """Why replicates have been given up, by seed."""
+    return {r.experiment.seed: r.diverged for r in replicates if r.diverged is not None}
+
+
+def divergence(reasons: Mapping[int, str]) -> DivergedError:
+    """One error that gives all the reasons."""
+    return DivergedError('\n'.join(f'seed {seed}: {reason}' for seed, reason in reasons.items()))
+
+
+class TrainingLoop:
+    """Training from the latest checkpoint to the last step, of one or more replicates."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        replicates: Sequence[Replicate],
+        directory: RunDirectory,
+        listener: Listener,
+        termination: Termination,
+    ):
+        self._experiment = experiment
+        self._replicates = replicates
+        self._directory = directory
+        self._listener = listener
+        self._termination = termination
+        self._model = Transformer(experiment.model)
+        self._totals = Totals()
+
+    def run(self) -> tuple[list[TrainState], Totals]:
+        """Makes the updates; the states come back as numpy arrays, one for each replicate."""
+        begun = time.monotonic()
+        config, train = self._experiment.run, self._experiment.train
+        optimizer = training.make_optimizer(train)
+        seeds = [replicate.experiment.seed for replicate in self._replicates]
+        states = [training.init_state(self._model, optimizer, seed) for seed in seeds]
+        num_params = sum(x.size for x in jax.tree.leaves(states[0].params))
+        with contextlib.ExitStack() as stack:
+            checkpoints = stack.enter_context(
+                Checkpoints(self._directory.path / 'checkpoints', config.checkpoints_kept)
+            )
+            start, states = self._restore(checkpoints, states)
+            self._listener.started(num_params, start)
+            logs = [stack.enter_context(MetricsLog(r.directory, start)) for r in self._replicates]
+            layout = Layout(len(seeds))
+            updates = training.run_steps(
+                training.make_train_step(self._model, optimizer, seeds),
+                layout,
+                layout.to_devices(states),
+                train_batches(
+                    [Stream(r.sources.train, r.experiment.seed) for r in self._replicates],
+                    train.batch_size,
+                    start_step=start,
+                    host=jax.process_index(),
+                    hosts=jax.process_count(),
+                ),
+                start,
+                train.steps,
+            )
+            unread = None  # the step before, whose metrics leave the devices while this one runs
+            wall_before, resumed = self._totals.wall_seconds, time.monotonic()
+            for step, on_devices, fetch in updates:
+                self._termination.defer()  # now that there is something to save first
+                if unread:
+                    last, fetch_last = unread
+                    self._report(logs, last, self._read(last, fetch_last))
+                unread = step, fetch
+                signal_number = self._termination.asked(step)
+                evaluates = step % config.eval_every == 0 and step < train.steps
+                saves = step % config.checkpoint_every == 0 or step == train.steps or signal_number
+                if not (evaluates or saves):
+                    continue
+
+                # Divergence is known before a state is measured or saved.
+                metrics, unread = self._read(step, fetch), None
+                states = layout.to_host(on_devices)
+                train_seconds = self._totals.train_seconds + time.monotonic() - resumed
+                measured = {}
+                if evaluates:
+                    measured = hosts.from_first(lambda states=states: self._evaluate(states))
+                    self._listener.evaluated(step, measured)
+                    signal_number = signal_number or self._termination.asked(step, at_once=True)
+                self._report(logs, step, metrics, measured)
+                self._totals = Totals(wall_before + time.monotonic() - begun, train_seconds)
+                if saves or signal_number:
+                    self._save(checkpoints, step, states)
+                if signal_number:
+                    raise Interrupted(signal_number)
+                resumed = time.monotonic()
+        self._termination.stop_deferring()
+        return states, self._totals
+
+    def _trained(self) -> list[Replicate]:
+        return [replicate for replicate in self._replicates if replicate.diverged is None]
+
+    def _read(self, step: int, fetch) -> dict[int, Metrics]:
+        """A step's metrics by seed, without those of replicates given up now or before."""
+        metrics = {r.experiment.seed: m for r, m in zip(self._replicates, fetch(), strict=True)}
+        for replicate in self._trained():
+            try:
+                training.check_finite(step, metrics[replicate.experiment.seed])
+            except DivergedError as error:
+                self._give_up(replicate, error)
+        return {r.experiment.seed: metrics[r.experiment.seed] for r in self._trained()}
+
+    def _give_up(self, replicate: Replicate, error: DivergedError) -> None:
+        """Goes on without a replicate; raises where it was the last one."""
+        replicate.diverged = str(error)
+        if len(self._replicates) == 1:
+            raise error
+        if not self._trained():
+            raise divergence(reasons(self._replicates)) from error
+        self._listener.diverged(replicate.experiment.seed, replicate.diverged)
+
+    def _report(
+        self, logs, step: int, metrics: Mapping[int, Metrics], measured: Mapping | None = None
+    ) -> None:
+        to_tensorboard = step % self._experiment.run.log_every == 0
+        for replicate, log in zip(self._replicates, logs, strict=True):
+            seed = replicate.experiment.seed
+            if seed in metrics:
+                replicate.train_tokens += int(metrics[seed].tokens)
+                log.write(step, metrics[seed], (measured or {}).get(seed), to_tensorboard)
+        self._listener.stepped(step, metrics)
+
+    def _evaluate(self, states: Sequence[TrainState]) -> dict[int, Evaluation]:
+        """Grades some test examples; by seed."""
+        return {
+            replicate.experiment.seed: evaluation.evaluate(
+                self._model,
+                state.params,
+                self._experiment.task,
+                replicate.examples,
+                self._experiment.run.eval_batch_size,
+            )[0]
+            for replicate, state in zip(self._replicates, states, strict=True)
+            if replicate.diverged is None
+        }
+
+    def _restore(self, checkpoints: Checkpoints, states: list[TrainState]) -> tuple[int, list[TrainState]]:
+        """The step and states of the latest checkpoint; the first host's as they are where there is none."""
+        where = f'The checkpoint in {self._directory.path}'
+        restored = checkpoints.restore_latest(
+            _stack(states),
+            check=lambda record: check_same(record['config'], self._experiment.record, where),
+        )
+        if restored is None:
+            return 0, hosts.from_first(lambda: states)  # another processor may round otherwise
+        self._totals = Totals(**restored.record['totals'])
+        for replicate, record in zip(self._replicates, restored.record['replicates'], strict=True):
+            replicate.train_tokens, replicate.diverged = record['train_tokens'], record['diverged']
+        states = _unstack(restored.state, len(states))
+        return int(states[0].step), states
+
+    def _save(self, checkpoints: Checkpoints, step: int, states: Sequence[TrainState]) -> None:
+        """Saves the states, unless none is left whose loss on some examples is a number.
+
+        A step's metrics are of the parameters before its update; a good checkpoint's are good after it too.
+        """
+        measure = lambda: {
+            replicate.experiment.seed: evaluation.mean_loss(self._model, state.params, replicate.examples)
+            for replicate, state in zip(self._replicates, states, strict=True)
+            if replicate.diverged is None
+        }
+        losses = hosts.from_first(measure)
+        for replicate in self._trained():
+            loss = losses[replicate.experiment.seed]
+            if not np.isfinite(loss):
+                self._give_up(
+                    replicate,
+                    DivergedError(f'the loss is {loss} at step {step + 1}, after a state that is not saved'),
+                )
+        checkpoints.save(step, _stack(states), record(self._experiment, self._totals, self._replicates))
+
+
+def record(experiment: Experiment, totals: Totals, replicates: Sequence[Replicate]) -> dict[str, Any]:
+    """What is saved beside the states."""
+    return {
+        'config': experiment.record,
+        'totals': totals._asdict(),
+        'replicates': [{'train_tokens': r.train_tokens, 'diverged': r.diverged} for r in replicates],
+    }
+
+
+def _stack(states: Sequence[TrainState]) -> TrainState:
+    """States of replicates as one, an axis over them before all others; of one, itself."""
+    return states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def _unstack(stacked: TrainState, count: int) -> list[TrainState]:
+    if count == 1:
+        return [stacked]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)]

@@ -1,0 +1,29 @@
+"""Loss, optimiser, and the pmapped train step."""
+
+from effxf_jax.training.config import TrainConfig
+from effxf_jax.training.losses import TokenLosses, token_losses
+from effxf_jax.training.optimizers import learning_rate_schedule, make_optimizer
+from effxf_jax.training.step import (
+    DivergedError,
+    Metrics,
+    TrainState,
+    check_finite,
+    init_state,
+    make_train_step,
+    run_steps,
+)
+
+__all__ = [
+    'DivergedError',
+    'Metrics',
+    'TokenLosses',
+    'TrainConfig',
+    'TrainState',
+    'check_finite',
+    'init_state',
+    'learning_rate_schedule',
+    'make_optimizer',
+    'make_train_step',
+    'run_steps',
+    'token_losses',
+]

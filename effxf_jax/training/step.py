@@ -1,0 +1,164 @@
+"""The pmapped train step, and the loop around it."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from effxf_jax.model import Transformer
+from effxf_jax.tasks import PAD, Examples
+from effxf_jax.training.layout import Layout
+from effxf_jax.training.losses import token_losses
+
+
+class TrainState(NamedTuple):
+    """All that changes while training.
+
+    Attributes:
+        step: int32 scalar, updates made.
+        params: the model's parameters.
+        opt_state: the optimiser's.
+    """
+
+    step: jax.Array
+    params: optax.Params
+    opt_state: optax.OptState
+
+
+class Metrics(NamedTuple):
+    """Of one update, over the whole batch.
+
+    Attributes:
+        loss: mean negative log-likelihood of a produced token, in nats.
+        tokens: tokens of the batch, given and produced, without padding.
+        grad_norm: global norm of the gradient, before clipping.
+    """
+
+    loss: jax.Array
+    tokens: jax.Array
+    grad_norm: jax.Array
+
+
+class DivergedError(FloatingPointError):
+    """The loss or the gradient is no longer a finite number."""
+
+
+def init_state(model: Transformer, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first update, on one device."""
+    return _init(model, optimizer, jnp.int32(seed))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(model: Transformer, optimizer: optax.GradientTransformation, seed: jax.Array) -> TrainState:
+    params = model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))['params']
+    return TrainState(jnp.int32(0), params, optimizer.init(params))
+
+
+def make_train_step(
+    model: Transformer, optimizer: optax.GradientTransformation, seeds: Sequence[int]
+) -> Callable[[TrainState, Examples], tuple[TrainState, Metrics]]:
+    """The update, `(state, batch) -> (state, metrics)`, `jax.pmap`ped over devices, vmapped over replicates.
+
+    States, batches and metrics lie as `Layout(len(seeds))` says. The sums of losses and of counted tokens are
+    reduced separately, so that the update is that of the whole batch however unevenly its tokens lie. The
+    state passed in is donated.
+
+    Args:
+        model: the Transformer.
+        optimizer: as `make_optimizer` makes it.
+        seeds: of dropout, one for each replicate.
+    """
+    layout = Layout(len(seeds))
+    seeds = jnp.asarray(seeds, jnp.int32).reshape(layout.num_groups, layout.replicates_in_group)
+
+    def loss_sum(params, batch, key, first_row):
+        losses, counts, _ = token_losses(model, params, batch, key, first_row)
+        return jnp.sum(losses), jnp.sum(counts)
+
+    def summed_over_slices(params, batch: Examples, key, first_row):
+        """Losses, counted tokens and gradients of a device's rows, some rows at a time."""
+        rows, length = batch.tokens.shape
+        slices = _num_slices(rows, length * model.config.dim * layout.replicates_in_group)
+
+        def add_slice(sums, number):
+            take = lambda x: jax.lax.dynamic_slice_in_dim(x, number * (rows // slices), rows // slices)
+            row = first_row + number * (rows // slices)
+            (loss, count), gradient = jax.value_and_grad(loss_sum, has_aux=True)(
+                params, Examples(*map(take, batch)), key, row
+            )
+            return jax.tree.map(jnp.add, sums, (loss, count, gradient)), None
+
+        zero = jnp.float32(0), jnp.int32(0), jax.tree.map(jnp.zeros_like, params)
+        return jax.lax.scan(add_slice, zero, jnp.arange(slices), unroll=slices == 1)[0]
+
+    def update(seed, state: TrainState, batch: Examples, first_row):
+        key = jax.random.fold_in(jax.random.key(seed), state.step) if model.config.dropout else None
+        loss, count, gradient = summed_over_slices(state.params, batch, key, first_row)
+        tokens = jnp.sum(batch.tokens != PAD)
+        loss, count, tokens, gradient = jax.lax.psum(
+            (loss, count, tokens, gradient), 'devices', axis_index_groups=layout.axis_index_groups
+        )
+        count = jnp.maximum(count, 1)  # a batch of which nothing counts has gradient zero, not undefined
+        gradient = jax.tree.map(lambda g: g / count, gradient)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        return state, Metrics(loss / count, tokens, optax.global_norm(gradient))
+
+    def train_step(states, batches):
+        in_group = jax.device_count() // layout.num_groups
+        group, place = jnp.divmod(jax.lax.axis_index('devices'), in_group)
+        first_row = place * batches.tokens.shape[-2]
+        return _vmapped(functools.partial(update, first_row=first_row))(seeds[group], states, batches)
+
+    return jax.pmap(train_step, axis_name='devices', donate_argnums=0)
+
+
+def _vmapped(function):
+    """`jax.vmap`, which costs nothing over an axis of one."""
+
+    def run(*args):
+        if len(jax.tree.leaves(args)[0]) > 1:
+            return jax.vmap(function)(*args)
+        return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], args)))
+
+    return run
+
+
+# A CPU is faster where the activations of the rows that it takes at a time stay in a cache. So many numbers
+# these have in the residual stream, and four times as many, 4 MiB, within a feed-forward layer.
+_MOST_AT_A_TIME = 2**18
+
+
+def _num_slices(rows: int, numbers_in_row: int) -> int:
+    """Into how many equal slices to cut a device's rows, of so many numbers of the residual stream each."""
+    if jax.default_backend() != 'cpu':
+        return 1
+    fits = lambda n: rows % n == 0 and rows // n * numbers_in_row <= _MOST_AT_A_TIME
+    return next(filter(fits, range(1, rows)), rows)
+
+
+def run_steps(
+    train_step, layout: Layout, state: TrainState, batches: Iterator[Examples], start: int, stop: int
+) -> Iterator[tuple[int, TrainState, Callable[[], list[Metrics]]]]:
+    """Makes the updates start + 1 ... stop of all replicates.
+
+    Yields, after dispatching each update, its number, the state after it, and a function that waits for each
+    replicate's metrics. Whoever asks for metrics one step late never makes a device wait. The state is
+    donated to the next update, so use it before going on.
+    """
+    for step in range(start + 1, stop + 1):
+        state, metrics = train_step(state, layout.shard(next(batches)))
+        yield step, state, functools.partial(layout.to_host, metrics)
+
+
+def check_finite(step: int, metrics: Metrics) -> None:
+    """Raises DivergedError, naming the step, where loss or gradient are not finite."""
+    if not (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm)):
+        raise DivergedError(
+            f'the loss is {metrics.loss} and the norm of its gradient {metrics.grad_norm} at step {step}; '
+            'a lower learning_rate or clip_norm, or a longer warmup, may help'
+        )
