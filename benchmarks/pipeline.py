@@ -27,7 +27,7 @@ def main(argv):
     del argv
     experiment = configs.make_experiment(_CONFIG.value, jax.device_count())
     model = Transformer(experiment.model)
-    optimizer = training.make_optimizer(experiment.train)
+    optimizer = training.make_optimizer(experiment.train, experiment.model)
     train_step = training.make_train_step(model, optimizer, [experiment.seed])
     stream = Stream(experiment.open_data().train, experiment.seed)
     pipeline = train_batches(stream, experiment.train.batch_size)

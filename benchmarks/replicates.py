@@ -27,7 +27,7 @@ def steps_of(dim: int, num_replicates: int):
     experiment = configs.make_experiment(config, jax.device_count())
     replicates = experiment.replicates()
     model = Transformer(experiment.model)
-    optimizer = training.make_optimizer(experiment.train)
+    optimizer = training.make_optimizer(experiment.train, experiment.model)
     streams = [Stream(r.open_data().train, r.seed) for r in replicates]
     states = [training.init_state(model, optimizer, r.seed) for r in replicates]
     train_step = training.make_train_step(model, optimizer, [r.seed for r in replicates])

@@ -34,7 +34,7 @@ def ours(config: ModelConfig, batches: list[Examples]):
     """A call that makes an update on each batch, and waits for its loss."""
     model = Transformer(config)
     train = training.TrainConfig(steps=10**6, batch_size=len(batches[0].tokens), learning_rate=1e-4)
-    optimizer = training.make_optimizer(train)
+    optimizer = training.make_optimizer(train, config)
     train_step = training.make_train_step(model, optimizer, seeds=[0])
     layout = Layout()
     states = [layout.to_devices([training.init_state(model, optimizer, seed=0)])]

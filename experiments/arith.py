@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments import configs
 
-TASK = {'name': 'arithmetic', 'n': 3, 'modulus': 11, 'order': 'random', 'answer_mode': 'chain'}
+TASK = 'arithmetic'
 
 PRESETS = {
     # Six layers rather than the published three: where two operations could go first, a chain must tell

@@ -5,29 +5,27 @@ dotted name: `paper,n=10,dim=64,model.mechanism=linear`.
 """
 
 import ast
-import dataclasses
-import difflib
-import hashlib
 import importlib.util
-import json
-import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from effxf_jax import tasks
-from effxf_jax.data.sources import DataConfig
-from effxf_jax.model import ModelConfig
-from effxf_jax.runs.experiment import Experiment, RunConfig
+from effxf_jax import registry, tasks
+from effxf_jax.runs import experiment
+from effxf_jax.runs.experiment import (
+    MAX_SEED,
+    SECTIONS,
+    Experiment,
+    ExperimentError,
+    option_fields,
+    section_fields,
+    used_options,
+)
 from effxf_jax.tasks import Task
-from effxf_jax.training import TrainConfig
 
 DEFAULT_PRESET = 'laptop'
-
-SECTIONS = {'model': ModelConfig, 'data': DataConfig, 'train': TrainConfig, 'run': RunConfig}
-"""The config's sections that become dataclasses of the library; `seed` and `task` stand beside them."""
 
 
 # The presets' common part, by dotted name; a config file adds its task's size, and what that asks for.
@@ -101,24 +99,31 @@ class ConfigError(ValueError):
         super().__init__('\n'.join(f'  * {problem}' for problem in problems))
 
 
-def build(arg: str | None, task: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """The configuration that a string argument asks for.
+def build(arg: str | None, task: str, presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """The configuration that a string argument means.
 
     Args:
         arg: a preset's name and overrides, separated by commas; both may be missing.
-        task: the task's name and all its options, with their defaults.
-        presets: for each preset, values by dotted name, on top of the dataclasses' defaults.
+        task: the task's name.
+        presets: for each preset, values by dotted name, on top of the dataclasses' defaults. Values for
+            options of an optimiser or a mechanism apply where that is the chosen one.
 
     Raises:
         ConfigError: naming every part of arg that means nothing.
     """
     preset, overrides, problems = parse_arg(arg, presets)
-    config = ConfigDict({'seed': 0, 'task': dict(task)})
-    for section, dataclass in SECTIONS.items():
-        config[section] = ConfigDict(dict(_defaults(dataclass)))
+    config = ConfigDict({'seed': 0, 'task': {'name': task, **_task_fields(task)}})
+    for section in SECTIONS:
+        config[section] = ConfigDict(_section_fields(section))
     for name, value in presets[preset].items():
         _assign(config, name, value)
     problems += apply(config, overrides)
+    given = {name for name in fields(config) if name in overrides or _bare(name) in overrides}
+    for section in SECTIONS:
+        used = used_options(section, config[section])
+        for name in option_fields(section):
+            if name not in used and f'{section}.{name}' not in given:
+                config[section][name] = None
     if problems:
         raise ConfigError(problems, config)
     return config
@@ -169,13 +174,6 @@ def load(reference: str) -> ConfigDict:
     return module.get_config(arg or None)
 
 
-def run_name(config: ConfigDict) -> str:
-    """TASK-MECHANISM-DIGEST: the same for the same configuration, and for no other."""
-    text = json.dumps(config.to_dict(), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-    return f'{config.task.name}-{config.model.mechanism}-{digest}'
-
-
 def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
     """Sets fields, by bare or dotted name, to values written as text; says which could not be."""
     problems = []
@@ -200,10 +198,10 @@ def make_task(config: ConfigDict) -> Task:
         ConfigError: naming every value that is out of range.
     """
     _check_is_of_run(config)
-    in_range = config.seed is not None and 0 <= config.seed < 2**31
+    in_range = config.seed is not None and 0 <= config.seed <= MAX_SEED
     problems = [] if in_range else [f'seed must be from 0 to 2^31 - 1; got {config.seed}']
     try:
-        task = tasks.make(**config.task.to_dict())
+        task = experiment.make_task(config.task.to_dict())
     except (ValueError, TypeError) as error:
         problems += [f'task: {problem}' for problem in str(error).splitlines()]
     if problems:
@@ -212,7 +210,7 @@ def make_task(config: ConfigDict) -> Task:
 
 
 def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
-    """The frozen dataclasses that a configuration stands for.
+    """The experiment that a configuration stands for.
 
     Args:
         config: as `build` makes it, with any overrides.
@@ -222,41 +220,17 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
         ConfigError: naming every value that is out of range.
     """
     _check_is_of_run(config)
-    problems, parts = [], {}
-
-    def attempt(section, make):
-        try:
-            parts[section] = make()
-        except (ValueError, TypeError) as error:
-            problems.extend(f'{section}: {problem}' for problem in str(error).splitlines())
-
-    values = config.to_dict()
+    problems = []
     try:
-        parts['task'] = make_task(config)
-    except ConfigError as error:
+        made = Experiment.from_record(config.to_dict())
+    except ExperimentError as error:
         problems += error.problems
-    for section, dataclass in SECTIONS.items():
-        sizes = {}
-        if section == 'model':  # the task sets these; where it is wrong, any will do to check the others
-            task = parts.get('task')
-            sizes = {
-                'vocab_size': task.vocabulary.size if task else 2,
-                'max_length': task.max_length if task else 1,
-            }
-        unset = [f.name for f in dataclasses.fields(dataclass) if f.default is dataclasses.MISSING]
-        unset = [name for name in unset if name not in sizes and values[section][name] is None]
-        problems += [f'{section}: {name} must be given' for name in unset]
-        if not unset:
-            attempt(section, lambda c=dataclass, s=section, sizes=sizes: c(**sizes, **values[s]))
-    batch_size = values['train']['batch_size']
+    batch_size = config.train.batch_size
     if batch_size and batch_size % devices:
         problems.append(f'train: batch_size must be divisible by the {devices} devices; got {batch_size}')
-    last_seed = (config.seed or 0) + (values['train']['num_replicates'] or 1) - 1
-    if (config.seed or 0) < 2**31 <= last_seed:
-        problems.append(f'seed must be at most 2^31 - num_replicates; the last one would be {last_seed}')
     if problems:
         raise ConfigError(problems, config)
-    return Experiment(seed=config.seed, record=values, **parts)
+    return made
 
 
 def fields(config: ConfigDict) -> Iterator[str]:
@@ -269,10 +243,9 @@ def fields(config: ConfigDict) -> Iterator[str]:
 
 
 def unknown_field(config: ConfigDict, name: str) -> str:
-    """What to say of a field that there is none of."""
+    """The message for a field that does not exist."""
     known = list(fields(config))
-    near = difflib.get_close_matches(name, [*known, *(_bare(field) for field in known)], n=1)
-    hint = f'did you mean {near[0]}?' if near else f'there are {", ".join(known)}'
+    hint = registry.suggestion(name, [*known, *(_bare(field) for field in known)], known)
     return f'unknown field {name!r}; {hint}'
 
 
@@ -280,17 +253,25 @@ def _bare(name: str) -> str:
     return name.rpartition('.')[2]
 
 
-def _defaults(dataclass) -> Iterator[tuple[str, Any]]:
-    """The fields of a section; those without a default are typed placeholders, for presets to fill."""
-    for field in dataclasses.fields(dataclass):
-        if field.name in ('vocab_size', 'max_length'):
-            continue
-        if field.default is dataclasses.MISSING:
-            yield field.name, config_dict.placeholder(field.type)
-        elif field.default is None:
-            yield field.name, config_dict.placeholder(typing.get_args(field.type)[0])
-        else:
-            yield field.name, field.default
+def _task_fields(name: str) -> dict[str, Any]:
+    """The fields of a task's section: its options with their defaults."""
+    return {option.name: _field(option) for option in registry.options(tasks.TASKS[name]).values()}
+
+
+def _section_fields(section: str) -> dict[str, Any]:
+    """The fields of a section; those without a default are typed placeholders, for presets to fill.
+
+    So are the options of mechanisms and optimisers: None is the default that the chosen one declares.
+    """
+    of_dataclass = registry.options(SECTIONS[section])
+    plain = {field.name: _field(of_dataclass[field.name]) for field in section_fields(section)}
+    of_options = option_fields(section).values()
+    return plain | {option.name: config_dict.placeholder(option.type) for option in of_options}
+
+
+def _field(option: registry.Option) -> Any:
+    has_none = option.default is None or option.default is registry.REQUIRED
+    return config_dict.placeholder(option.type) if has_none else option.default
 
 
 def _find(config: ConfigDict, name: str) -> str:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments import configs
 
-TASK = {'name': 'edit_distance', 'n': 4, 'border': 'published', 'answer_mode': 'chain'}
+TASK = 'edit_distance'
 
 PRESETS = {
     'laptop': {**configs.LAPTOP, 'task.n': 3, 'train.steps': 10_000},

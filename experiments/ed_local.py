@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments import configs
 
-TASK = {'name': 'edit_distance_local', 'rows': 6, 'pattern_length': 4, 'answer_mode': 'chain'}
+TASK = 'edit_distance_local'
 
 PRESETS = {
     'laptop': {**configs.LAPTOP, 'task.rows': 6, 'task.pattern_length': 4, 'train.steps': 3_000},

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from experiments import configs
 
-TASK = {'name': 'linear_equations', 'n': 2, 'modulus': 11, 'answer_mode': 'chain'}
+TASK = 'linear_equations'
 
 PRESETS = {
     'laptop': {**configs.LAPTOP, 'task.n': 2, 'task.modulus': 5, 'train.steps': 8_000},

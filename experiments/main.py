@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import jax
+import yaml
 from absl import app, flags, logging
 
 from effxf_jax.data.blocks import DataError
@@ -59,11 +60,12 @@ def _run(argv) -> int:
         problems = error.problems + problems
     if problems:
         return refuse(problems)
-    workdir = Path(_WORKDIR.value or Path('runs') / configs.run_name(config))
+    workdir = Path(_WORKDIR.value or Path('runs') / experiment.name)
 
     devices = f'devices: {jax.device_count()} x {jax.devices()[0].device_kind}'
     if is_first:
-        print(f'{config}\nworkdir: {workdir}\n{devices}', flush=True)
+        record = yaml.safe_dump(experiment.record, sort_keys=False)
+        print(f'{record}workdir: {workdir}\n{devices}', flush=True)
     else:
         print(f'host {jax.process_index()}, {devices}; host 0 shows how it goes', flush=True)
     listener = console.TerminalListener(experiment.train.steps, experiment.train.num_replicates)

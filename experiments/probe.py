@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 from rich.table import Table
 
 from effxf_jax import training
@@ -29,10 +28,9 @@ from effxf_jax.data.blocks import DataError
 from effxf_jax.model import Transformer
 from effxf_jax.runs.checkpoints import Checkpoints
 from effxf_jax.runs.directory import MismatchError, RunDirectory, check_same
-from effxf_jax.runs.experiment import Experiment
+from effxf_jax.runs.experiment import Experiment, ExperimentError
 from effxf_jax.theory import complexity, probing
 from effxf_jax.theory.probing import Point, ProbeError
-from experiments import configs
 from experiments.command_line import refuse
 from experiments.console import table_console
 
@@ -53,8 +51,6 @@ def main(argv):
         experiment, state = load(_WORKDIR.value)
         report = {'step': int(state.step)}
         report |= probe(experiment, state.params, _COUNT.value, _POSITION.value)
-    except configs.ConfigError as error:
-        return refuse(error.problems)
     except (ProbeError, MismatchError, DataError) as error:
         return refuse([str(error)])
     except probing.PigeonholeError as error:
@@ -79,30 +75,29 @@ def load(workdir: str | None) -> tuple[Experiment, training.TrainState]:
     Raises:
         ProbeError: it is not a run's directory, or has no checkpoint.
         MismatchError: the checkpoint is of another configuration.
-        configs.ConfigError: its configuration is none of this version.
     """
     if workdir is None:
         raise ProbeError('--workdir=RUN is missing, the directory of a run')
     path = Path(workdir)
     if not (path / 'config.json').is_file():
         raise ProbeError(f'{workdir} is no directory of a run: it has no config.json')
+    record = RunDirectory(path).read_object('config.json')
     try:
-        values = json.loads((path / 'config.json').read_text())
-        experiment = configs.make_experiment(ConfigDict(values))
-    except configs.ConfigError:
-        raise
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ProbeError(f'{path / "config.json"} is no configuration of a run of this version') from error
+        experiment = Experiment.from_record(record)
+    except ExperimentError as error:
+        reasons = '; '.join(error.problems)
+        raise ProbeError(f'{path / "config.json"} is not the configuration of a run: {reasons}') from error
     if experiment.train.num_replicates > 1:
         raise ProbeError(f'{workdir} holds several runs; give one of {workdir}/seed-*')
     model = Transformer(experiment.model)
-    like = training.init_state(model, training.make_optimizer(experiment.train), experiment.seed)
+    optimizer = training.make_optimizer(experiment.train, experiment.model)
+    like = training.init_state(model, optimizer, experiment.seed)
     if not os.path.isdir(path / 'checkpoints'):
         raise ProbeError(f'{workdir} has no checkpoints; train first')
     where = f'The checkpoint in {workdir}'
     with Checkpoints(path / 'checkpoints', read_only=True) as checkpoints:
         restored = checkpoints.restore_latest(
-            like, check=lambda record: check_same(record['config'], values, where)
+            like, check=lambda record: check_same(record['config'], experiment.record, where)
         )
     if restored is None:
         raise ProbeError(f'{workdir} has no checkpoint that can be read')
@@ -120,13 +115,18 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
     examples = experiment.open_data().test.read(np.arange(count))
     cut = probing.cut_rows(model, params, task, examples, position)
     parts = [
-        {'layer': layer, 'head': head, **{name: shares._asdict() for name, shares in followed.items()}}
+        {
+            # Counted from 1, as people count layers.
+            'layer': layer + 1,
+            'head': None if head is None else head + 1,
+            **{name: shares._asdict() for name, shares in followed.items()},
+        }
         for layer, head, followed in probing.follow(model, params, task, cut)
     ]
     most = int(np.ceil(np.log2(len(cut.tokens))))
     settings = {'bits a number': BITS_A_NUMBER, 'components': COMPONENTS, 'bits in all': range(most + 1)}
-    if any(map(probing.has_matrices, cut.caches)):
-        head_dim = experiment.model.dim // experiment.model.num_heads
+    if any(probing.matrices(experiment.model)):
+        head_dim = experiment.model.head_dim
         ranks = [2**k for k in range(head_dim.bit_length()) if 2**k < head_dim]
         settings['rank'] = [*ranks, head_dim]
     points = [

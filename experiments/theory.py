@@ -21,6 +21,7 @@ import numpy as np
 from absl import app, flags, logging
 from rich.table import Table
 
+from effxf_jax import attention
 from effxf_jax.model import ModelConfig
 from effxf_jax.tasks import Task
 from effxf_jax.theory import bottleneck, complexity
@@ -62,10 +63,11 @@ def main(argv):
 
 def mechanisms(config: ModelConfig) -> Iterator[tuple[str, ModelConfig]]:
     """Every mechanism by name, with the config's options; the config's own pattern last, if it is one."""
-    for name in 'standard', 'sparse', 'sparse, strided', 'sliding_window', 'linear':
-        mechanism, _, pattern = name.partition(', ')
-        options = {'pattern': pattern, 'summary_size': 1} if pattern else {'pattern': 'fixed'}
-        yield name, dataclasses.replace(config, mechanism=mechanism, **options)
+    given = dict(config.options)
+    for title, (mechanism, options) in attention.variants().items():
+        known = attention.option_values(mechanism, {})
+        kept = {name: value for name, value in given.items() if name in known and name not in options}
+        yield title, dataclasses.replace(config, mechanism=mechanism, options=options | kept)
     if '+' in config.mechanism:
         yield config.mechanism, config
 
@@ -187,18 +189,10 @@ def _short(number: int) -> str:
 
 def larger_tasks(task: Task) -> list[Task]:
     """The task at ever larger sizes, from its own on, whose sequences stay within some 10^7 tokens."""
-    size = 'rows' if hasattr(task, 'rows') else 'n'
-    values = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
-    ranged = getattr(task, 'number_range', None)
-    if ranged is not None and ranged == type(task)(task.n).number_range:
-        values['number_range'] = ranged = None  # it follows n
     found = [task]
     for factor in np.geomspace(1, 10**6, 4 * _POINTS_DRAWN)[1:]:
         try:
-            scaled = {size: int(values[size] * factor)}
-            if ranged is not None:
-                scaled['number_range'] = int(ranged * factor)
-            larger = type(task)(**{**values, **scaled})
+            larger = task.scaled(factor)
         except ValueError:  # there is a largest
             break
         if larger.max_length > _LONGEST_DRAWN:

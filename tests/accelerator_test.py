@@ -19,19 +19,10 @@ def relative_error(got, expected) -> float:
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize(
-    'mechanism',
-    [
-        attention.standard(),
-        attention.sparse(),
-        attention.sparse(pattern='strided'),
-        attention.sliding_window(),
-        attention.linear(),
-    ],
-    ids=lambda mechanism: mechanism.name,
-)
+@pytest.mark.parametrize('name', attention.variants())
 @pytest.mark.parametrize('precision, bound', [('highest', 1e-5), ('default', 2e-2)])
-def test_attention_and_its_gradients(mechanism, precision, bound):
+def test_attention_and_its_gradients(name, precision, bound):
+    (mechanism,) = attention.make(*attention.variants()[name])
     rng = np.random.default_rng(0)
     qkvg = [rng.normal(size=(2, 300, 4, 32)).astype(np.float32) for _ in 'qkvg']
 
@@ -55,7 +46,7 @@ def test_training(precision, bound):
     )
     model = Transformer(config)
     train = training.TrainConfig(steps=1000, batch_size=32, learning_rate=4e-3, warmup_steps=20)
-    optimizer = training.make_optimizer(train)
+    optimizer = training.make_optimizer(train, config)
 
     # The pmapped step would take devices of one platform only.
     @jax.jit

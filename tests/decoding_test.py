@@ -21,7 +21,8 @@ MECHANISMS = [
 
 
 def make(mechanism, eos_bias=0.0, **sizes):
-    config = ModelConfig(VOCAB, LENGTH, dim=32, num_heads=2, mechanism=mechanism, chunk_size=8, **sizes)
+    options = {'chunk_size': 8} if 'linear' in mechanism else {}
+    config = ModelConfig(VOCAB, LENGTH, dim=32, num_heads=2, mechanism=mechanism, options=options, **sizes)
     model = Transformer(config)
     params = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))['params']
     params['head']['bias'] = params['head']['bias'].at[EOS].add(eos_bias)

@@ -20,7 +20,9 @@ TASK = tasks.make('arithmetic', n=2, modulus=2)
 def measured():
     """A model that has learnt a little, and so is right here and wrong there."""
     model = Transformer(ModelConfig(TASK.vocabulary.size, TASK.max_length, 16, 2, 2, dropout=0.0))
-    optimizer = training.make_optimizer(training.TrainConfig(steps=150, batch_size=32, learning_rate=1e-2))
+    optimizer = training.make_optimizer(
+        training.TrainConfig(steps=150, batch_size=32, learning_rate=1e-2), model.config
+    )
     layout = Layout()
     start = layout.to_devices([training.init_state(model, optimizer, 0)])
     batches = train_batches(Stream(generated(TASK, 0, 'train'), 0), 32)

@@ -9,7 +9,6 @@ from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, keys_and_valu
 
 
 def mechanism(
-    name: str,
     mask_for: Callable[[int], BlockMask],
     pairs: Callable[[int], int],
     at_length: Callable[[int], Mechanism],
@@ -32,7 +31,6 @@ def mechanism(
         return Cost(macs=2 * pairs(length) * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
 
     return Mechanism(
-        name=name,
         attend=lambda q, k, v: block_sparse.attend(q, k, v, mask_for(q.shape[1])),
         init_cache=init_cache,
         step=step,

@@ -50,7 +50,6 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
         return Memory(name, earlier * summary_size + current)
 
     return block_masked.mechanism(
-        f'sparse(block_size={block_size}, summary_size={summary_size})',
         mask_for=lambda length: fixed_mask(size_for(length), summary_size),
         pairs=lambda length: kept_pairs(length, size_for(length), before=False, earlier=summary_size),
         at_length=lambda max_length: fixed(size_for(max_length), summary_size),

@@ -83,7 +83,6 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         return Cost(macs=heads * macs, bytes=4 * heads * numbers)
 
     return Mechanism(
-        name=f'linear(feature_map={feature_map!r}, chunk_size={chunk_size})',
         attend=attend,
         init_cache=init_cache,
         step=step,
@@ -93,6 +92,7 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         complexity='L(C + D/H)D',
         state_size=lambda length, heads, head_dim: heads * (head_dim**2 + head_dim),
         at_length=lambda max_length: linear(feature_map, chunk_size),
+        matrices=('key_value',),
     )
 
 

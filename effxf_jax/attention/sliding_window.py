@@ -51,7 +51,6 @@ def sliding_window(window: int | None = None) -> Mechanism:
         return RingCache(empty, empty, jnp.int32(0))
 
     return block_masked.mechanism(
-        f'sliding_window(window={window})',
         mask_for=lambda length: window_mask(window_for(length)),
         pairs=lambda length: kept_pairs(length, window_for(length), before=True, earlier=0),
         at_length=lambda max_length: sliding_window(window_for(max_length)),

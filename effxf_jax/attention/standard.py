@@ -32,7 +32,6 @@ def standard() -> Mechanism:
     `length` keys and values. On a GPU, 16-bit inputs go to cuDNN's kernel.
     """
     return Mechanism(
-        name='standard',
         attend=attend,
         init_cache=init_cache,
         step=step,

@@ -40,7 +40,6 @@ def strided(stride: int | None) -> Mechanism:
         return StridedCache(empty, empty, jnp.int32(0))
 
     return block_masked.mechanism(
-        f"sparse(block_size={stride}, pattern='strided')",
         mask_for=lambda length: strided_mask(stride_for(length)),
         pairs=lambda length: kept_pairs(length, stride_for(length), before=True, earlier=1),
         at_length=lambda max_length: strided(stride_for(max_length)),

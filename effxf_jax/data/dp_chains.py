@@ -34,15 +34,6 @@ _CITATION = """
 }
 """
 
-# Sizes of the paper's Figure 1 [inferred]; of the local variant and the equations, like ones [ours].
-_PUBLISHED = (
-    *(tasks.make('arithmetic', n=n) for n in (6, 10, 13, 16)),
-    *(tasks.make('edit_distance', n=n) for n in (6, 12, 16, 20)),
-    *(tasks.make('lis', n=n) for n in (40, 110, 174, 249)),
-    *(tasks.make('edit_distance_local', rows=rows, pattern_length=4) for rows in (7, 20, 35, 50)),
-    *(tasks.make('linear_equations', n=n) for n in (3, 4, 5)),
-)
-
 
 @dataclasses.dataclass(eq=False)
 class DpChainsConfig(tfds.core.BuilderConfig):
@@ -59,13 +50,17 @@ class DpChainsConfig(tfds.core.BuilderConfig):
     @classmethod
     def of(cls, task: Task, seed: int = 0) -> 'DpChainsConfig':
         """The config of any task, named after it and what it has other than by default: `lis_n40_seed1`."""
-        needed = [f.name for f in dataclasses.fields(task) if f.default is dataclasses.MISSING]
-        plain = type(task)(**{name: getattr(task, name) for name in needed})
-        values = {
-            field.name: getattr(task, field.name)
-            for field in dataclasses.fields(task)
-            if field.name in needed or getattr(task, field.name) != getattr(plain, field.name)
-        } | ({'seed': seed} if seed else {})
+        required = tasks.required_options(task)
+        plain = type(task)(**required)
+        values = (
+            required
+            | {
+                field.name: getattr(task, field.name)
+                for field in dataclasses.fields(task)
+                if getattr(task, field.name) != getattr(plain, field.name)
+            }
+            | ({'seed': seed} if seed else {})
+        )
         words = [
             f'{name}_{value}' if isinstance(value, str) else f'{name}{value}'
             for name, value in values.items()
@@ -78,7 +73,11 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version('1.0.0')
     RELEASE_NOTES: ClassVar = {'1.0.0': 'Five tasks.'}
-    BUILDER_CONFIGS: ClassVar = [DpChainsConfig.of(task) for task in _PUBLISHED]
+    BUILDER_CONFIGS: ClassVar = [
+        DpChainsConfig.of(kind(**options))
+        for kind in tasks.TASKS.values()
+        for options in kind.published_sizes
+    ]
 
     def __init__(
         self,

@@ -1,6 +1,8 @@
 """Sizes of a Transformer."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from effxf_jax import attention
 from effxf_jax.attention import Mechanism
@@ -18,15 +20,15 @@ class ModelConfig:
         dim: width D of the residual stream; even, and divisible by num_heads.
         num_heads: attention heads.
         num_layers: blocks.
-        mechanism: the layers' attention, a name of `attention.MECHANISMS` or several joined by `+`,
-            which the layers take in turn, over and over: `'linear+linear+standard'`.
+        mechanism: the layers' attention, a name of `attention.MECHANISMS`; or a mixture, several joined by
+            `+`, which the layers take in turn, over and over: `'linear+linear+standard'`.
         dropout: rate on embeddings and on residual branches while training.
         dtype: dtype of activations; parameters, softmax and sums are float32.
-        block_size, summary_size, pattern, window, feature_map, chunk_size: options of the mechanisms; see
-            there.
+        options: of the mechanism or mixture, by name, as its factories declare them: a mapping, kept as
+            sorted pairs without those that have their default value.
 
     Raises:
-        ValueError: naming every value that is out of range.
+        ValueError: naming every value that is out of range and every option that the mechanism lacks.
     """
 
     vocab_size: int
@@ -37,12 +39,7 @@ class ModelConfig:
     mechanism: str = 'standard'
     dropout: float = 0.1
     dtype: str = 'float32'
-    block_size: int | None = None
-    summary_size: int = 1
-    pattern: str = 'fixed'
-    window: int | None = None
-    feature_map: str = 'elu_plus_one'
-    chunk_size: int = 64
+    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
         problems = [
@@ -60,17 +57,31 @@ class ModelConfig:
             problems.append(f'dropout must be in [0, 1); got {self.dropout}')
         if self.dtype not in DTYPES:
             problems.append(f'dtype must be one of {", ".join(DTYPES)}; got {self.dtype!r}')
+        given = dict(self.options)
+        object.__setattr__(self, 'options', tuple(sorted(given.items())))
         try:
+            known = self.option_values()
             self.mechanisms()
-        except ValueError as error:
-            problems.append(str(error))
+            defaults = attention.option_values(self.mechanism, {})
+            changed = {name: value for name, value in known.items() if value != defaults[name]}
+            object.__setattr__(self, 'options', tuple(sorted(changed.items())))
+        except (TypeError, ValueError) as error:
+            problems += str(error).splitlines()
         if self.mechanism.count('+') >= self.num_layers:
-            problems.append(f'{self.num_layers} layers are too few for the pattern {self.mechanism!r}')
+            problems.append(f'{self.num_layers} layers are too few for the mixture {self.mechanism!r}')
         if problems:
             raise ValueError('\n'.join(problems))
 
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a query, a key or a value."""
+        return self.dim // self.num_heads
+
+    def option_values(self) -> dict[str, Any]:
+        """The mechanism's options with their values, by name."""
+        return attention.option_values(self.mechanism, dict(self.options))
+
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """One mechanism per layer, resolved at max_length."""
-        options = {name: getattr(self, name) for name in attention.options()}
-        pattern = [m.at_length(self.max_length) for m in attention.make(self.mechanism, **options)]
-        return tuple(pattern[layer % len(pattern)] for layer in range(self.num_layers))
+        mixture = [m.at_length(self.max_length) for m in attention.make(self.mechanism, dict(self.options))]
+        return tuple(mixture[layer % len(mixture)] for layer in range(self.num_layers))

@@ -7,12 +7,14 @@ LayerNorm and an untied output head with bias; every linear layer starts as torc
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from effxf_jax.attention import Projection
 from effxf_jax.model.config import ModelConfig
 from effxf_jax.model.dropout import Dropout
 
@@ -31,7 +33,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embed(config.vocab_size, config.dim, embedding_init=nn.initializers.normal(1.0))
         self.embedding_norm = layer_norm(config)
         self.dropout = Dropout(config.dropout)
-        self.blocks = [Block(config) for _ in range(config.num_layers)]
+        self.blocks = [Block(config, mechanism.projections) for mechanism in config.mechanisms()]
         self.final_norm = layer_norm(config)
         self.head = dense(config, config.vocab_size)
 
@@ -54,7 +56,7 @@ class Transformer(nn.Module):
         length = tokens.shape[1]
         if length > self.config.max_length:
             raise ValueError(f'sequences of at most {self.config.max_length} tokens; got {length}')
-        mixers = [lambda q, k, v, m=m: (None, m.attend(q, k, v)) for m in self.config.mechanisms()]
+        mixers = [lambda *inputs, m=m: (None, m.attend(*inputs)) for m in self.config.mechanisms()]
         return self._run(tokens, jnp.arange(length), mixers, deterministic, first_row)[1]
 
     def init_cache(self, batch: int, length: int):
@@ -65,7 +67,7 @@ class Transformer(nn.Module):
                 batch,
                 length,
                 config.num_heads,
-                config.dim // config.num_heads,
+                config.head_dim,
                 jnp.dtype(config.dtype),
             )
             for mechanism in config.mechanisms()
@@ -83,8 +85,8 @@ class Transformer(nn.Module):
         """Runs one token, int `[batch]`, at a position: caches and logits `[batch, vocab_size]`."""
 
         def one_token(mechanism, cache):
-            def mix(q, k, v):
-                cache_after, out = mechanism.step(cache, q[:, 0], k[:, 0], v[:, 0])
+            def mix(*inputs):
+                cache_after, out = mechanism.step(cache, *(x[:, 0] for x in inputs))
                 return cache_after, out[:, None]
 
             return mix
@@ -105,26 +107,56 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-LN attention and feed-forward layers, each a residual branch."""
+    """Pre-LN attention and feed-forward layers, each a residual branch.
+
+    Attributes:
+        config: of the model.
+        projections: what the layer's mechanism reads of the residual stream.
+    """
 
     config: ModelConfig
+    projections: tuple[Projection, ...]
 
     @nn.compact
     def __call__(self, x, mix: Callable, deterministic: bool, first_row: int | jax.Array):
-        """Runs the block; `mix` is attention, `(q, k, v) -> (cache, out)`."""
+        """Runs the block; `mix` is attention, `(*inputs) -> (cache, out)`, of the projections' outputs."""
         config = self.config
         dropout = Dropout(config.dropout)
         batch, length, dim = x.shape
 
-        qkv = dense(config, 3 * dim, name='qkv')(layer_norm(config, name='attention_norm')(x))
-        q, k, v = (x.reshape(batch, length, config.num_heads, -1) for x in jnp.split(qkv, 3, axis=-1))
-        cache, out = mix(q, k, v)
+        stream = layer_norm(config, name='attention_norm')(x)
+        inputs = []
+        for projection in self.projections:
+            features = projection.features(config.num_heads, config.head_dim)
+            parts = jnp.split(dense(config, features, projection.name)(stream), projection.count, axis=-1)
+            inputs += [part.reshape(batch, length, config.num_heads, -1) for part in parts]
+        cache, out = mix(*inputs)
         out = dense(config, dim, name='attention_out')(out.reshape(batch, length, dim))
         x = x + dropout(out, deterministic, first_row)
 
         hidden = dense(config, 4 * dim, name='expand')(layer_norm(config, name='feed_forward_norm')(x))
         out = dense(config, dim, name='contract')(nn.gelu(hidden, approximate=True))
         return cache, x + dropout(out, deterministic, first_row)
+
+
+def decayed(config: ModelConfig) -> Callable[[Any], Any]:
+    """Which parameters weight decay applies to: `params -> a tree of bool`.
+
+    These are matrices and embeddings, without the matrices of projections that declare otherwise; biases and
+    LayerNorm are spared.
+    """
+    spared = [
+        (f'blocks_{layer}', projection.name)
+        for layer, mechanism in enumerate(config.mechanisms())
+        for projection in mechanism.projections
+        if not projection.decays
+    ]
+
+    def decays(path, _) -> bool:
+        names = tuple(key.key for key in path)
+        return names[-1] in ('kernel', 'embedding') and names[:2] not in spared
+
+    return lambda params: jax.tree.map_with_path(decays, params)
 
 
 def dense(config: ModelConfig, features: int, name: str | None = None) -> nn.Module:

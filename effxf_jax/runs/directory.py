@@ -17,6 +17,7 @@ from typing import Any
 
 from effxf_jax.data import host_tensorflow
 from effxf_jax.evaluation import Evaluation
+from effxf_jax.runs.experiment import Experiment, ExperimentError, flat
 from effxf_jax.training import Metrics
 
 
@@ -180,7 +181,12 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
-    """Raises MismatchError naming the fields in which two nested configurations differ."""
+    """Raises MismatchError naming the fields in which two records of experiments differ.
+
+    The one that is found may be of an earlier version, which had fewer fields.
+    """
+    with contextlib.suppress(ExperimentError):
+        found = Experiment.from_record(found).record
     if differing := differences(found, expected):
         raise MismatchError(
             f'{where} belongs to another configuration: {differing}. '
@@ -190,18 +196,10 @@ def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Where nested plain values differ, in words; empty where they do not."""
-    found, expected = dict(_flat(found)), dict(_flat(expected))
+    found, expected = dict(flat(found)), dict(flat(expected))
     missing = 'nothing'
     return '; '.join(
         f'{name} is {found.get(name, missing)!r} there and {expected.get(name, missing)!r} here'
         for name in sorted({*found, *expected})
         if found.get(name, missing) != expected.get(name, missing)
     )
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f'{prefix}{name}.')
-        else:
-            yield f'{prefix}{name}', value

@@ -1,14 +1,27 @@
-"""What a run is to do: everything that its outcome depends on."""
+"""What a run is to do: everything that its outcome depends on, its record and its name.
+
+A record holds an experiment as nested plain values: `config.json`. Every later version reads it: a field that
+the record lacks takes its default, and options of mechanisms and optimisers that are not used are no part of
+it. A run's name follows from what differs from the defaults, so a new field with a default renames no run.
+"""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from effxf_jax import attention, registry, tasks
+from effxf_jax.data import sources
 from effxf_jax.data.blocks import DataError
-from effxf_jax.data.sources import DataConfig, Sources, open_sources
+from effxf_jax.data.sources import DataConfig, Sources
 from effxf_jax.model import ModelConfig
 from effxf_jax.tasks import Task
-from effxf_jax.training import TrainConfig
+from effxf_jax.training import OPTIMIZERS, TrainConfig
+
+SCHEMA_VERSION = 1
+"""Of the defaults that names are made against: to be raised when a default changes, which renames runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +59,40 @@ class RunConfig:
             raise ValueError('\n'.join(problems))
 
 
+SECTIONS = {'model': ModelConfig, 'data': DataConfig, 'train': TrainConfig, 'run': RunConfig}
+"""The parts of a record that are dataclasses; `seed` and `task` stand beside them."""
+
+OF_THE_TASK = ('vocab_size', 'max_length')
+"""Fields of ModelConfig that follow from the task, and stand in no record."""
+
+MAX_SEED = 2**31 - 1
+
+
+class ExperimentError(ValueError):
+    """Everything that is wrong with a record.
+
+    Attributes:
+        problems: a sentence each.
+    """
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems
+        super().__init__('\n'.join(problems))
+
+
+def option_fields(section: str) -> dict[str, registry.Option]:
+    """The fields of a section that are options of some mechanism or optimiser, by name."""
+    if section == 'model':
+        return attention.options()
+    factories = OPTIMIZERS.values() if section == 'train' else ()
+    return {name: option for factory in factories for name, option in registry.options(factory).items()}
+
+
+def section_fields(section: str) -> list[dataclasses.Field]:
+    """The other fields of a section."""
+    return [f for f in dataclasses.fields(SECTIONS[section]) if f.name not in (*OF_THE_TASK, 'options')]
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """Everything that a run's outcome depends on.
@@ -53,8 +100,9 @@ class Experiment:
     Attributes:
         seed: of parameters, dropout and data; the first one, of replicates.
         task, model, data, train, run: the parts.
-        record: all of it as nested plain values: what config.json holds, and what a directory must agree
-            with to be gone on with.
+
+    Raises:
+        ExperimentError: a seed out of range.
     """
 
     seed: int
@@ -63,7 +111,111 @@ class Experiment:
     data: DataConfig
     train: TrainConfig
     run: RunConfig
-    record: Mapping[str, Any]
+
+    def __post_init__(self):
+        last = self.seed + self.train.num_replicates - 1
+        if not 0 <= self.seed <= last <= MAX_SEED:
+            raise ExperimentError([
+                f'seeds must be from 0 to 2^31 - 1; got {self.seed}'
+                + (f' to {last}' if last > self.seed else '')
+            ])  # fmt: skip
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> 'Experiment':
+        """The experiment of a record, of this version or an earlier one.
+
+        Args:
+            record: nested values as `record` has them. Fields may be missing, or None, where they have a
+                default.
+
+        Raises:
+            ExperimentError: naming every field that is missing, unknown or out of range.
+        """
+        problems, parts = [], {}
+
+        def attempt(section: str, make: Callable[[], Any]) -> None:
+            try:
+                parts[section] = make()
+            except (TypeError, ValueError) as error:
+                problems.extend(f'{section}: {problem}' for problem in str(error).splitlines())
+
+        attempt('task', lambda: make_task(record.get('task', {})))
+        for section, dataclass in SECTIONS.items():
+            sizes = {}
+            if section == 'model':  # where the task is wrong, any sizes do to check the other values
+                task = parts.get('task')
+                sizes = {
+                    'vocab_size': task.vocabulary.size if task else 2,
+                    'max_length': task.max_length if task else 1,
+                }
+            try:
+                values = _section_values(section, record.get(section, {}))
+            except ExperimentError as error:
+                problems += error.problems
+            else:
+                attempt(section, lambda c=dataclass, sizes=sizes, values=values: c(**sizes, **values))
+        seed = record.get('seed', 0)
+        problems += [f'unknown field {name!r}' for name in record if name not in ('seed', 'task', *SECTIONS)]
+        if not isinstance(seed, int):
+            problems.append(f'seed must be an integer; got {seed!r}')
+        if not problems:
+            return cls(seed, **parts)
+        if isinstance(seed, int) and not 0 <= seed <= MAX_SEED:
+            problems.append(f'seeds must be from 0 to 2^31 - 1; got {seed}')
+        raise ExperimentError(problems)
+
+    @functools.cached_property
+    def record(self) -> dict[str, Any]:
+        """All of it as nested plain values: what config.json holds."""
+        record: dict[str, Any] = {'seed': self.seed}
+        record['task'] = {'name': tasks.name_of(self.task), **dataclasses.asdict(self.task)}
+        for section in SECTIONS:
+            part = getattr(self, section)
+            record[section] = {field.name: getattr(part, field.name) for field in section_fields(section)}
+            if option_fields(section):
+                record[section] |= part.option_values()
+        return record
+
+    @functools.cached_property
+    def difference(self) -> dict[str, Any]:
+        """What differs from the defaults, and what has none, by dotted name: `from_difference` reads it."""
+        plain = tasks.make(tasks.name_of(self.task), **tasks.required_options(self.task))
+        defaults = {'seed': 0, 'task': dataclasses.asdict(plain)}
+        for section in SECTIONS:
+            defaults[section] = {
+                field.name: field.default
+                for field in section_fields(section)
+                if field.default is not dataclasses.MISSING
+            }
+        defaults['model'] |= attention.option_values(self.model.mechanism, {})
+        defaults['train'] |= registry.defaults(OPTIMIZERS[self.train.optimizer])
+        for name in tasks.required_options(self.task):
+            del defaults['task'][name]
+        missing = object()
+        usual = dict(flat(defaults))
+        return {name: value for name, value in flat(self.record) if usual.get(name, missing) != value}
+
+    @classmethod
+    def from_difference(cls, difference: Mapping[str, Any]) -> 'Experiment':
+        """The experiment of a `difference`.
+
+        Raises:
+            ExperimentError: see `from_record`.
+        """
+        record: dict[str, Any] = {}
+        for name, value in difference.items():
+            *section, field = name.split('.')
+            (record.setdefault(section[0], {}) if section else record)[field] = value
+        return cls.from_record(record)
+
+    @property
+    def name(self) -> str:
+        """TASK-MECHANISM-SIZE-dimD-DIGEST: the same for the same experiment, and for no other."""
+        text = json.dumps({'schema': SCHEMA_VERSION, **self.difference}, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        size = '-'.join(f'{name}{value}' for name, value in tasks.required_options(self.task).items())
+        task = tasks.name_of(self.task)
+        return f'{task}-{self.model.mechanism}-{size}-dim{self.model.dim}-{digest}'
 
     def replicates(self) -> list['Experiment']:
         """The runs to be trained side by side, one for each seed; of one, itself."""
@@ -71,12 +223,8 @@ class Experiment:
         if count == 1:
             return [self]
         train = dataclasses.replace(self.train, num_replicates=1)
-        train_record = {**self.record['train'], 'num_replicates': 1}
         return [
-            dataclasses.replace(
-                self, seed=seed, train=train, record={**self.record, 'seed': seed, 'train': train_record}
-            )
-            for seed in range(self.seed, self.seed + count)
+            dataclasses.replace(self, seed=seed, train=train) for seed in range(self.seed, self.seed + count)
         ]
 
     def open_data(self) -> Sources:
@@ -86,8 +234,72 @@ class Experiment:
             DataError: they are not there, or too few.
             OSError: they cannot be read.
         """
-        sources = open_sources(self.data, self.task, self.seed)
-        most, asked = sources.test.num_examples, self.run.num_eval_examples
+        opened = sources.open_sources(self.data, self.task, self.seed)
+        most, asked = opened.test.num_examples, self.run.num_eval_examples
         if most is not None and asked > most:
             raise DataError(f'num_eval_examples must be at most {most:,}, the test examples; got {asked:,}')
-        return sources
+        return opened
+
+
+def make_task(values: Mapping[str, Any]) -> Task:
+    """The task of a record's section: its name and its options.
+
+    Raises:
+        ValueError: naming everything that is wrong with them.
+    """
+    given = {name: value for name, value in values.items() if name != 'name'}
+    if values.get('name') is None:
+        raise ValueError('name must be given')
+    name = tasks.find(values['name'])
+    known = registry.options(tasks.TASKS[name])
+    missing = [
+        n for n, option in known.items() if option.default is registry.REQUIRED and given.get(n) is None
+    ]
+    if missing:
+        raise ValueError('\n'.join(f'{n} must be given' for n in missing))
+    return tasks.make(name, **{n: value for n, value in given.items() if value is not None})
+
+
+def _section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a section's dataclass, its options among them."""
+    fields, options = {f.name: f for f in section_fields(section)}, option_fields(section)
+    unknown = [name for name in values if name not in fields and name not in options]
+    problems = [
+        f'{section}: unknown field {name!r}; {registry.suggestion(name, [*fields, *options])}'
+        for name in unknown
+    ]
+    missing = [
+        name for name, f in fields.items()
+        if f.default is dataclasses.MISSING and values.get(name) is None
+    ]  # fmt: skip
+    problems += [f'{section}: {name} must be given' for name in missing]
+    if problems:
+        raise ExperimentError(problems)
+    arguments = {name: values[name] for name in fields if name in values}
+    given = {name: values[name] for name in options if values.get(name) is not None}
+    if given:
+        used = used_options(section, arguments)
+        # Records once held the options of all mechanisms; those that were not used had their defaults.
+        arguments['options'] = {
+            name: value for name, value in given.items() if name in used or value != options[name].default
+        }
+    return arguments
+
+
+def used_options(section: str, values: Mapping[str, Any]) -> Collection[str]:
+    """The options of the mechanism or optimiser that a section chooses; all, where there is no such one."""
+    try:
+        if section == 'model':
+            return attention.option_values(values.get('mechanism', 'standard'), {}).keys()
+        return registry.options(OPTIMIZERS[values.get('optimizer', 'adamw')]).keys()
+    except (KeyError, ValueError):
+        return option_fields(section).keys()
+
+
+def flat(nested: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by dotted name."""
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f'{prefix}{name}.')
+        else:
+            yield f'{prefix}{name}', value

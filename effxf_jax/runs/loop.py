@@ -101,7 +101,7 @@ class TrainingLoop:
         """Makes the updates; the states come back as numpy arrays, one for each replicate."""
         begun = time.monotonic()
         config, train = self._experiment.run, self._experiment.train
-        optimizer = training.make_optimizer(train)
+        optimizer = training.make_optimizer(train, self._experiment.model)
         seeds = [replicate.experiment.seed for replicate in self._replicates]
         states = [training.init_state(self._model, optimizer, seed) for seed in seeds]
         num_params = sum(x.size for x in jax.tree.leaves(states[0].params))

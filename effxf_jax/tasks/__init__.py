@@ -1,7 +1,8 @@
 """Dynamic-programming problems written out as chains of thought; `task.Task` is the contract."""
 
-import dataclasses
+from typing import Any
 
+from effxf_jax import registry
 from effxf_jax.tasks.arithmetic import Arithmetic
 from effxf_jax.tasks.edit_distance import EditDistance
 from effxf_jax.tasks.edit_distance_local import EditDistanceLocal
@@ -16,9 +17,32 @@ TASKS = {
     'linear_equations': LinearEquations,
     'lis': LongestIncreasingSubsequence,
 }
-"""Tasks by name. A new task is one file and one row here."""
+"""Tasks by name. A new task is one file and one row here; its fields declare its options."""
 
-__all__ = ['EOS', 'PAD', 'TASKS', 'Examples', 'Grade', 'Task', 'Vocabulary', 'make', 'name_of', 'options']
+__all__ = [
+    'EOS',
+    'PAD',
+    'TASKS',
+    'Examples',
+    'Grade',
+    'Task',
+    'Vocabulary',
+    'find',
+    'make',
+    'name_of',
+    'options',
+    'required_options',
+]
+
+
+def find(name: str) -> str:
+    """The name of a task, given that or a short one: 'edit_distance' for 'ed'.
+
+    Raises:
+        ValueError: there is no such task; the message suggests the nearest one.
+    """
+    aliases = {alias: name for name, kind in TASKS.items() for alias in kind.aliases}
+    return registry.find('task', name, TASKS, aliases)
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -27,9 +51,7 @@ def options(name: str) -> tuple[str, ...]:
     Raises:
         ValueError: there is no such task.
     """
-    if name not in TASKS:
-        raise ValueError(f'unknown task {name!r}; a task is one of {sorted(TASKS)}')
-    return tuple(field.name for field in dataclasses.fields(TASKS[name]))
+    return tuple(registry.options(TASKS[find(name)]))
 
 
 def make(name: str, **values) -> Task:
@@ -41,9 +63,15 @@ def make(name: str, **values) -> Task:
     unknown = sorted(set(values) - set(options(name)))
     if unknown:
         raise ValueError(f'task {name!r} has no option {unknown}; it has {list(options(name))}')
-    return TASKS[name](**values)
+    return TASKS[find(name)](**values)
 
 
 def name_of(task: Task) -> str:
     """The name that makes a task of this kind."""
-    return next(name for name, kind in TASKS.items() if isinstance(task, kind))
+    return next(name for name, kind in TASKS.items() if type(task) is kind)
+
+
+def required_options(task: Task) -> dict[str, Any]:
+    """The options of a task that have no default, its size, with their values."""
+    known = registry.options(type(task))
+    return {name: getattr(task, name) for name, o in known.items() if o.default is registry.REQUIRED}

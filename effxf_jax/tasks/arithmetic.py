@@ -11,7 +11,7 @@ reduced in the reverse of that random order: the distribution of Feng et al. (Ne
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -96,6 +96,11 @@ class Arithmetic(Task):
     Raises:
         ValueError: naming every option that is out of range.
     """
+
+    aliases: ClassVar = ('arith',)
+    metric: ClassVar = 'answer_accuracy'  # [paper]
+    published_sizes: ClassVar = ({'n': 6}, {'n': 10}, {'n': 13}, {'n': 16})  # [inferred]
+    stream_options: ClassVar = ('n', 'modulus', 'order', 'answer_mode')
 
     n: int
     modulus: int = 11

@@ -13,7 +13,7 @@ the generator published by Feng et al. (NeurIPS 2023, arXiv 2305.15408).
 import dataclasses
 import functools
 import string
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -85,6 +85,10 @@ class EditDistance(Task):
     Raises:
         ValueError: naming every option that is out of range.
     """
+
+    aliases: ClassVar = ('ed',)
+    published_sizes: ClassVar = ({'n': 6}, {'n': 12}, {'n': 16}, {'n': 20})  # [inferred]
+    stream_options: ClassVar = ('n', 'border', 'answer_mode')
 
     n: int
     border: str = 'published'

@@ -17,7 +17,7 @@ The model thus meets locality on one dial, the pattern's length, and length on a
 import dataclasses
 import functools
 import string
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -77,6 +77,13 @@ class EditDistanceLocal(Task):
     Raises:
         ValueError: naming every option that is out of range.
     """
+
+    aliases: ClassVar = ('ed_local',)
+    size_option: ClassVar = 'rows'
+    published_sizes: ClassVar = tuple(
+        {'rows': rows, 'pattern_length': 4} for rows in (7, 20, 35, 50)
+    )  # [ours]
+    stream_options: ClassVar = ('rows', 'pattern_length', 'answer_mode')
 
     rows: int
     pattern_length: int

@@ -14,7 +14,7 @@ are those of the generator published by Feng et al. (NeurIPS 2023, arXiv 2305.15
 import dataclasses
 import functools
 import string
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,10 @@ class LinearEquations(Task):
     Raises:
         ValueError: naming every option that is out of range.
     """
+
+    aliases: ClassVar = ('equations',)
+    published_sizes: ClassVar = ({'n': 3}, {'n': 4}, {'n': 5})  # [ours]
+    stream_options: ClassVar = ('n', 'modulus', 'answer_mode')
 
     n: int
     modulus: int = 11

@@ -14,7 +14,7 @@ places among random numbers.
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -55,6 +55,10 @@ class Solution(NamedTuple):
     answer: np.ndarray
 
 
+def _default_range(n: int) -> int:
+    return max(NUMBER_RANGE, 5 * n // 2)
+
+
 @dataclasses.dataclass(frozen=True)
 class LongestIncreasingSubsequence(Task):
     """The longest increasing subsequence of n numbers.
@@ -69,13 +73,16 @@ class LongestIncreasingSubsequence(Task):
         ValueError: naming every option that is out of range.
     """
 
+    published_sizes: ClassVar = ({'n': 40}, {'n': 110}, {'n': 174}, {'n': 249})  # [inferred]
+    stream_options: ClassVar = ('n', 'number_range', 'answer_mode')
+
     n: int
     number_range: int | None = None
     answer_mode: str = 'chain'
 
     def __post_init__(self):
         if self.number_range is None:
-            object.__setattr__(self, 'number_range', max(NUMBER_RANGE, 5 * self.n // 2))
+            object.__setattr__(self, 'number_range', _default_range(self.n))
         problems = []
         if self.n < MIN_PLANTED:
             problems.append(f'n must be at least {MIN_PLANTED}; got {self.n}')
@@ -84,6 +91,13 @@ class LongestIncreasingSubsequence(Task):
                 f'number_range must exceed 2n + 1 = {2 * self.n + 1}, up to 2^31 - 1; got {self.number_range}'
             )
         refuse_options(problems, self.answer_mode)
+
+    def scaled(self, factor: float) -> 'LongestIncreasingSubsequence':
+        """With more numbers below a number larger by as much, unless that is the default one."""
+        n, number_range = int(self.n * factor), None
+        if self.number_range != _default_range(self.n):
+            number_range = int(self.number_range * factor)
+        return dataclasses.replace(self, n=n, number_range=number_range)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

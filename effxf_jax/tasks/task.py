@@ -5,11 +5,12 @@ that a model wrote. Everything is a numpy array over examples; a task knows no m
 """
 
 import abc
+import dataclasses
 import functools
 import itertools
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -117,7 +118,22 @@ class Task(abc.ABC):
 
     Every one has the option `answer_mode`, one of ANSWER_MODES, which `encode`, `grade` and `max_length`
     honour.
+
+    Attributes:
+        aliases: other names that it answers to.
+        size_option: the option that grows with the problem; `scaled` multiplies it.
+        metric: the accuracy that counts, a field of `evaluation.Evaluation`; the paper's, if it has the task.
+        published_sizes: options of the sizes that are prepared as TensorFlow datasets under their names.
+        stream_options: the options that name the stream of examples whatever their values. Options added
+            later are not among them: they name a stream of their own only where they differ from their
+            default, so that a new option leaves the examples of others as they are.
     """
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+    size_option: ClassVar[str] = 'n'
+    metric: ClassVar[str] = 'chain_accuracy'
+    published_sizes: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    stream_options: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abc.abstractmethod
@@ -190,6 +206,24 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def step_at(self, tokens: np.ndarray, position: int) -> str:
         """The step of a text, such as 'row 3', that a position behind a faultless prompt belongs to."""
+
+    def scaled(self, factor: float) -> 'Task':
+        """The task at a size larger by a factor, rounded down, and otherwise the same.
+
+        Raises:
+            ValueError: there is no task of this size.
+        """
+        return dataclasses.replace(self, **{self.size_option: int(getattr(self, self.size_option) * factor)})
+
+    @property
+    def stream_key(self) -> str:
+        """What the examples depend on beside seed, split and index: the kind of task and its options."""
+        options = ', '.join(
+            f'{field.name}={getattr(self, field.name)!r}'
+            for field in dataclasses.fields(self)
+            if field.name in self.stream_options or getattr(self, field.name) != field.default
+        )
+        return f'{type(self).__name__}({options})'
 
     def given(self, tokens: np.ndarray) -> np.ndarray:
         """Which tokens of right rows a model is told, bool like tokens `[count, length]`: the first step."""

@@ -44,9 +44,11 @@ class ForwardCost(NamedTuple):
 def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
     """What a forward pass over `length` tokens takes, by default over max_length."""
     length = config.max_length if length is None else length
-    dim, layers, vocab = config.dim, config.num_layers, config.vocab_size
+    dim, heads, layers, vocab = config.dim, config.num_heads, config.num_layers, config.vocab_size
     mechanisms = config.mechanisms()
-    attention = [m.cost(length, config.num_heads, dim // config.num_heads) for m in mechanisms]
+    attention = [m.cost(length, heads, config.head_dim) for m in mechanisms]
+    # Of all layers together: numbers of a token that their projections yield.
+    features = sum(p.features(heads, config.head_dim) for m in mechanisms for p in m.projections)
     norm = 2 * dim
     stream = length * dim
 
@@ -56,9 +58,9 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
     return ForwardCost(
         attention=Cost(*map(sum, zip(*attention, strict=True))),
         projections=part(
-            macs=layers * length * 4 * dim**2,
-            params=layers * (4 * dim**2 + 4 * dim + norm),
-            activations=layers * 6 * stream,  # x, q, k and v; attention's output, x again
+            macs=length * dim * (features + layers * dim),
+            params=(dim + 1) * features + layers * ((dim + 1) * dim + norm),
+            activations=length * features + layers * 3 * stream,  # x, the inputs; attention's output, x again
         ),
         feed_forward=part(
             macs=layers * length * 8 * dim**2,
@@ -78,7 +80,7 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
 def complexity_class(config: ModelConfig) -> str:
     """The order of a forward pass in L, D, the number of layers M and the mechanisms' own sizes.
 
-    Of a pattern of mechanisms, the sum over the different ones.
+    Of a mixture of mechanisms, the sum over the different ones.
     """
     orders = dict.fromkeys(m.complexity for m in config.mechanisms())
     return f'M({" + ".join(orders)} + LD²)'
@@ -86,8 +88,7 @@ def complexity_class(config: ModelConfig) -> str:
 
 def state_at(config: ModelConfig, length: int) -> int:
     """How many numbers decoding keeps behind `length` tokens, over all layers: keys and values, or states."""
-    head_dim = config.dim // config.num_heads
-    return sum(m.state_size(length, config.num_heads, head_dim) for m in config.mechanisms())
+    return sum(m.state_size(length, config.num_heads, config.head_dim) for m in config.mechanisms())
 
 
 def state_size(config: ModelConfig, length: int | None = None) -> int:

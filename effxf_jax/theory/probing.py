@@ -15,7 +15,7 @@ import numpy as np
 
 from effxf_jax.attention.mechanism import Cache
 from effxf_jax.decoding import continue_rows, greedy_decode
-from effxf_jax.model import Transformer
+from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import PAD, Examples, Task
 from effxf_jax.tasks.task import row_end
 
@@ -287,9 +287,9 @@ def _numbers(caches: list[Cache]) -> np.ndarray:
     return flat[:, (flat != flat[:1]).any(axis=0)]
 
 
-def has_matrices(cache: Cache) -> bool:
-    """Whether a layer's state is linear attention's."""
-    return hasattr(cache, 'key_value')
+def matrices(config: ModelConfig) -> list[tuple[str, ...]]:
+    """The fields of each layer's cache that are matrices, as its mechanism declares them."""
+    return [mechanism.matrices for mechanism in config.mechanisms()]
 
 
 def quantised(caches: list[Cache], bits: int) -> list[Cache]:
@@ -306,25 +306,33 @@ def quantised(caches: list[Cache], bits: int) -> list[Cache]:
     return jax.tree.map(round_off, caches)
 
 
-def truncated(caches: list[Cache], rank: int) -> list[Cache]:
-    """Each matrix of linear attention's state as the nearest one of a rank, in the spectral norm."""
+def truncated(caches: list[Cache], fields: Sequence[Sequence[str]], rank: int) -> list[Cache]:
+    """Each matrix of the states as the nearest one of a rank, in the spectral norm.
 
-    def cut_off(cache):
-        if not has_matrices(cache):
-            return cache
-        u, s, v = np.linalg.svd(np.asarray(cache.key_value), full_matrices=False)
-        return cache._replace(key_value=jnp.asarray((u[..., :rank] * s[..., None, :rank]) @ v[..., :rank, :]))
+    Args:
+        caches: of the layers.
+        fields: of each layer's cache, those that are matrices.
+        rank: the largest that is left.
+    """
 
-    return [cut_off(cache) for cache in caches]
+    def nearest(matrix):
+        u, s, v = np.linalg.svd(np.asarray(matrix), full_matrices=False)
+        return jnp.asarray((u[..., :rank] * s[..., None, :rank]) @ v[..., :rank, :])
+
+    return [
+        cache._replace(**{name: nearest(getattr(cache, name)) for name in names}) if names else cache
+        for cache, names in zip(caches, fields, strict=True)
+    ]
 
 
-def truncated_numbers(caches: list[Cache], rank: int) -> int:
-    """The numbers that fix states truncated to a rank: r (d + d) those of a d x d matrix's two factors."""
+def truncated_numbers(caches: list[Cache], fields: Sequence[Sequence[str]], rank: int) -> int:
+    """The numbers that fix states truncated to a rank: r (m + n) those of an m x n matrix's two factors."""
     count = _numbers(caches).shape[1]
-    for cache in filter(has_matrices, caches):
-        matrices = np.asarray(cache.key_value)
-        varying = (matrices != matrices[:1]).any(axis=0).sum(axis=(-2, -1))  # of each head
-        count -= int(np.maximum(varying - 2 * rank * matrices.shape[-1], 0).sum())
+    for cache, names in zip(caches, fields, strict=True):
+        for name in names:
+            matrix = np.asarray(getattr(cache, name))
+            varying = (matrix != matrix[:1]).any(axis=0).sum(axis=(-2, -1))  # of each head
+            count -= int(np.maximum(varying - rank * sum(matrix.shape[-2:]), 0).sum())
     return count
 
 
@@ -372,10 +380,13 @@ def shrink(
     Raises:
         PigeonholeError: a point lies above its ceiling.
     """
-    count = _numbers(cut.caches).shape[1]
+    count, fields = _numbers(cut.caches).shape[1], matrices(model.config)
     make: dict[str, Callable[[int], tuple[list[Cache], int]]] = {
         'bits a number': lambda n: (quantised(cut.caches, n), n * count),
-        'rank': lambda n: (truncated(cut.caches, n), _FLOAT_BITS * truncated_numbers(cut.caches, n)),
+        'rank': lambda n: (
+            truncated(cut.caches, fields, n),
+            _FLOAT_BITS * truncated_numbers(cut.caches, fields, n),
+        ),
         'components': lambda n: (components(cut, n), n * COMPONENT_BITS),
         'bits in all': lambda n: (codebook(cut, n), n),
     }

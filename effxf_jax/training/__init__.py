@@ -1,8 +1,8 @@
 """Loss, optimiser, and the pmapped train step."""
 
-from effxf_jax.training.config import TrainConfig
+from effxf_jax.training.config import TrainConfig, learning_rate_schedule, make_optimizer
 from effxf_jax.training.losses import TokenLosses, token_losses
-from effxf_jax.training.optimizers import learning_rate_schedule, make_optimizer
+from effxf_jax.training.optimizers import OPTIMIZERS
 from effxf_jax.training.step import (
     DivergedError,
     Metrics,
@@ -14,6 +14,7 @@ from effxf_jax.training.step import (
 )
 
 __all__ = [
+    'OPTIMIZERS',
     'DivergedError',
     'Metrics',
     'TokenLosses',

@@ -1,44 +1,46 @@
-"""The learning rate by update, and the optimiser."""
+"""Optimisers by name.
 
-import jax
+An optimiser's factory takes its options, checks them, and returns a function that makes an optax
+transformation of the learning rate by update and of which parameters decay.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
 import optax
 
-from effxf_jax.training.config import TrainConfig
+Decays = Callable[[optax.Params], Any]
+"""`params -> a tree of bool`: which parameters weight decay applies to."""
+
+Optimizer = Callable[[optax.Schedule, Decays], optax.GradientTransformation]
 
 
-def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
-    """The rate by update: a linear rise over warmup_steps, then a fall to zero.
+def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) -> Optimizer:
+    """AdamW (Loshchilov and Hutter 2019, algorithm 2).
 
-    Zero is reached with the last update if there is a warm-up, and one later if there is none.
-    """
-    rise = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
-    rest = max(config.steps - config.warmup_steps, 1)
-    if config.schedule == 'cosine':
-        fall = optax.cosine_decay_schedule(config.learning_rate, rest)
-    else:
-        fall = optax.linear_schedule(config.learning_rate, 0.0, rest)
-    # The first update uses the schedule at 0; shifted by one so that it is not wasted.
-    schedule = optax.join_schedules([rise, fall], [config.warmup_steps])
-    return (lambda count: schedule(count + 1)) if config.warmup_steps else schedule
-
-
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW behind gradient clipping; only matrices and embeddings decay.
-
-    The predecessor's torch AdamW decays everything but biases and LayerNorm weights [feng; its name test
+    The predecessor's torch AdamW decays everything except biases and LayerNorm weights [feng; its name test
     misses LayerNorm weights, which we spare as it intends].
+
+    Args:
+        weight_decay: times the learning rate, what a parameter that decays loses of itself in an update.
+        beta1, beta2: decay rates of the averages of the gradient and of its square.
+
+    Raises:
+        ValueError: naming every value that is out of range.
     """
-
-    def decayed(params):
-        return jax.tree.map_with_path(lambda path, _: path[-1].key in ('kernel', 'embedding'), params)
-
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            learning_rate_schedule(config),
-            b1=config.beta1,
-            b2=config.beta2,
-            weight_decay=config.weight_decay,
-            mask=decayed,
-        ),
+    problems = [
+        f'{name} must be in [0, 1); got {value}'
+        for name, value in (('beta1', beta1), ('beta2', beta2))
+        if not 0 <= value < 1
+    ]
+    if not weight_decay >= 0:
+        problems.append(f'weight_decay must be at least 0; got {weight_decay}')
+    if problems:
+        raise ValueError('\n'.join(problems))
+    return lambda learning_rate, decays: optax.adamw(
+        learning_rate, b1=beta1, b2=beta2, weight_decay=weight_decay, mask=decays
     )
+
+
+OPTIMIZERS = {'adamw': adamw}
+"""Factories by name. A new optimiser is one function and one row here; its signature declares its options."""

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from effxf_jax.runs.directory import parse_object
-from effxf_jax.runs.experiment import Experiment
-from experiments import configs
+from effxf_jax.runs.experiment import Experiment, ExperimentError
 from experiments.reporting.thresholds import Curve
 from experiments.sweeping import widths
 from experiments.sweeping.cells import METRICS, short
@@ -240,8 +238,8 @@ _RESULT = (*METRICS, 'forward_flops', 'num_params', 'state_size', 'train_steps')
 
 def _experiment(config: dict[str, Any], path: Path) -> Experiment:
     try:
-        return configs.make_experiment(ConfigDict(config))
-    except (configs.ConfigError, AttributeError, KeyError, TypeError) as error:
+        return Experiment.from_record(config)
+    except (ExperimentError, AttributeError, TypeError) as error:
         raise RecordError(f'{path / "config.json"} is not the configuration of a run: {error}') from error
 
 

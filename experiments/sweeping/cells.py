@@ -21,6 +21,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from effxf_jax import tasks
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.theory import complexity
 from experiments import configs
@@ -104,7 +105,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its directory."""
-        return configs.run_name(self.config)
+        return self.experiment.name
 
     @functools.cached_property
     def train_flops(self) -> float:
@@ -145,7 +146,7 @@ class Grid:
     def task(self) -> str:
         """The name of its runs' task."""
         (cell, *_), *_ = self.cells.values()
-        return cell.experiment.record['task']['name']
+        return tasks.name_of(cell.experiment.task)
 
 
 @dataclasses.dataclass(frozen=True)

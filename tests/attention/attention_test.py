@@ -211,8 +211,9 @@ def test_values_and_gradients_of_tiles_stay_finite_for_extreme_inputs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('mechanism', DEFAULTS, ids=lambda mechanism: mechanism.name)
-def test_values_and_gradients_stay_finite_over_long_sequences(mechanism):
+@pytest.mark.parametrize('name', attention.variants())
+def test_values_and_gradients_stay_finite_over_long_sequences(name):
+    (mechanism,) = attention.make(*attention.variants()[name])
     check_finite(mechanism, 2**14, scale=5.0)
 
 
@@ -294,7 +295,7 @@ def test_memory_is_what_later_positions_attend_to(mechanism, pattern):
     ('length', 'block_size'), [(1, 1), (3, 1), (4, 2), (15, 2), (16, 4), (86, 8), (256, 16), (506, 16)]
 )
 def test_default_block_size_is_the_largest_power_of_two_within_the_square_root(length, block_size):
-    assert attention.sparse().at_length(length).name.startswith(f'sparse(block_size={block_size},')
+    assert attention.sparse().at_length(length).block_size == block_size
     assert block_size**2 <= length < (2 * block_size) ** 2
 
 
@@ -344,15 +345,32 @@ def test_cost_counts_the_pairs_of_the_pattern(length):
     )
 
 
-def test_a_pattern_is_parsed_in_order_and_unknown_names_are_all_named():
-    made = attention.make('linear+sparse', block_size=4, chunk_size=2)
-    assert [m.name.partition('(')[0] for m in made] == ['linear', 'sparse']
-    assert 'chunk_size=2' in made[0].name
-    assert 'block_size=4' in made[1].name
-    with pytest.raises(ValueError, match="'quadratic', 'cubic'.*linear.*sparse.*standard"):
-        attention.make('linear+quadratic+cubic')
-    with pytest.raises(TypeError, match='no_such_option'):
-        attention.make('linear', no_such_option=1)
+def test_a_mixture_is_made_in_order_and_each_option_reaches_the_mechanism_that_declares_it():
+    first, second = attention.make('linear+sparse', {'block_size': 4, 'chunk_size': 2})
+    assert first.cost(12, 1, 8) == attention.linear(chunk_size=2).cost(12, 1, 8)
+    assert second.cost(12, 1, 8) == attention.sparse(block_size=4).cost(12, 1, 8)
+    assert (first.block_size, second.block_size) == (None, 4)
+
+
+def test_every_unknown_name_of_a_mixture_is_named_and_a_near_one_suggested():
+    with pytest.raises(ValueError) as error:
+        attention.make('lineer+quadratic')
+    assert "'lineer'; did you mean linear?" in str(error.value)
+    assert "'quadratic'; there are linear, sliding_window, sparse, standard" in str(error.value)
+
+
+def test_an_option_that_no_mechanism_of_a_mixture_has_is_refused():
+    message = "block_size is not an option of mechanism 'linear', which has feature_map, chunk_size"
+    with pytest.raises(ValueError, match=message):
+        attention.make('linear', {'block_size': 8})
+
+
+def test_caches_have_rows_on_their_first_axis_and_heads_on_their_second():
+    for name, (mechanism, options) in attention.variants().items():
+        (made,) = attention.make(mechanism, options)
+        cache = made.at_length(20).init_cache(3, 20, 5, HEAD_DIM, jnp.float32)
+        assert all(x.shape[:2] == (3, 5) for x in jax.tree.leaves(cache) if x.ndim), name
+        assert all(getattr(cache, field).ndim == 4 for field in made.matrices), name
 
 
 @pytest.mark.parametrize(

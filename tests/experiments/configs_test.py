@@ -2,9 +2,10 @@
 
 import json
 
+import optax
 import pytest
 
-from effxf_jax import tasks
+from effxf_jax import tasks, training
 from experiments import arith, configs, ed, ed_local, equations, lis
 
 
@@ -14,8 +15,7 @@ def test_every_preset_makes_an_experiment(module, preset):
     experiment = configs.make_experiment(module.get_config(preset))
     assert experiment.task.max_length == experiment.model.max_length
     json.dumps(experiment.record)
-    options = tasks.options(module.TASK['name'])
-    assert set(module.TASK) == {'name', *options}
+    assert set(module.get_config(preset).task) == {'name', *tasks.options(module.TASK)}
     assert preset in module.__doc__
 
 
@@ -103,9 +103,9 @@ def test_every_value_out_of_range_is_named():
 @pytest.mark.parametrize(
     ('arg', 'message'),
     [
-        ('seed=-1', 'seed must be from 0'),
+        ('seed=-1', 'seeds must be from 0'),
         ('batch_size=none', 'train: batch_size must be given'),
-        ('num_layers=2,mechanism=linear+linear+standard', '2 layers are too few for the pattern'),
+        ('num_layers=2,mechanism=linear+linear+standard', '2 layers are too few for the mixture'),
     ],
 )
 def test_what_would_fail_in_mid_run_is_refused_before(arg, message):
@@ -113,7 +113,30 @@ def test_what_would_fail_in_mid_run_is_refused_before(arg, message):
         configs.make_experiment(arith.get_config(arg))
 
 
-def test_a_run_is_named_by_its_configuration():
-    assert configs.run_name(arith.get_config()) == configs.run_name(arith.get_config('laptop'))
-    assert configs.run_name(arith.get_config()) != configs.run_name(arith.get_config('seed=1'))
-    assert configs.run_name(arith.get_config()).startswith('arithmetic-standard-')
+@pytest.mark.parametrize(
+    ('arg', 'message'),
+    [
+        (
+            'mechanism=standard,block_size=8',
+            "block_size is not an option of mechanism 'standard'.*block_size=8",
+        ),
+        ('mechanism=linear,window=8', "'linear', which has feature_map, chunk_size; got window=8"),
+        ('mechanism=lineer', "unknown mechanism 'lineer'; did you mean linear?"),
+        ('optimizer=adam', "unknown optimizer 'adam'; did you mean adamw?"),
+    ],
+)
+def test_options_of_another_mechanism_and_names_of_none_are_refused(arg, message):
+    with pytest.raises(configs.ConfigError, match=message):
+        configs.make_experiment(arith.get_config(arg))
+
+
+def test_a_presets_options_of_another_optimizer_are_left_out_and_given_ones_are_refused(monkeypatch):
+    def sgd(momentum: float = 0.0):
+        return lambda rate, decays: optax.sgd(rate, momentum)
+
+    monkeypatch.setitem(training.OPTIMIZERS, 'sgd', sgd)
+    assert 'train.beta2' in arith.PRESETS['laptop']
+    train = configs.make_experiment(arith.get_config('optimizer=sgd,momentum=0.9')).train
+    assert dict(train.options) == {'momentum': 0.9}
+    with pytest.raises(configs.ConfigError, match="beta2 is not an option of optimizer 'sgd'"):
+        configs.make_experiment(arith.get_config('optimizer=sgd,beta2=0.9'))

@@ -41,7 +41,9 @@ def test_json_is_what_the_library_says(program):
 
 @pytest.mark.slow
 def test_extremes_are_described_too(program):
-    code, out, _ = program('theory', '--config=experiments/arith.py:n=100000,window=1', '--widths=64')
+    code, out, _ = program(
+        'theory', '--config=experiments/arith.py:n=100000,mechanism=sliding_window,window=1', '--widths=64'
+    )
     assert code == 0
     assert 'none is enough' in out
     code, out, _ = program('theory', '--config=experiments/arith.py:answer_mode=direct', '--json')

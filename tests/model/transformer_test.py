@@ -93,12 +93,16 @@ def test_logits_are_those_of_a_pre_ln_transformer_written_out():
     np.testing.assert_allclose(apply(model, params, tokens[None])[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_layers_take_the_pattern_in_turn():
-    names = [
-        m.name.partition('(')[0]
-        for m in ModelConfig(**SIZES, num_layers=5, mechanism='linear+standard').mechanisms()
-    ]
-    assert names == ['linear', 'standard', 'linear', 'standard', 'linear']
+def test_layers_take_a_mixtures_mechanisms_in_turn():
+    config = ModelConfig(**SIZES, num_layers=5, mechanism='linear+standard')
+    assert [m.complexity for m in config.mechanisms()] == ['L(C + D/H)D', 'L²D'] * 2 + ['L(C + D/H)D']
+
+
+def test_configs_that_mean_the_same_model_are_equal_however_they_were_written():
+    plain = ModelConfig(**SIZES, mechanism='sparse')
+    assert plain == ModelConfig(**SIZES, mechanism='sparse', options={'pattern': 'fixed', 'block_size': None})
+    assert hash(plain) == hash(ModelConfig(**SIZES, mechanism='sparse', options={'summary_size': 1}))
+    assert plain != ModelConfig(**SIZES, mechanism='sparse', options={'block_size': 4})
 
 
 def test_linear_layers_start_uniform_within_one_over_the_root_of_their_inputs():

@@ -14,7 +14,7 @@ from effxf_jax.runs.checkpoints import Checkpoints
 from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.listener import Silent
 from effxf_jax.theory import complexity
-from effxf_jax.training import optimizers
+from effxf_jax.training import config as train_config
 from experiments import arith, configs, console
 
 
@@ -22,13 +22,13 @@ from experiments import arith, configs, console
 def test_divergence_names_its_step_and_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
     # The update of step 13 is enormous: its own loss is still fine, the next one's is not a number.
     explodes = lambda config: lambda count: jnp.where(count < 12, 1e-3, 1e30)
-    monkeypatch.setattr(optimizers, 'learning_rate_schedule', explodes)
+    monkeypatch.setattr(train_config, 'learning_rate_schedule', explodes)
     experiment = configs.make_experiment(arith.get_config('smoke,checkpoint_every=1'))
     with pytest.raises(training.DivergedError, match='at step 14'):
         run.run(experiment, tmp_path, Silent())
 
     model = Transformer(experiment.model)
-    like = training.init_state(model, training.make_optimizer(experiment.train), 0)
+    like = training.init_state(model, training.make_optimizer(experiment.train, experiment.model), 0)
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         kept = checkpoints.restore_latest(like)
     assert kept.state.step == 12

@@ -271,8 +271,10 @@ def test_tasks_are_frozen_values(name, options):
 
 
 def test_make_names_what_it_does_not_know():
-    with pytest.raises(ValueError, match=r"unknown task 'sorting'; .*'arithmetic'.*'lis'"):
+    with pytest.raises(ValueError, match="unknown task 'sorting'; there are arithmetic, .*lis"):
         tasks.make('sorting')
+    with pytest.raises(ValueError, match="unknown task 'edit_distanse'; did you mean edit_distance?"):
+        tasks.make('edit_distanse')
     with pytest.raises(ValueError, match=r"task 'lis' has no option \['m'\]; it has \['n', "):
         tasks.make('lis', n=5, m=3)
     assert tasks.options('edit_distance') == ('n', 'border', 'answer_mode')

@@ -25,7 +25,7 @@ def config_for(task, mechanism, **options):
         num_heads=HEADS,
         num_layers=LAYERS,
         mechanism=mechanism,
-        **options,
+        options=options,
     )
 
 

@@ -157,7 +157,7 @@ def test_the_state_is_what_the_caches_hold_at_their_fullest():
         ('linear', {}),
         ('linear+standard', {}),
     ):
-        config = dataclasses.replace(CONFIG, mechanism=mechanism, **options)
+        config = dataclasses.replace(CONFIG, mechanism=mechanism, options=options)
         caches = jax.eval_shape(lambda c=config: Transformer(c).init_cache(1, 100))
         held = sum(x.size for x in jax.tree.leaves(caches) if x.ndim)
         # Sparse: at 95 tokens 5 summaries and 15 positions; its cache has room for one more of each.
@@ -166,7 +166,7 @@ def test_the_state_is_what_the_caches_hold_at_their_fullest():
 
 
 def test_the_state_is_counted_at_the_cut_and_not_before():
-    config = dataclasses.replace(CONFIG, mechanism='sparse', block_size=4)
+    config = dataclasses.replace(CONFIG, mechanism='sparse', options={'block_size': 4})
     for length, positions in ((8, 2), (9, 3), (11, 5)):
         assert complexity.state_at(config, length) == 2 * 2 * 24 * positions  # layers, keys and values
 

@@ -22,7 +22,7 @@ TASK = tasks.make('arithmetic', n=2, modulus=3)
 
 def make(mechanism, task=TASK, layers=2, **options):
     config = ModelConfig(
-        task.vocabulary.size, task.max_length, 16, 2, layers, mechanism, dropout=0.0, **options
+        task.vocabulary.size, task.max_length, 16, 2, layers, mechanism, dropout=0.0, options=options
     )
     return Transformer(config)
 
@@ -32,7 +32,7 @@ def trained(request):
     """A model that has learnt a little, and the rows that it gets right, cut."""
     model = make(request.param)
     optimizer = training.make_optimizer(
-        training.TrainConfig(steps=500, batch_size=64, learning_rate=1e-2, warmup_steps=50)
+        training.TrainConfig(steps=500, batch_size=64, learning_rate=1e-2, warmup_steps=50), model.config
     )
     layout = Layout()
     state = layout.to_devices([training.init_state(model, optimizer, 0)])
@@ -171,13 +171,13 @@ def test_a_truncated_matrix_has_the_rank_and_is_the_nearest_one():
     state = LinearState(
         jnp.asarray(rng.normal(size=(3, 2, 8, 8)), jnp.float32), jnp.ones((3, 2, 8), jnp.float32)
     )
-    (cut,) = probing.truncated([state], 3)
+    (cut,) = probing.truncated([state], [('key_value',)], 3)
     assert (np.linalg.matrix_rank(cut.key_value, tol=1e-4) == 3).all()
     singular = np.linalg.svd(state.key_value, compute_uv=False)
     error = np.linalg.norm(np.asarray(state.key_value - cut.key_value), axis=(-2, -1))
     np.testing.assert_allclose(error, np.sqrt((singular[..., 3:] ** 2).sum(axis=-1)), rtol=1e-4)
     np.testing.assert_array_equal(cut.key, state.key)
-    (whole,) = probing.truncated([state], 8)
+    (whole,) = probing.truncated([state], [('key_value',)], 8)
     np.testing.assert_allclose(whole.key_value, state.key_value, atol=1e-5)
 
 
@@ -186,8 +186,9 @@ def test_numbers_count_that_differ_between_rows_and_those_of_a_truncated_matrix_
     numbers = probing._numbers(cut.caches).shape[1]
     if model.config.mechanism == 'linear':
         assert numbers == 2 * 2 * (8 * 8 + 8)
-        assert probing.truncated_numbers(cut.caches, 8) == numbers
-        assert probing.truncated_numbers(cut.caches, 1) == 2 * 2 * (16 + 8)
+        matrices = probing.matrices(model.config)
+        assert probing.truncated_numbers(cut.caches, matrices, 8) == numbers
+        assert probing.truncated_numbers(cut.caches, matrices, 1) == 2 * 2 * (16 + 8)
     else:
         assert numbers == 2 * 2 * cut.position * 16
 

@@ -17,14 +17,16 @@ from effxf_jax.training.layout import Layout
 
 TASK = tasks.make('arithmetic', n=3)
 LAYOUT = Layout()
-CONFIG = TrainConfig(steps=20, batch_size=16, learning_rate=1e-2, warmup_steps=3, weight_decay=0.1)
+CONFIG = TrainConfig(
+    steps=20, batch_size=16, learning_rate=1e-2, warmup_steps=3, options={'weight_decay': 0.1}
+)
 
 
 def make(mechanism='standard', dropout=0.0, config=CONFIG):
     model = Transformer(
         ModelConfig(TASK.vocabulary.size, TASK.max_length, 16, 2, 2, mechanism, dropout=dropout)
     )
-    optimizer = training.make_optimizer(config)
+    optimizer = training.make_optimizer(config, model.config)
     return model, optimizer, training.init_state(model, optimizer, seed=0)
 
 
@@ -159,10 +161,9 @@ def test_only_matrices_and_embeddings_decay():
 
 
 def test_an_update_is_that_of_adamw_behind_clipping_as_configured():
-    config = TrainConfig(
-        10, 1, learning_rate=0.5, schedule='linear', weight_decay=0.3, beta1=0.8, beta2=0.6, clip_norm=2.0
-    )
-    optimizer = training.make_optimizer(config)
+    options = {'weight_decay': 0.3, 'beta1': 0.8, 'beta2': 0.6}
+    config = TrainConfig(10, 1, learning_rate=0.5, schedule='linear', clip_norm=2.0, options=options)
+    optimizer = training.make_optimizer(config, ModelConfig(2, 2))
     w = np.array([[1.0, -2.0], [0.5, 4.0]])
     params = {'kernel': jnp.asarray(w, jnp.float32)}
     state = optimizer.init(params)
@@ -282,8 +283,9 @@ def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism, seeds
 
 
 def test_every_value_out_of_range_is_named_at_once():
+    options = {'weight_decay': -1.0, 'beta1': 1.0}
     with pytest.raises(ValueError) as error:
-        TrainConfig(0, 0, -1.0, 'staircase', warmup_steps=5, weight_decay=-1.0, beta1=1.0, clip_norm=0)
+        TrainConfig(0, 0, -1.0, 'staircase', warmup_steps=5, clip_norm=0, options=options)
     for part in (
         'steps',
         'batch_size',

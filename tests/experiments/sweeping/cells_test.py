@@ -49,7 +49,7 @@ def test_a_cell_is_the_run_that_its_overrides_describe():
     assert [cell.experiment.seed for cell in last] == [5, 6]
     expected = arith.get_config('smoke,mechanism=linear,dim=16,seed=6')
     assert last[1].config.to_dict() == expected.to_dict()
-    assert last[1].name == configs.run_name(expected)
+    assert last[1].name == configs.make_experiment(expected).name
 
 
 def test_training_costs_three_forward_passes_of_every_longest_row_of_every_seed():

@@ -1,0 +1,152 @@
+"""A record is read by any later version, and a name follows from what differs from the defaults."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from effxf_jax import attention, tasks
+from effxf_jax.attention import linear
+from effxf_jax.data.blocks import generate_block
+from effxf_jax.data.sources import DataConfig
+from effxf_jax.model import ModelConfig
+from effxf_jax.runs import experiment
+from effxf_jax.runs.experiment import Experiment, ExperimentError, RunConfig
+from effxf_jax.tasks.lis import LongestIncreasingSubsequence
+from effxf_jax.training import TrainConfig
+
+RUN = RunConfig(64, 16, 100, 32, 100, 1, 10)
+
+
+def make(task='lis', seed=0, mechanism='linear', options=(), train=(), **sizes):
+    task = tasks.make(task, **(sizes or {'n': 12}))
+    model = ModelConfig(task.vocabulary.size, task.max_length, dim=32, mechanism=mechanism, options=options)
+    return Experiment(seed, task, model, DataConfig(), TrainConfig(100, 32, 4e-3, **dict(train)), RUN)
+
+
+EXPERIMENTS = [
+    make(),
+    make(seed=7, number_range=80, n=20),
+    make(mechanism='linear+sparse', options={'block_size': 8, 'chunk_size': 32}),
+    make('edit_distance_local', rows=6, pattern_length=2, answer_mode='direct'),
+    make(train={'num_replicates': 3, 'options': {'beta2': 0.98}}),
+]
+NAMES = [made.name for made in EXPERIMENTS]
+RECORDS = [made.record for made in EXPERIMENTS]
+
+
+@pytest.mark.parametrize('made', EXPERIMENTS, ids=NAMES)
+def test_a_record_and_a_difference_give_back_the_experiment(made):
+    assert Experiment.from_record(json.loads(json.dumps(made.record))) == made
+    assert Experiment.from_difference(json.loads(json.dumps(made.difference))) == made
+
+
+def test_names_are_readable_and_differ_where_experiments_do():
+    assert make().name.startswith('lis-linear-n12-dim32-')
+    name = make('edit_distance_local', rows=6, pattern_length=2).name
+    assert name.startswith('edit_distance_local-linear-rows6-pattern_length2-dim32-')
+    assert len({made.name for made in [*EXPERIMENTS, make(seed=1), make(options={'chunk_size': 8})]}) == 7
+
+
+def test_names_are_what_they_were():
+    """Where this fails a default has changed, or what is named: raise SCHEMA_VERSION, and say so."""
+    assert [name.rpartition('-')[2] for name in NAMES] == [
+        '57d53c9c39', 'a352a8aff7', '504beca037', '4f86134d96', '548c4eab74',
+    ]  # fmt: skip
+
+
+def test_what_has_its_default_is_not_part_of_a_difference_nor_are_options_of_other_mechanisms():
+    made = make(options={'chunk_size': 64})
+    assert made.name == make().name
+    assert 'model.chunk_size' not in made.difference
+    assert made.difference['train.steps'] == 100  # what has no default always is
+    assert set(made.record['model']) >= {'feature_map', 'chunk_size'}
+    assert not set(made.record['model']) & {'block_size', 'window', 'vocab_size', 'options'}
+
+
+@dataclasses.dataclass(frozen=True)
+class _LaterModel(ModelConfig):
+    positions: str = 'sinusoidal'
+
+
+@dataclasses.dataclass(frozen=True)
+class _LaterTrain(TrainConfig):
+    ema: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _LaterTask(LongestIncreasingSubsequence):
+    ties: str = 'strict'
+
+
+_LaterTask.__name__ = LongestIncreasingSubsequence.__name__
+
+
+def _later_linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64, gate: str = 'none'):
+    return linear(feature_map, chunk_size)
+
+
+@pytest.fixture
+def later_version(monkeypatch):
+    """A version with a new field, each with a default, of model, training, task and mechanism."""
+    monkeypatch.setitem(tasks.TASKS, 'lis', _LaterTask)
+    monkeypatch.setitem(attention.MECHANISMS, 'linear', _later_linear)
+    monkeypatch.setitem(experiment.SECTIONS, 'model', _LaterModel)
+    monkeypatch.setitem(experiment.SECTIONS, 'train', _LaterTrain)
+
+
+def test_new_fields_with_defaults_leave_names_and_records_valid(later_version):
+    assert 'ties' not in RECORDS[0]['task']
+    read = [Experiment.from_record(record) for record in RECORDS]
+    assert read[0].record['task']['ties'] == 'strict'
+    assert read[0].record['model'] | {'positions': 'sinusoidal', 'gate': 'none'} == read[0].record['model']
+    assert [made.name for made in read] == NAMES
+    changed = Experiment.from_record({**RECORDS[0], 'train': {**RECORDS[0]['train'], 'ema': 0.5}})
+    assert changed.name != NAMES[0]
+
+
+def test_a_new_option_of_a_task_leaves_its_examples_as_they_are():
+    old, new = LongestIncreasingSubsequence(6), _LaterTask(6)
+    assert new.stream_key == old.stream_key != _LaterTask(6, ties='other').stream_key
+    np.testing.assert_array_equal(
+        generate_block(new, 0, 'train', 3).tokens, generate_block(old, 0, 'train', 3).tokens
+    )
+
+
+def test_records_of_before_that_held_the_options_of_all_mechanisms_are_read():
+    unused = {'block_size': None, 'summary_size': 1, 'pattern': 'fixed', 'window': None}
+    record = make().record
+    assert Experiment.from_record({**record, 'model': record['model'] | unused}) == make()
+    with pytest.raises(ExperimentError, match="model: block_size is not an option of mechanism 'linear'"):
+        Experiment.from_record({**record, 'model': record['model'] | {'block_size': 8}})
+
+
+def test_everything_wrong_with_a_record_is_named_at_once():
+    record = make().record
+    broken = {
+        **record,
+        'seed': -1,
+        'sed': 3,
+        'task': {'name': 'lis'},
+        'model': {**record['model'], 'dimm': 3},
+        'train': {**record['train'], 'steps': None},
+        'run': {**record['run'], 'eval_every': 0},
+    }
+    with pytest.raises(ExperimentError) as error:
+        Experiment.from_record(broken)
+    for part in (
+        'seeds must be from 0',
+        "unknown field 'sed'",
+        'task: n must be given',
+        "model: unknown field 'dimm'; did you mean dim?",
+        'train: steps must be given',
+        'run: eval_every must be at least 1',
+    ):
+        assert part in str(error.value)
+    assert len(error.value.problems) == 6
+
+
+def test_the_last_seed_of_replicates_must_be_in_range():
+    with pytest.raises(ExperimentError, match='got 2147483646 to 2147483648'):
+        make(seed=2**31 - 2, train={'num_replicates': 3})
