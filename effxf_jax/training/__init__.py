@@ -1,6 +1,7 @@
-"""Loss, optimiser, and the pmapped train step."""
+"""Loss, optimiser, the pmapped train step, and training in one call."""
 
 from effxf_jax.training.config import TrainConfig, learning_rate_schedule, make_optimizer
+from effxf_jax.training.fit import fit
 from effxf_jax.training.losses import TokenLosses, token_losses
 from effxf_jax.training.optimizers import OPTIMIZERS
 from effxf_jax.training.step import (
@@ -21,6 +22,7 @@ __all__ = [
     'TrainConfig',
     'TrainState',
     'check_finite',
+    'fit',
     'init_state',
     'learning_rate_schedule',
     'make_optimizer',
