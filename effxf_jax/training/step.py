@@ -1,5 +1,6 @@
 """The pmapped train step, and the loop around it."""
 
+import collections
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -147,12 +148,17 @@ def run_steps(
     """Makes the updates start + 1 ... stop of all replicates.
 
     Yields, after dispatching each update, its number, the state after it, and a function that waits for each
-    replicate's metrics. Whoever asks for metrics one step late never makes a device wait. The state is
-    donated to the next update, so use it before going on.
+    replicate's metrics. A caller that fetches metrics one step late never makes a device wait. At most two
+    updates are under way; the CPU's collectives would time out behind a longer queue. The state is donated to
+    the next update, so use it before continuing.
     """
+    under_way = collections.deque()
     for step in range(start + 1, stop + 1):
         state, metrics = train_step(state, layout.shard(next(batches)))
+        under_way.append(metrics)
         yield step, state, functools.partial(layout.to_host, metrics)
+        if len(under_way) > 1:
+            jax.block_until_ready(under_way.popleft())
 
 
 def check_finite(step: int, metrics: Metrics) -> None:

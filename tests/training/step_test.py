@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -280,6 +281,28 @@ def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism, seeds
         alone = losses([seeds[number]], iter(batches[number]))[:, 0]
         np.testing.assert_allclose(together[:, number], alone, rtol=1e-4)
     assert len(np.unique(together[0])) == len(seeds)
+
+
+def test_at_most_two_updates_are_under_way_when_nobody_fetches_their_metrics():
+    class Pending:
+        def __init__(self, step):
+            self.step = step
+
+        def block_until_ready(self):
+            done.append(self.step)
+
+    done, dispatched = [], []
+
+    def train_step(state, batch):
+        dispatched.append(len(dispatched) + 1)
+        assert len(dispatched) - len(done) <= 2
+        return state, Pending(len(dispatched))
+
+    layout = types.SimpleNamespace(shard=lambda batch: batch, to_host=list)
+    for _ in training.run_steps(train_step, layout, None, itertools.repeat(None), 0, 6):
+        pass
+    assert dispatched == [1, 2, 3, 4, 5, 6]
+    assert done == [1, 2, 3, 4, 5]
 
 
 def test_every_value_out_of_range_is_named_at_once():
