@@ -1,1 +1,1 @@
-"""Examples by index, where they come from, and the pipeline that feeds them."""
+"""Examples by index, their sources, and the input pipeline."""

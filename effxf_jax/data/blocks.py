@@ -1,8 +1,8 @@
-"""Examples by index, in blocks that are functions of their number alone.
+"""Examples by index, generated in blocks of 1,024.
 
-Examples of a split come in blocks of 1,024. Block b is a function of (task, seed, split, b) and of nothing
-else: draw problems, keep those whose prompt hashes into the split, take the first 1,024. So example i does
-not depend on batch size, host count or source, and the splits are disjoint however many are drawn.
+Block b is a function of (task, seed, split, b) alone: draw problems, keep those whose prompts hash into the
+split, take the first 1,024. So example i does not depend on batch size, host count or source, and the splits
+are disjoint however many examples are drawn.
 """
 
 import itertools
@@ -17,26 +17,26 @@ from effxf_jax.tasks.task import prompt_hash
 BLOCK_SIZE = 1024
 SPLITS = ('train', 'test')
 TEST_ONE_IN = 16
-"""A prompt belongs to the test split when its hash is divisible by this."""
+"""A prompt belongs to the test split if its hash is divisible by this number."""
 
-# A block that is still empty after this many draws of its expected need belongs to an empty split.
+# A split is empty if this many draws yield no example; one draw is expected to fill a block.
 _MOST_FRUITLESS_DRAWS = 16
 
 
 class DataError(ValueError):
-    """Examples cannot be had as they were asked for."""
+    """The requested examples are not available."""
 
 
 def generate_block(task: Task, seed: int, split: str, block: int) -> Examples:
-    """Block `block` of a split: BLOCK_SIZE examples.
+    """Generates block `block` of a split: BLOCK_SIZE examples.
 
     Raises:
-        ValueError: an unknown split.
-        DataError: a split to which none of many prompts belong.
+        ValueError: the split is unknown.
+        DataError: the split is empty: the task has too few prompts.
     """
     if split not in SPLITS:
         raise ValueError(f'split must be one of {", ".join(SPLITS)}; got {split!r}')
-    # The digest keeps the streams of two tasks apart; it is stable across processes, as hash() is not.
+    # The digest gives every task its own random stream. Unlike hash(), it is the same in every process.
     digest = zlib.crc32(task.stream_key.encode())
     rng = np.random.default_rng([digest, seed, SPLITS.index(split), block])
     share = 1 / TEST_ONE_IN if split == 'test' else 1 - 1 / TEST_ONE_IN
@@ -47,8 +47,8 @@ def generate_block(task: Task, seed: int, split: str, block: int) -> Examples:
             break
         if not found and attempt >= _MOST_FRUITLESS_DRAWS:
             raise DataError(
-                f'the {split} split of {task} is empty: none of {attempt * draw} prompts belongs to it, '
-                'for the task has too few prompts; make it larger'
+                f'the {split} split of {task} is empty: none of {attempt * draw} prompts belongs to it. '
+                'The task has too few prompts; make it larger'
             )
         examples = task.encode(task.sample(rng, draw))
         in_test = prompt_hash(examples) % np.uint64(TEST_ONE_IN) == 0
@@ -59,12 +59,12 @@ def generate_block(task: Task, seed: int, split: str, block: int) -> Examples:
 
 
 def generate(task: Task, seed: int, split: str, count: int) -> Iterator[Examples]:
-    """The first `count` examples of a split, block by block; the last may be cut short."""
+    """Yields the first `count` examples of a split, block by block; the last block may be short."""
     for start in range(0, count, BLOCK_SIZE):
         block = generate_block(task, seed, split, start // BLOCK_SIZE)
         yield Examples(*(x[: count - start] for x in block))
 
 
 def token_dtype(task: Task) -> np.dtype:
-    """The smallest dtype that holds a task's tokens, for keeping many of them."""
+    """The smallest dtype that holds a task's token ids."""
     return np.min_scalar_type(task.vocabulary.size - 1)

@@ -1,7 +1,7 @@
 """Every task's examples as a TensorFlow dataset: `tfds.load('dp_chains/edit_distance_n12')`.
 
-The examples and their order are those of `blocks`, so a prepared dataset holds exactly what training would
-generate. They are stored as array_record, for random access.
+Examples and order are the same as in `blocks`, so a prepared dataset holds exactly the examples that training
+would otherwise generate. The file format is array_record, for random access.
 """
 
 import collections
@@ -20,9 +20,9 @@ from effxf_jax.data.blocks import BLOCK_SIZE, generate_block, token_dtype
 from effxf_jax.tasks import Examples, Task
 
 _DESCRIPTION = """
-Dynamic-programming problems written out as chains of thought, one problem a row, of the tasks in
-Feng et al. (2023, arXiv 2305.15408) and Yang et al. (2024, arXiv 2402.13934): {task}, seed {seed}. Examples
-are in the order of their indices; a prompt is in the test split by its hash, so the splits are disjoint.
+Dynamic-programming problems written out as chains of thought, one problem per row. The tasks are those of
+Feng et al. (2023, arXiv 2305.15408) and Yang et al. (2024, arXiv 2402.13934); this is {task}, seed {seed}.
+Examples are in index order. A hash of the prompt decides the split, so the splits are disjoint.
 """
 _CITATION = """
 @inproceedings{yang2024efficient,
@@ -37,11 +37,11 @@ _CITATION = """
 
 @dataclasses.dataclass(eq=False)
 class DpChainsConfig(tfds.core.BuilderConfig):
-    """One task at one size; `of` makes it with its name.
+    """One task at one size; `of` creates it with its name.
 
     Attributes:
-        task: the problems.
-        seed: of their draw.
+        task: the task whose problems are written out.
+        seed: seed of the problems.
     """
 
     task: Task | None = None
@@ -49,7 +49,10 @@ class DpChainsConfig(tfds.core.BuilderConfig):
 
     @classmethod
     def of(cls, task: Task, seed: int = 0) -> 'DpChainsConfig':
-        """The config of any task, named after it and what it has other than by default: `lis_n40_seed1`."""
+        """The config of a task, named after the task, its required and its non-default options and the seed.
+
+        An example is `lis_n40_seed1`.
+        """
         required = tasks.required_options(task)
         plain = type(task)(**required)
         values = (
@@ -69,7 +72,7 @@ class DpChainsConfig(tfds.core.BuilderConfig):
 
 
 class DpChains(tfds.core.GeneratorBasedBuilder):
-    """The builder; see the module."""
+    """The TFDS builder of `dp_chains`."""
 
     VERSION = tfds.core.Version('1.0.0')
     RELEASE_NOTES: ClassVar = {'1.0.0': 'Five tasks.'}
@@ -87,13 +90,19 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
         file_format: str = 'array_record',
         **kwargs,
     ):
-        """As any builder's; where nothing is prepared yet, so many examples will be [feng]."""
+        """Creates the builder.
+
+        Args:
+            num_train_examples, num_test_examples: examples to write if nothing is prepared yet [feng].
+            file_format: TFDS file format.
+            **kwargs: arguments of `tfds.core.GeneratorBasedBuilder`.
+        """
         self._counts = {'train': num_train_examples, 'test': num_test_examples}
         super().__init__(file_format=file_format, **kwargs)
 
     @classmethod
     def of(cls, task: Task, seed: int = 0, **kwargs) -> 'DpChains':
-        """The builder of any task, whether or not it is among BUILDER_CONFIGS."""
+        """The builder of any task, including tasks that are not in BUILDER_CONFIGS."""
         config = DpChainsConfig.of(task, seed)
         return cls(config=cls.builder_configs.get(config.name, config), **kwargs)
 
@@ -110,13 +119,13 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
                         shape=shape,
                         dtype=token_dtype(config.task),
                         encoding='bytes',
-                        doc='The row: prompt, chain, answer, <eos> (1), and padding (0) behind it.',
+                        doc='The row: prompt, chain, answer, <eos> (1), then padding (0).',
                     ),
                     'given': tfds.features.Tensor(
                         shape=shape,
                         dtype=np.bool_,
                         encoding='bytes',
-                        doc='Which tokens a model is told; it must produce the others up to <eos>.',
+                        doc='Which tokens a model receives; it must produce the others up to <eos>.',
                     ),
                 }
             ),
@@ -128,7 +137,7 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split, count) for split, count in self._counts.items()}
 
     def read_block(self, records: Sequence[Mapping[str, np.ndarray]], number: int) -> Examples:
-        """Block `number` of a split that `as_data_source` has opened; the last one may be short."""
+        """Reads block `number` of a split opened by `as_data_source`; the last block may be short."""
         start = number * BLOCK_SIZE
         block = records.__getitems__(range(start, min(start + BLOCK_SIZE, len(records))))
         return Examples(*(np.stack([record[name] for record in block]) for name in Examples._fields))
@@ -136,7 +145,7 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
     def _as_dataset(self, split, decoders=None, read_config=None, shuffle_files=False):
         if self.info.file_format != tfds.core.FileFormat.ARRAY_RECORD or decoders is not None:
             return super()._as_dataset(split, decoders, read_config, shuffle_files)
-        # TFDS itself makes no tf.data of array_record files.
+        # TFDS itself builds no tf.data dataset from array_record files.
         import tensorflow as tf
 
         records = self.as_data_source(split)
@@ -161,18 +170,18 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
         dtype = token_dtype(config.task)
         index = 0
         for tokens, given in _blocks(config.task, config.seed, split, -(-count // BLOCK_SIZE)):
-            for row, told in zip(tokens.astype(dtype)[: count - index], given, strict=False):
-                yield index, {'tokens': row, 'given': told}
+            for row, row_given in zip(tokens.astype(dtype)[: count - index], given, strict=False):
+                yield index, {'tokens': row, 'given': row_given}
                 index += 1
 
 
 def _blocks(task: Task, seed: int, split: str, count: int) -> Iterator[Examples]:
-    """The first `count` blocks, in order, made by a pool of processes of which few results ever wait."""
+    """Generates the first `count` blocks, in order, in a pool of processes that runs a few blocks ahead."""
     workers = min(os.cpu_count() or 1, count)
     if workers < 2:
         yield from (generate_block(task, seed, split, number) for number in range(count))
         return
-    # Processes that start afresh: a fork would inherit the locks of JAX's and TensorFlow's threads.
+    # Spawned processes: a forked one would inherit locks that threads of JAX and TensorFlow hold.
     with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
         waiting = collections.deque()
         for number in range(count):

@@ -1,6 +1,6 @@
-"""TensorFlow, which feeds data and writes TensorBoard's events from the CPU; every accelerator is JAX's.
+"""TensorFlow on the CPU, for the input pipeline and TensorBoard; accelerators are left to JAX.
 
-Its import takes seconds, so that what reads a command line, plans a sweep or draws a figure does without.
+The import takes seconds, so programs that only parse a command line, plan a sweep or draw a figure avoid it.
 """
 
 import functools
@@ -9,7 +9,7 @@ from types import ModuleType
 
 @functools.cache
 def load() -> ModuleType:
-    """The module `tensorflow`, kept off accelerators."""
+    """Imports TensorFlow, hides accelerators from it and returns the module."""
     import tensorflow as tf
 
     for kind in ('GPU', 'TPU'):

@@ -1,4 +1,4 @@
-"""The tf.data pipeline: batches of a source's examples in the order of training.
+"""The tf.data pipeline: batches of a source's examples in training order.
 
 A batch is a function of its number alone, so a stream resumes at any step in constant time.
 """
@@ -14,25 +14,25 @@ from effxf_jax.data import host_tensorflow
 from effxf_jax.data.sources import Source
 from effxf_jax.tasks import PAD, Examples
 
-# Every wake of the pipeline's thread takes a core from the model, so it reads for many steps at a time.
+# The pipeline's thread takes a core from the model whenever it wakes, so it reads many steps at a time.
 _STEPS_READ_AT_ONCE = 32
 
 
 class Stream:
-    """A source's examples in the order of training."""
+    """A source's examples in training order."""
 
     def __init__(self, source: Source, seed: int):
-        """Opens a source; `seed` is of the epochs' permutations where it ends."""
+        """Opens a source; `seed` fixes the permutation of each epoch of a finite source."""
         self.source = source
         self._permutation = functools.lru_cache(maxsize=2)(
             lambda epoch: np.random.default_rng([seed, epoch]).permutation(source.num_examples)
         )
 
     def indices(self, step: int, batch_size: int) -> np.ndarray:
-        """The examples of batch `step`, int64 `[batch_size]`.
+        """The indices of the examples of batch `step`, int64 `[batch_size]`.
 
-        Batch k is examples k B ... (k + 1) B of an endless source; of one that ends, of its epochs laid end
-        to end, each a permutation by (seed, epoch).
+        Batch k of an endless source holds examples k B ... (k + 1) B - 1. A finite source is repeated, each
+        epoch a permutation that depends on (seed, epoch), and cut into batches in the same way.
         """
         indices = step * batch_size + np.arange(batch_size)
         if self.source.num_examples is None:
@@ -47,18 +47,18 @@ class Stream:
 def train_batches(
     streams: Stream | list[Stream], batch_size: int, start_step: int = 0, host: int = 0, hosts: int = 1
 ) -> Iterator[Examples]:
-    """Endless batches from step `start_step` on, prepared ahead of need by tf.data.
+    """Yields batches without end from step `start_step` on; tf.data prepares them in advance.
 
-    A batch is cut behind its longest row, over all hosts and streams; see `cut_length`.
+    A batch is cut after its longest row, over all hosts and streams; see `cut_length`.
 
     Args:
-        streams: one, or several to be read side by side.
-        batch_size: examples in a stream's batch, over all hosts; divisible by hosts.
-        start_step: the first batch's number; reaching it costs nothing.
-        host, hosts: which share of each batch to yield.
+        streams: one stream, or a list of streams to read side by side.
+        batch_size: examples in one batch of a stream, over all hosts; divisible by hosts.
+        start_step: number of the first batch; starting late takes no time.
+        host, hosts: this host's index and the number of hosts; each host yields its share of every batch.
 
     Yields:
-        Examples `[batch_size / hosts, length]`; of a list of streams, with an axis over them before these.
+        Examples `[batch_size / hosts, length]`; `[streams, batch_size / hosts, length]` for a list.
     """
     if batch_size % hosts:
         raise ValueError(f'batch_size must be divisible by {hosts} hosts; got {batch_size}')
@@ -67,9 +67,9 @@ def train_batches(
     mine = slice(host * share, (host + 1) * share)
 
     def read_stream(stream, steps):
-        """Tokens and given `[steps, share, length]`, and the longest row of each step's whole batch."""
+        """Tokens and given `[steps, share, length]`, and the length of each whole batch's longest row."""
         indices = np.concatenate([stream.indices(step, batch_size) for step in steps])
-        # Every host reads every row, to know where to cut; examples are made in blocks anyway.
+        # Every host reads all rows to know where to cut; examples are generated in whole blocks anyway.
         tokens, given = (x.reshape(len(steps), batch_size, -1) for x in stream.source.read(indices))
         return tokens[:, mine], given[:, mine], np.count_nonzero(tokens != PAD, axis=2).max(axis=1)
 
@@ -85,7 +85,7 @@ def train_batches(
     types = [tf.int32, tf.bool, tf.int64]
     dataset = dataset.map(lambda first: tf.numpy_function(read, [first], types)).prefetch(2)
     options = tf.data.Options()
-    options.threading.private_threadpool_size = 1  # one thread is ample, and the cores are the model's
+    options.threading.private_threadpool_size = 1  # one thread is enough; the model needs the cores
     batches = _batches(dataset.with_options(options))
     _live.add(batches)
     return batches
@@ -99,17 +99,17 @@ def _batches(dataset) -> Iterator[Examples]:
 
 
 def cut_length(longest: int, max_length: int) -> int:
-    """Where a batch is cut whose longest row has `longest` tokens.
+    """The length to which a batch is cut if its longest row has `longest` tokens.
 
-    Each length is a train step to be compiled, so there are at most sixteen, and none less than 16 tokens
-    apart but the last.
+    The train step is compiled for every length, so there are at most sixteen lengths, at least 16 tokens
+    apart except for the last.
     """
     unit = max(16, -(-max_length // 16))
     return min(-(-longest // unit) * unit, max_length)
 
 
-# A pipeline's thread waits for the interpreter's lock, so one that is still open when the interpreter ends
-# would keep it from ending.
+# A pipeline's thread waits for the interpreter's lock, so a pipeline that is still open at exit would block
+# the exit.
 _live: weakref.WeakSet[Iterator[Examples]] = weakref.WeakSet()
 
 

@@ -1,7 +1,6 @@
-"""Where examples come from.
+"""Sources of examples.
 
-A source gives examples by index: generated when they are asked for, from a prepared TensorFlow dataset, or
-from text files.
+A source returns examples by index. It generates them on demand, or reads a TensorFlow dataset or text files.
 """
 
 import contextlib
@@ -24,7 +23,8 @@ from effxf_jax.tasks.task import prompt_hash
 
 SOURCES = ('generated', 'tfds', 'text')
 
-# So many blocks of test problems, one after another, in which all stand in a file mean that all there are do.
+# If this many blocks of test problems in a row hold only problems of the training file, all test problems are
+# taken to be in it.
 _MOST_FRUITLESS_BLOCKS = 16
 
 
@@ -33,17 +33,17 @@ class DataConfig:
     """Where examples come from.
 
     Attributes:
-        source: 'generated' as they are asked for; 'tfds', the very same examples in the same order from the
-            TensorFlow dataset `dp_chains`, which is prepared if it is not yet; or 'text', from files.
-        num_train_examples: the size of a fixed training set, gone through in a new random order each epoch
-            (the paper: 10^6). None is an endless stream of (almost always) new examples, or all that a
-            TensorFlow dataset or a file holds.
-        path: for 'tfds' the data directory, by default TFDS's own; for 'text' the file to train on.
-        test_path: for 'text' a file of test examples. By default they are those of the task's test split
-            that do not stand in the other file.
+        source: 'generated': generated on demand; 'tfds': the same examples in the same order, from the
+            TensorFlow dataset `dp_chains`, which is prepared first if needed; 'text': read from text files.
+        num_train_examples: size of a fixed training set, read in a new random order each epoch (the paper:
+            10^6). None: an endless stream of (almost always) new examples or, for 'tfds' and 'text', all
+            examples of the dataset or file.
+        path: for 'tfds' the data directory, by default TFDS's own; for 'text' the training file.
+        test_path: for 'text' the file of test examples. By default they are generated: the task's test split
+            without the problems of the training file.
 
     Raises:
-        ValueError: naming every value that is out of range or means nothing.
+        ValueError: values are out of range or have no effect; the message names all of them.
     """
 
     source: str = 'generated'
@@ -68,11 +68,11 @@ class DataConfig:
 
 
 class Source(NamedTuple):
-    """Examples by index.
+    """A source of examples.
 
     Attributes:
         read: `(indices int64 [count]) -> Examples`, with one row per index, in their order.
-        num_examples: how many there are; None where they never end.
+        num_examples: number of examples; None for an endless source.
     """
 
     read: Callable[[np.ndarray], Examples]
@@ -80,21 +80,21 @@ class Source(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The examples of both splits."""
+    """The sources of both splits."""
 
     train: Source
     test: Source
 
 
 def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
-    """The examples that a configuration asks for.
+    """Opens the sources that a configuration describes.
 
     Raises:
-        DataError: they are not there: a split of the task is empty, a file bad, or a set too small.
+        DataError: a split of the task is empty, a file is invalid, or there are too few examples.
         OSError: a TensorFlow dataset cannot be read or written.
     """
     if config.source == 'generated':
-        for split in SPLITS:  # a task too small for its splits is found now
+        for split in SPLITS:  # raises now if a split is empty
             generate_block(task, seed, split, 0)
         return Sources(
             generated(task, seed, 'train', config.num_train_examples), generated(task, seed, 'test')
@@ -110,24 +110,24 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
 
 
 def generated(task: Task, seed: int, split: str, num_examples: int | None = None) -> Source:
-    """Examples made when they are first asked for.
+    """A source that generates examples when they are first read.
 
-    A stream remembers only its latest blocks; a set of `num_examples` remembers all of them.
+    An endless source keeps its latest blocks in memory, a source of `num_examples` all of them.
     """
     make = lambda number: generate_block(task, seed, split, number)
     return Source(_by_blocks(task, make, 4 if num_examples is None else None), num_examples)
 
 
 def prepared(task: Task, seed: int, split: str, data_dir: str | None = None) -> Source:
-    """The examples of the TensorFlow dataset `dp_chains`, prepared first if they are not yet.
+    """A source that reads the TensorFlow dataset `dp_chains`, which is prepared first if needed.
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: the dataset cannot be read or written.
     """
     builder = DpChains.of(task, seed, data_dir=data_dir)
     if not builder.is_prepared():
-        with _alone_with(builder):
-            builder = DpChains.of(task, seed, data_dir=data_dir)  # which another may have prepared by now
+        with _preparation_lock(builder):
+            builder = DpChains.of(task, seed, data_dir=data_dir)  # another process may have prepared it
             builder.download_and_prepare()
     records = builder.as_data_source(split)
 
@@ -136,9 +136,9 @@ def prepared(task: Task, seed: int, split: str, data_dir: str | None = None) -> 
 
 
 @contextlib.contextmanager
-def _alone_with(builder: DpChains) -> Iterator[None]:
-    """Waits while another process is in: hosts, or cells of a sweep, may want one dataset at once."""
-    if '://' in str(builder.data_path):  # where files cannot be locked
+def _preparation_lock(builder: DpChains) -> Iterator[None]:
+    """Locks a dataset, since several hosts or cells of a sweep may prepare the same one at once."""
+    if '://' in str(builder.data_path):  # remote files cannot be locked
         yield
         return
     root = Path(builder.data_path).parents[2]  # of name/config/version
@@ -149,7 +149,7 @@ def _alone_with(builder: DpChains) -> Iterator[None]:
 
 
 def digest(source: Source) -> str:
-    """By which two sources are told apart: of how many examples there are, and of the first ones."""
+    """A digest of a source: the number of its examples and a checksum of the first ones."""
     count = min(BLOCK_SIZE, source.num_examples or BLOCK_SIZE)
     examples = source.read(np.arange(count))
     return f'{source.num_examples}:{zlib.crc32(b"".join(x.tobytes() for x in examples)):08x}'
@@ -158,7 +158,13 @@ def digest(source: Source) -> str:
 def _by_blocks(
     task: Task, make: Callable[[int], Examples], remembered: int | None = None
 ) -> Callable[[np.ndarray], Examples]:
-    """Reads examples by index from blocks that `make` makes by number, of which `remembered` are kept."""
+    """A function that reads examples by index from blocks.
+
+    Args:
+        task: the task of the examples.
+        make: returns a block by its number.
+        remembered: how many blocks stay in memory; None for all.
+    """
     dtype = token_dtype(task)
 
     @functools.lru_cache(maxsize=remembered)
@@ -180,7 +186,7 @@ def _by_blocks(
 
 
 def _in_memory(task: Task, tokens: np.ndarray) -> Source:
-    """Right rows `[count, max_length]` as a source."""
+    """A source of valid rows `[count, max_length]` in memory."""
 
     def read(indices: np.ndarray) -> Examples:
         rows = tokens[indices].astype(np.int32)
@@ -190,7 +196,7 @@ def _in_memory(task: Task, tokens: np.ndarray) -> Source:
 
 
 def _unseen(task: Task, seed: int, seen: np.ndarray) -> Source:
-    """The examples of the test split whose prompts are not those of rows `[count, max_length]`."""
+    """The examples of the test split whose prompts do not occur in the rows `seen`, `[count, max_length]`."""
     test = generated(task, seed, 'test')
     seen_hashes = np.concatenate(
         [
@@ -198,7 +204,7 @@ def _unseen(task: Task, seed: int, seen: np.ndarray) -> Source:
             for rows in np.array_split(seen, -(-len(seen) // BLOCK_SIZE))
         ]
     )
-    places: list[int] = []  # in the split, of those not seen
+    places: list[int] = []  # indices of unseen examples in the split
     blocks = itertools.count()
 
     def read(indices: np.ndarray) -> Examples:
@@ -210,19 +216,19 @@ def _unseen(task: Task, seed: int, seen: np.ndarray) -> Source:
             fruitless = 0 if found.size else fruitless + 1
             if fruitless == _MOST_FRUITLESS_BLOCKS:
                 raise DataError(
-                    f'all problems of the test split of {task} stand in the training file; give test_path'
+                    f'all problems of the test split of {task} are in the training file; give test_path'
                 )
         return test.read(np.array(places)[indices])
 
-    read(np.zeros(1, int))  # a file that holds all of them is found now
+    read(np.zeros(1, int))  # raises now if the file holds all of them
     return Source(read, None)
 
 
 def _first(source: Source, count: int | None, name: str) -> Source:
-    """The first `count` examples of a finite source; all of them for None."""
+    """The first `count` examples of a finite source; all of them if `count` is None."""
     if count is None:
         return source
     if count > source.num_examples:
-        most = f'{source.num_examples:,}, the examples of {name}'
+        most = f'{source.num_examples:,}, the number of examples in {name}'
         raise DataError(f'num_train_examples must be at most {most}; got {count:,}')
     return source._replace(num_examples=count)

@@ -1,7 +1,7 @@
-"""The text format of Feng et al. (2023): an example a line, its tokens separated by spaces.
+"""The text format of Feng et al. (2023): one example per line, its tokens separated by spaces.
 
-A line is read whoever wrote it. It is either a right example of the task or a bad line with a reason; a
-file of any size and content streams through in bounded memory.
+A file may come from anywhere. Each of its lines is either a valid example of the task or a bad line with a
+reason. Reading takes bounded memory, whatever the file's size and content.
 """
 
 import contextlib
@@ -15,24 +15,24 @@ import numpy as np
 from effxf_jax.data.blocks import BLOCK_SIZE, DataError, generate, token_dtype
 from effxf_jax.tasks import EOS, PAD, Task
 
-# A line of any task is far shorter, in bytes, unless its task's longest row is longer still.
+# A line is too long beyond this many bytes, or twice the task's longest example if that is more.
 _LEAST_LINE_LIMIT = 1 << 16
 _SHOWN = 5
 
 
 class BadLine(NamedTuple):
-    """A line that is no right example: its number, from 1, and why."""
+    """A line that is not a valid example: its number, counted from 1, and the reason."""
 
     number: int
     reason: str
 
 
 class Lines(NamedTuple):
-    """A stretch of a file.
+    """Consecutive lines of a file.
 
     Attributes:
-        tokens: its right examples in order, of `token_dtype`, `[count, max_length]`.
-        bad: its bad lines in order.
+        tokens: the valid examples in order, `[count, max_length]`, with dtype `token_dtype(task)`.
+        bad: the bad lines in order.
     """
 
     tokens: np.ndarray
@@ -40,7 +40,7 @@ class Lines(NamedTuple):
 
 
 def read(path: str | os.PathLike, task: Task) -> Iterator[Lines]:
-    """The lines of a file, in stretches of BLOCK_SIZE.
+    """Reads a file, BLOCK_SIZE lines at a time.
 
     Raises:
         DataError: the file cannot be read.
@@ -57,10 +57,10 @@ def read(path: str | os.PathLike, task: Task) -> Iterator[Lines]:
 
 
 def load(path: str | os.PathLike, task: Task) -> np.ndarray:
-    """All examples of a file, of `token_dtype`, `[count, max_length]`.
+    """Loads all examples of a file: `[count, max_length]`, with dtype `token_dtype(task)`.
 
     Raises:
-        DataError: the file cannot be read, is empty, or has bad lines, the first of which are named.
+        DataError: the file cannot be read, is empty, or has bad lines; the message names the first of them.
     """
     tokens, bad, bad_count = [], [], 0
     for lines in read(path, task):
@@ -68,7 +68,7 @@ def load(path: str | os.PathLike, task: Task) -> np.ndarray:
         bad += lines.bad[: _SHOWN - len(bad)]
         bad_count += len(lines.bad)
     if not tokens:
-        raise DataError(f'{path} is empty; a line for each example is due')
+        raise DataError(f'{path} is empty; expected one line per example')
     if bad:
         shown = ''.join(f'; line {line.number}: {line.reason}' for line in bad)
         raise DataError(f'{path} has {bad_count:,} bad lines{shown}{"; ..." * (bad_count > len(bad))}')
@@ -76,10 +76,10 @@ def load(path: str | os.PathLike, task: Task) -> np.ndarray:
 
 
 def write(path: str | os.PathLike, task: Task, seed: int, split: str, count: int) -> None:
-    """Writes the first examples of a split, the whole file or, if stopped, none of it.
+    """Writes the first `count` examples of a split to a file; an interrupted call leaves no file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
@@ -102,9 +102,9 @@ def _opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def _next_row(file: BinaryIO, task: Task, longest: int) -> np.ndarray | str | None:
-    """The ids of the next line; or why it has none or too many; or None at the end of the file.
+    """The token ids of the next line, or the reason why it is bad, or None at the end of the file.
 
-    `longest` is the most bytes that an example of the task has.
+    `longest` is the number of bytes of the task's longest possible example.
     """
     limit = max(_LEAST_LINE_LIMIT, 2 * longest)
     line = file.readline(limit)
@@ -122,7 +122,7 @@ def _next_row(file: BinaryIO, task: Task, longest: int) -> np.ndarray | str | No
 
 
 def _grade(task: Task, rows: list[np.ndarray | str], start: int) -> Lines:
-    """Judges a stretch of lines, the first of which has the number start + 1."""
+    """Grades consecutive lines, the first of which has the number start + 1."""
     tokens = np.full((len(rows), task.max_length), PAD, np.int32)
     for line, row in zip(tokens, rows, strict=True):
         if not isinstance(row, str):

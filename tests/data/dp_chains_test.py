@@ -63,7 +63,7 @@ def test_parts_of_a_split_and_batches_can_be_asked_for(data_dir):
 def test_the_features_and_the_vocabulary_are_documented(data_dir):
     info = tfds.builder('dp_chains/edit_distance_n6', data_dir=data_dir).info
     assert 'prompt' in info.features['tokens'].doc.desc
-    assert 'told' in info.features['given'].doc.desc
+    assert 'receives' in info.features['given'].doc.desc
     assert tuple(info.metadata['vocabulary']) == TASK.vocabulary.tokens
     assert 'EditDistance(n=6' in info.description
 
