@@ -91,7 +91,7 @@ class TerminalListener:
             )
 
     def diverged(self, seed: int, reason: str) -> None:
-        self._console.print(f'seed {seed} is given up: {reason}')
+        self._console.print(f'seed {seed} diverged and stops; the others continue: {reason}')
 
     def finished(self, results: Sequence[Mapping[str, Any]], samples: str) -> None:
         self.close()

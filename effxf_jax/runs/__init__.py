@@ -1,1 +1,1 @@
-"""A run: what it is to do, its directory, and what lets it be killed."""
+"""A run: its definition, its directory, its training, and how it stops and resumes."""

@@ -1,11 +1,12 @@
-"""Orbax checkpoints that a killed process can trust.
+"""Orbax checkpoints that survive kills and detect damage.
 
-A checkpoint holds the training state and a JSON record of the run it belongs to. Orbax writes it to a
-temporary directory and renames that at the end, so a process killed while saving leaves the checkpoints
-before intact; a checksum over the arrays catches what is damaged later.
+A checkpoint holds the training state and a JSON record of its run. Orbax writes it to a temporary directory
+and renames that at the end, so a process killed while saving leaves earlier checkpoints intact. A checksum
+over the arrays detects later damage.
 
-Of several hosts the first alone reads and writes, and tells the others what it read. So they need no common
-file system, a checkpoint knows nothing of their number, and a dead host keeps no other from saving.
+With several hosts, only the first one reads and writes; it sends what it reads to the others. So the hosts
+need no common file system, a checkpoint does not depend on their number, and a dead host does not keep the
+first one from saving.
 """
 
 import zlib
@@ -23,11 +24,11 @@ from effxf_jax.training import TrainState
 
 
 class Restored(NamedTuple):
-    """A checkpoint.
+    """A restored checkpoint.
 
     Attributes:
-        state: the training state, numpy arrays.
-        record: the JSON record saved with it.
+        state: the training state, as numpy arrays.
+        record: the JSON record saved with the state.
     """
 
     state: TrainState
@@ -35,19 +36,21 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints in a directory, the latest few of them.
+    """The latest checkpoints of a run, in a directory.
 
-    Use as a context manager, so that what is being saved in the background is finished.
+    A context manager: leaving it waits for saves in the background.
     """
 
     def __init__(self, directory: str | Path, keep: int = 3, read_only: bool = False):
         """Opens a directory.
 
-        It need not exist yet, and leftovers of killed saves are removed; read_only, it must, and nothing in
-        it is changed, so that a run can go on in it meanwhile.
+        Args:
+            directory: need not exist yet; leftovers of killed saves in it are removed.
+            keep: how many of the latest checkpoints to keep.
+            read_only: change nothing in the directory, which must exist; a run may use it meanwhile.
         """
         self._read_only = read_only
-        self._manager = None  # of a host that is not the first
+        self._manager = None  # except on the first host
         if jax.process_index() > 0:
             return
         directory = Path(directory).absolute()
@@ -71,7 +74,7 @@ class Checkpoints:
             self._manager.close()
 
     def save(self, step: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Saves a state of numpy arrays under a step, in the background; what is there already stays."""
+        """Saves a state of numpy arrays in the background, unless the step has a checkpoint already."""
         if self._manager is None or step in self._manager.all_steps():
             return
         record = {**record, 'checksum': _checksum(state)}
@@ -81,14 +84,14 @@ class Checkpoints:
     def restore_latest(
         self, like: TrainState, check: Callable[[dict[str, Any]], None] = lambda record: None
     ) -> Restored | None:
-        """The newest checkpoint that can be read; None where there is none.
+        """Restores the newest checkpoint that can be read; returns None if there is none.
 
-        A damaged one is reported, removed unless read_only, and the one before it tried.
+        A damaged checkpoint is logged and, unless read_only, removed; then the previous one is tried.
 
         Args:
-            like: a state of the same structure, shapes and dtypes.
-            check: is given the record before the state is read, and raises if it is not of this run; a
-                checkpoint so refused stays as it is.
+            like: a state with the same structure, shapes and dtypes.
+            check: receives the record before the state is read, and raises if the record belongs to another
+                run; the checkpoint then stays as it is.
         """
         return hosts.from_first(lambda: self._restore_latest(like, check))
 
@@ -108,17 +111,17 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> dict[str, Any] | None:
-        """Items of a checkpoint; None, with a warning, where they are damaged."""
+        """Items of a checkpoint; None, with a warning, if they are damaged."""
         try:
             restored = dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
             checksum = restored['record'].pop('checksum')
             if 'state' in restored and _checksum(restored['state']) != checksum:
                 raise ValueError('the arrays do not match their checksum')
-        except Exception as error:  # Orbax, TensorStore and JSON each raise their own for damage
+        except Exception as error:  # Orbax, TensorStore and JSON each raise errors of their own
             reason = str(error).strip().partition('\n')[0][:200]
             name = type(error).__name__
             logging.warning(
-                'The checkpoint of step %d is damaged (%s: %s); trying the one before.', step, name, reason
+                'The checkpoint of step %d is damaged (%s: %s); trying the previous one.', step, name, reason
             )
             return None
         return restored

@@ -1,10 +1,10 @@
-"""The files of a run, each written so that a process killed at any moment leaves them sound.
+"""The files of a run. A process killed at any moment leaves all of them valid.
 
 config.json      the whole configuration
-metrics.jsonl    one object a step; TensorBoard's events lie beside it
+metrics.jsonl    one JSON object per step; TensorBoard's event files are beside it
 checkpoints/     see checkpoints.py
 samples.txt      a few graded generations
-result.json      written last: its presence means done
+result.json      written last: if it exists, the run is done
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from effxf_jax.training import Metrics
 
 
 class MismatchError(ValueError):
-    """A directory belongs to a run of another configuration."""
+    """A directory or a host does not match a run's configuration, or a file is damaged."""
 
 
 class InUseError(RuntimeError):
-    """Another process is running in a directory."""
+    """Another process is using a directory."""
 
 
 class RunDirectory:
     """A run's directory.
 
-    Of several hosts that of the first is active. The others neither read nor write theirs: it is as if it
-    were not there, and it need not be.
+    With several hosts, only the first host's directory is active. The others behave as if they were empty,
+    ignore writes and need not exist.
     """
 
     def __init__(self, path: str | os.PathLike, active: bool = True):
@@ -41,21 +41,21 @@ class RunDirectory:
         self.active = active
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Makes sure that the directory, if it is a run's, is of this configuration.
+        """Checks that the directory has this configuration, or none.
 
         Raises:
-            MismatchError: it has another one; the message names where they differ.
+            MismatchError: it has another configuration; the message names the fields that differ.
         """
         found = self.read_object('config.json')
         if found is not None:
             check_same(found, config, str(self.path))
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Makes the directory, if need be, and writes the configuration into it.
+        """Creates the directory, if needed, and writes the configuration into it.
 
         Raises:
             MismatchError: the directory has another configuration.
-            OSError: it cannot be written.
+            OSError: the directory cannot be written.
         """
         self.check(config)
         if self.active and not (self.path / 'config.json').exists():
@@ -64,10 +64,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other processes out while entered; the system frees it when the process ends, however.
+        """Locks the directory while entered; the system releases the lock if the process dies.
 
         Raises:
-            InUseError: another process is in.
+            InUseError: another process holds the lock.
         """
         if not self.active:
             yield
@@ -80,18 +80,18 @@ class RunDirectory:
             yield
 
     def read_result(self) -> dict[str, Any] | None:
-        """What result.json holds; None while the run is not done.
+        """The content of result.json; None while the run is not done.
 
         Raises:
-            MismatchError: it is no object.
+            MismatchError: the file is damaged.
         """
         return self.read_object('result.json')
 
     def read_object(self, name: str) -> dict[str, Any] | None:
-        """What a JSON file holds; None where there is none.
+        """The JSON object in a file; None if the file does not exist.
 
         Raises:
-            MismatchError: it is no object.
+            MismatchError: the file does not hold a JSON object.
         """
         text = self.read_text(name)
         if text is None:
@@ -102,12 +102,12 @@ class RunDirectory:
             raise MismatchError(f'{self.path / name} is damaged: it {error}') from error
 
     def read_text(self, name: str) -> str | None:
-        """What a file holds; None where there is none."""
+        """The text of a file; None if the file does not exist."""
         path = self.path / name
         return path.read_text() if self.active and path.exists() else None
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all."""
+        """Writes a file atomically."""
         if not self.active:
             return
         temporary = self.path / f'.{name}.tmp'
@@ -119,10 +119,10 @@ class RunDirectory:
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """What JSON says, where it is an object.
+    """Parses a JSON object.
 
     Raises:
-        ValueError: it is not; the message begins with a verb, for the file's name to stand before it.
+        ValueError: the text is not a JSON object. The message begins with a verb, to follow a file's name.
     """
     try:
         parsed = json.loads(text)
@@ -134,10 +134,10 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard's events, the same numbers in both; a context manager."""
+    """Writes the same numbers to metrics.jsonl and to TensorBoard; a context manager."""
 
     def __init__(self, directory: RunDirectory, start: int):
-        """Opens the log to go on after step `start`; lines of later steps are dropped."""
+        """Opens the log to continue after step `start`; lines of later steps are dropped."""
         self._path = directory.path / 'metrics.jsonl'
         self._active = directory.active
         if self._active:
@@ -146,7 +146,7 @@ class MetricsLog:
 
     def __enter__(self) -> 'MetricsLog':
         if self._active:
-            host_tensorflow.load()  # before it is imported otherwise
+            host_tensorflow.load()  # before clu imports TensorFlow
             from clu import metric_writers
 
             self._file = self._path.open('a')
@@ -159,7 +159,7 @@ class MetricsLog:
             self._tensorboard.close()
 
     def write(self, step: int, metrics: Metrics, measured: Evaluation | None, to_tensorboard: bool) -> None:
-        """Adds a step's line, and its point in TensorBoard if asked to or if the step was evaluated."""
+        """Adds a step's line and, with `to_tensorboard` or an evaluation, its point in TensorBoard."""
         if not self._active:
             return
         values = {'loss': float(metrics.loss), 'grad_norm': float(metrics.grad_norm)}
@@ -172,7 +172,7 @@ class MetricsLog:
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The steps and lines of a log, without a last line that a kill has torn."""
+    """The steps and lines of a log, without a last line that a kill cut short."""
     if path.exists():
         with path.open() as file:
             for line in file:
@@ -181,9 +181,10 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
-    """Raises MismatchError naming the fields in which two records of experiments differ.
+    """Checks that two records describe the same experiment; `found` may be of an earlier version.
 
-    The one that is found may be of an earlier version, which had fewer fields.
+    Raises:
+        MismatchError: the records differ; the message names the fields.
     """
     with contextlib.suppress(ExperimentError):
         found = Experiment.from_record(found).record
@@ -195,7 +196,7 @@ def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Where nested plain values differ, in words; empty where they do not."""
+    """The differences of two nested mappings of plain values, in words; empty if there are none."""
     found, expected = dict(flat(found)), dict(flat(expected))
     missing = 'nothing'
     return '; '.join(

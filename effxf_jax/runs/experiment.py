@@ -1,8 +1,8 @@
-"""What a run is to do: everything that its outcome depends on, its record and its name.
+"""An experiment: everything that a run's outcome depends on, with its record and its name.
 
-A record holds an experiment as nested plain values: `config.json`. Every later version reads it: a field that
-the record lacks takes its default, and options of mechanisms and optimisers that are not used are no part of
-it. A run's name follows from what differs from the defaults, so a new field with a default renames no run.
+A record holds an experiment as nested plain values, as in `config.json`. Later versions read it: a missing
+field takes its default. A record has no options of mechanisms and optimisers that the run does not use. A
+run's name depends on fields that differ from their defaults, so a new field with a default renames no run.
 """
 
 import dataclasses
@@ -21,24 +21,24 @@ from effxf_jax.tasks import Task
 from effxf_jax.training import OPTIMIZERS, TrainConfig
 
 SCHEMA_VERSION = 1
-"""Of the defaults that names are made against: to be raised when a default changes, which renames runs."""
+"""The version of the defaults. A changed default must increase it; this renames all runs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What happens around training.
+    """Evaluation, checkpoints and logging of a run.
 
     Attributes:
-        num_eval_examples: test examples generated and graded at the end.
-        num_progress_examples: of these, how many are also graded while training.
-        eval_every: steps between these gradings.
+        num_eval_examples: test examples generated and graded after training.
+        num_progress_examples: how many of these are also graded during training.
+        eval_every: steps between gradings during training.
         eval_batch_size: test examples decoded at a time.
         checkpoint_every: steps between checkpoints.
-        checkpoints_kept: how many of the latest checkpoints stay.
+        checkpoints_kept: how many of the latest checkpoints are kept.
         log_every: steps between points for TensorBoard; metrics.jsonl has every step.
 
     Raises:
-        ValueError: naming every value below 1.
+        ValueError: values are below 1; the message names all of them.
     """
 
     num_eval_examples: int
@@ -60,19 +60,19 @@ class RunConfig:
 
 
 SECTIONS = {'model': ModelConfig, 'data': DataConfig, 'train': TrainConfig, 'run': RunConfig}
-"""The parts of a record that are dataclasses; `seed` and `task` stand beside them."""
+"""The sections of a record that are dataclasses; a record also has `seed` and `task`."""
 
 OF_THE_TASK = ('vocab_size', 'max_length')
-"""Fields of ModelConfig that follow from the task, and stand in no record."""
+"""Fields of ModelConfig that the task determines; a record does not have them."""
 
 MAX_SEED = 2**31 - 1
 
 
 class ExperimentError(ValueError):
-    """Everything that is wrong with a record.
+    """A record is invalid.
 
     Attributes:
-        problems: a sentence each.
+        problems: one sentence for each problem.
     """
 
     def __init__(self, problems: list[str]):
@@ -81,7 +81,7 @@ class ExperimentError(ValueError):
 
 
 def option_fields(section: str) -> dict[str, registry.Option]:
-    """The fields of a section that are options of some mechanism or optimiser, by name."""
+    """The fields of a section that are options of a mechanism or an optimiser, by name."""
     if section == 'model':
         return attention.options()
     factories = OPTIMIZERS.values() if section == 'train' else ()
@@ -89,7 +89,7 @@ def option_fields(section: str) -> dict[str, registry.Option]:
 
 
 def section_fields(section: str) -> list[dataclasses.Field]:
-    """The other fields of a section."""
+    """The fields of a section that are not options."""
     return [f for f in dataclasses.fields(SECTIONS[section]) if f.name not in (*OF_THE_TASK, 'options')]
 
 
@@ -98,11 +98,11 @@ class Experiment:
     """Everything that a run's outcome depends on.
 
     Attributes:
-        seed: of parameters, dropout and data; the first one, of replicates.
-        task, model, data, train, run: the parts.
+        seed: seed of parameters, dropout and data; with replicates, the first one's seed.
+        task, model, data, train, run: the sections.
 
     Raises:
-        ExperimentError: a seed out of range.
+        ExperimentError: a seed is out of range.
     """
 
     seed: int
@@ -122,14 +122,13 @@ class Experiment:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> 'Experiment':
-        """The experiment of a record, of this version or an earlier one.
+        """Creates an experiment from a record of this version or an earlier one.
 
         Args:
-            record: nested values as `record` has them. Fields may be missing, or None, where they have a
-                default.
+            record: nested values, as in `record`. Fields with a default may be missing or None.
 
         Raises:
-            ExperimentError: naming every field that is missing, unknown or out of range.
+            ExperimentError: fields are missing, unknown or out of range; the message names all of them.
         """
         problems, parts = [], {}
 
@@ -142,7 +141,7 @@ class Experiment:
         attempt('task', lambda: make_task(record.get('task', {})))
         for section, dataclass in SECTIONS.items():
             sizes = {}
-            if section == 'model':  # where the task is wrong, any sizes do to check the other values
+            if section == 'model':  # if the task is invalid, any sizes serve to check the other values
                 task = parts.get('task')
                 sizes = {
                     'vocab_size': task.vocabulary.size if task else 2,
@@ -166,7 +165,7 @@ class Experiment:
 
     @functools.cached_property
     def record(self) -> dict[str, Any]:
-        """All of it as nested plain values: what config.json holds."""
+        """The experiment as nested plain values: the content of config.json."""
         record: dict[str, Any] = {'seed': self.seed}
         record['task'] = {'name': tasks.name_of(self.task), **dataclasses.asdict(self.task)}
         for section in SECTIONS:
@@ -178,7 +177,7 @@ class Experiment:
 
     @functools.cached_property
     def difference(self) -> dict[str, Any]:
-        """What differs from the defaults, and what has none, by dotted name: `from_difference` reads it."""
+        """The fields that differ from their defaults or have none, by dotted name; see `from_difference`."""
         plain = tasks.make(tasks.name_of(self.task), **tasks.required_options(self.task))
         defaults = {'seed': 0, 'task': dataclasses.asdict(plain)}
         for section in SECTIONS:
@@ -197,7 +196,7 @@ class Experiment:
 
     @classmethod
     def from_difference(cls, difference: Mapping[str, Any]) -> 'Experiment':
-        """The experiment of a `difference`.
+        """Creates an experiment from its `difference`.
 
         Raises:
             ExperimentError: see `from_record`.
@@ -218,7 +217,7 @@ class Experiment:
         return f'{task}-{self.model.mechanism}-{size}-dim{self.model.dim}-{digest}'
 
     def replicates(self) -> list['Experiment']:
-        """The runs to be trained side by side, one for each seed; of one, itself."""
+        """The experiments that are trained side by side, one per seed; without replicates, the experiment."""
         count = self.train.num_replicates
         if count == 1:
             return [self]
@@ -228,24 +227,26 @@ class Experiment:
         ]
 
     def open_data(self) -> Sources:
-        """The examples to train and to test on.
+        """Opens the training and test examples.
 
         Raises:
-            DataError: they are not there, or too few.
-            OSError: they cannot be read.
+            DataError: the examples are missing, invalid or too few.
+            OSError: the examples cannot be read.
         """
         opened = sources.open_sources(self.data, self.task, self.seed)
         most, asked = opened.test.num_examples, self.run.num_eval_examples
         if most is not None and asked > most:
-            raise DataError(f'num_eval_examples must be at most {most:,}, the test examples; got {asked:,}')
+            raise DataError(
+                f'num_eval_examples must be at most {most:,}, the number of test examples; got {asked:,}'
+            )
         return opened
 
 
 def make_task(values: Mapping[str, Any]) -> Task:
-    """The task of a record's section: its name and its options.
+    """Creates the task of a record's section, which holds its name and its options.
 
     Raises:
-        ValueError: naming everything that is wrong with them.
+        ValueError: the name or options are invalid; the message names every problem.
     """
     given = {name: value for name, value in values.items() if name != 'name'}
     if values.get('name') is None:
@@ -261,7 +262,7 @@ def make_task(values: Mapping[str, Any]) -> Task:
 
 
 def _section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a section's dataclass, its options among them."""
+    """Arguments of a section's dataclass, including `options`."""
     fields, options = {f.name: f for f in section_fields(section)}, option_fields(section)
     unknown = [name for name in values if name not in fields and name not in options]
     problems = [
@@ -279,7 +280,7 @@ def _section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: values[name] for name in options if values.get(name) is not None}
     if given:
         used = used_options(section, arguments)
-        # Records once held the options of all mechanisms; those that were not used had their defaults.
+        # Early records held the options of all mechanisms; unused options had their defaults.
         arguments['options'] = {
             name: value for name, value in given.items() if name in used or value != options[name].default
         }
@@ -287,7 +288,7 @@ def _section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def used_options(section: str, values: Mapping[str, Any]) -> Collection[str]:
-    """The options of the mechanism or optimiser that a section chooses; all, where there is no such one."""
+    """The options of a section's mechanism or optimiser; all options if the section's choice is unknown."""
     try:
         if section == 'model':
             return attention.option_values(values.get('mechanism', 'standard'), {}).keys()
@@ -297,7 +298,7 @@ def used_options(section: str, values: Mapping[str, Any]) -> Collection[str]:
 
 
 def flat(nested: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings by dotted name."""
+    """Yields the values of nested mappings with their dotted names."""
     for name, value in nested.items():
         if isinstance(value, Mapping):
             yield from flat(value, f'{prefix}{name}.')

@@ -1,7 +1,7 @@
-"""Several hosts at one run: how they meet, what the first one tells the others, and how they end.
+"""One run on several hosts: how they connect, how the first one sends values to the others, how they exit.
 
-A host is a process here, wherever it runs. None goes on without the others: what they were at is resumed from
-the latest checkpoint, by as many as there then are.
+A host is a process here, wherever it runs. If one host fails, all stop. The run resumes from the latest
+checkpoint, on any number of hosts.
 """
 
 import collections
@@ -20,28 +20,28 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from jax._src import distributed  # for a barrier that gives up; JAX makes none public
+from jax._src import distributed  # for a barrier with a timeout; JAX has no public one
 from jax.experimental import multihost_utils
 
 T = TypeVar('T')
 
 GONE = (
-    'another host of the job is gone, or this one failed and has said why above. '
-    'What is saved is kept; the same command on all hosts resumes.'
+    'another host of the job is gone, or this host failed for the reason given above. '
+    'Checkpoints are kept; to resume, run the same command on all hosts again.'
 )
 
-# A host that has been silent for so long is taken for dead.
+# A host that has been silent for this long counts as dead.
 HEARTBEAT_SECONDS = 30
-# How long a host that leaves waits for the others to do so as well; after a signal, which all have agreed to
-# follow, they may still be closing what they have open.
+# How long a host that exits waits for the others to exit, too. After a signal all hosts exit, but they may
+# still be closing files.
 _LEAVE_SECONDS, _STOP_SECONDS = 5, 15
 _LAST_SECONDS = 1.0
-# A host that waits for another takes signals this often.
+# A host that waits for another one handles signals this often.
 _POLL_SECONDS = 1.0
 
 _UNKNOWN = (
-    'No job of SLURM, Open MPI (before version 5) or a TPU pod is recognised here; outside of these, '
-    'say who and where the hosts are.'
+    'No job of SLURM, Open MPI (before version 5) or a TPU pod was detected; in any other setting, '
+    'coordinator_address, num_processes and process_id are all required.'
 )
 
 _exiting = threading.Lock()
@@ -49,7 +49,7 @@ _made = itertools.count()
 
 
 class JoinError(RuntimeError):
-    """The hosts cannot work together."""
+    """The hosts cannot connect, or do not match."""
 
 
 def join(
@@ -58,56 +58,62 @@ def join(
     process_id: int | None = None,
     timeout_seconds: int = 300,
 ) -> None:
-    """Meets the other hosts of the job. Call it before anything of JAX.
+    """Connects to the other hosts of the job. Call it before any other use of JAX.
 
-    From then on the process ends, with a message and exit status 1, when another host is gone.
+    From then on, if another host is gone, this process exits with a message and status 1.
 
     Args:
-        coordinator_address: HOST:PORT of the first host, as the others reach it. What is None here is taken
-            from JAX_COORDINATOR_ADDRESS, then from SLURM, Open MPI before version 5, or the TPU.
-        num_processes: how many hosts there are.
-        process_id: which of them this is.
-        timeout_seconds: how long to wait for them; then the process ends, likewise.
+        coordinator_address: HOST:PORT of the first host, as the others reach it; by default the value of
+            JAX_COORDINATOR_ADDRESS. Arguments that are still None are taken from SLURM, Open MPI before
+            version 5, or the TPU.
+        num_processes: number of hosts.
+        process_id: index of this host, from 0.
+        timeout_seconds: how long to wait for the other hosts; then this process exits in the same way.
 
     Raises:
-        JoinError: it is not known who the others are, or they have more or fewer devices each.
+        JoinError: the other hosts are unknown, or hosts have different numbers of devices.
     """
     address = coordinator_address or os.environ.get('JAX_COORDINATOR_ADDRESS')
     if address is not None and not re.fullmatch(r'.+:\d+', address):
-        raise JoinError(f'a coordinator is HOST:PORT; got {address!r}')
+        raise JoinError(f'coordinator_address must be HOST:PORT; got {address!r}')
     explicit = None not in (address, num_processes, process_id)
     where = f' at {address}' if address else ''
     _when_aborted(
-        1, f'Stopped: not all hosts met{where} within {timeout_seconds} s; is it reached from each of them?\n'
+        1,
+        f'Stopped: not all hosts connected{where} within {timeout_seconds} s; '
+        'can every host reach the first one?\n',
     )
-    jax.config.update('jax_enable_preemption_service', False)  # it would keep SIGTERM to itself
+    jax.config.update('jax_enable_preemption_service', False)  # it would intercept SIGTERM
     try:
         jax.distributed.initialize(
             address,
             num_processes,
             process_id,
-            # By hand within an allocation of SLURM, a host has more than the one device SLURM gives a task.
+            # Within a SLURM allocation, detection would limit hosts to one device each.
             cluster_detection_method='deactivate' if explicit else None,
             initialization_timeout=timeout_seconds,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (RuntimeError, TypeError, ValueError) as error:
         hint = '' if explicit else f' {_UNKNOWN}'
-        raise JoinError(f'hosts cannot meet{where}: {error}{hint}') from error
+        raise JoinError(f'the hosts cannot connect{where}: {error}{hint}') from error
     _when_aborted(1, f'Stopped: {GONE}\n')
     sys.excepthook = _leave_with
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         each = ', '.join(str(counts[host]) for host in sorted(counts))
-        raise JoinError(f'every host must have the same number of devices; they have {each}')
+        raise JoinError(f'every host must have the same number of devices; got {each}')
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What the first host makes, on every host. It must be picklable, and may take its time."""
+    """Calls `make` on the first host and returns its result on every host.
+
+    The result must be picklable; the call may take any time.
+    """
     if jax.process_count() == 1:
         return make()
     client, key = distributed.global_state.client, f'effxf_jax/made/{next(_made)}'
-    # A collective gives up some day where one host comes late, so all are here before there is one.
+    # A collective times out if one host is late, so all hosts wait for each other before the broadcast.
     if jax.process_index() == 0:
         made = pickle.dumps(make())
         for host in range(1, jax.process_count()):
@@ -126,7 +132,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def _wait_for(client, key: str) -> None:
-    """Until another host has set a key."""
+    """Waits until another host has set a key."""
     while True:
         try:
             client.blocking_key_value_get(key, round(_POLL_SECONDS * 1000))
@@ -137,26 +143,26 @@ def _wait_for(client, key: str) -> None:
 
 
 def leave(status: int) -> int:
-    """Ends the process if the run failed on it and there are other hosts; otherwise gives the status back.
+    """Ends the process if it failed and there are other hosts; otherwise returns the status.
 
-    An ordinary exit would wait for the others, who may be waiting for this host in a collective. Those that
-    come to an end by themselves get a moment for it.
+    An ordinary exit would wait for the other hosts, which may be waiting for this one in a collective. Hosts
+    that are exiting as well get a moment to do so.
     """
     client = distributed.global_state.client
     if client is not None and status != 0:
         sys.stdout.flush()
         _when_aborted(status, '')
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # not all are leaving
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # not all hosts are exiting
             client.wait_at_barrier('leave', 1000 * (_STOP_SECONDS if status > 128 else _LEAVE_SECONDS))
-            if jax.process_index() == 0:  # whose end the others would take for a loss
+            if jax.process_index() == 0:  # the others would report its exit as a failure
                 time.sleep(_LAST_SECONDS)
         _exit(status)
     return status
 
 
 def _leave_with(kind, error, traceback) -> None:
-    """`sys.excepthook` of a host among others."""
-    # What a collective raises when another host is gone is of several classes, ValueError among them.
+    """The `sys.excepthook` of a process that has joined other hosts."""
+    # If another host is gone, a collective may raise any of several classes, including ValueError.
     if re.search('Gloo|NCCL|UNAVAILABLE', str(error)):
         reason = str(error).partition('\n')[0]
         _exit(1, f'Stopped: {GONE} ({reason})\n')
@@ -165,17 +171,17 @@ def _leave_with(kind, error, traceback) -> None:
 
 
 def _exit(status: int, message: str = '') -> None:
-    """Ends the process and waits for nothing; the first thread that comes here says how."""
+    """Ends the process at once, with the status and message of the first thread that calls this."""
     _exiting.acquire()
     os.write(2, message.encode())
     os._exit(status)
 
 
 def _when_aborted(status: int, message: str) -> None:
-    """Lets abort(), by which JAX ends a process that has lost the others, end it in this way.
+    """Sets the status and message with which abort() ends the process; JAX calls it when a host is lost.
 
-    Python's own signal handlers wait for the main thread, which may be in a collective for ever. This one
-    runs in the thread of JAX that calls abort(), and may do what any thread may.
+    Python's own signal handlers wait for the main thread, which may be in a collective forever. This handler
+    runs in the thread of JAX that calls abort(), and may do anything that a thread may do.
     """
     global _abort_handler
     _abort_handler = _Handler(lambda number: _exit(status, message))
@@ -185,4 +191,4 @@ def _when_aborted(status: int, message: str) -> None:
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _libc_signal = ctypes.CDLL(None).signal
 _libc_signal.argtypes, _libc_signal.restype = [ctypes.c_int, _Handler], ctypes.c_void_p
-_abort_handler = None  # the C library does not keep it
+_abort_handler = None  # a reference that keeps the handler alive

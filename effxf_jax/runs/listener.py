@@ -1,4 +1,4 @@
-"""Who watches a run."""
+"""The interface through which a run reports its progress."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -8,23 +8,23 @@ from effxf_jax.training import Metrics
 
 
 class Listener(Protocol):
-    """What a run tells whoever watches it. Of runs side by side, all are told of together, by their seeds."""
+    """Receives the progress of a run. Replicates are reported together, by their seeds."""
 
     def started(self, num_params: int, step: int) -> None:
-        """Training begins, after `step` steps made earlier."""
+        """Training begins after step `step`."""
 
     def stepped(self, step: int, metrics: Mapping[int, Metrics]) -> None:
-        """A step's metrics have come."""
+        """The metrics of a step are known."""
 
     def evaluated(self, step: int, measured: Mapping[int, Evaluation]) -> None:
-        """Some test examples have been graded."""
+        """Some test examples have been graded during training."""
 
     def diverged(self, seed: int, reason: str) -> None:
-        """One run of several is given up; the others go on."""
+        """One of several replicates diverged and stops; the others continue."""
 
     def finished(self, results: Sequence[Mapping[str, Any]], samples: str) -> None:
-        """The runs are done; samples are the first one's."""
+        """The runs are done; `samples` is the samples.txt of the first one."""
 
 
 class Silent(Listener):
-    """To which nothing matters."""
+    """A listener that ignores everything."""

@@ -1,4 +1,4 @@
-"""Training from the latest checkpoint to the last step, of a run or of several side by side."""
+"""Training from the latest checkpoint to the last step, of one run or of several side by side."""
 
 import contextlib
 import time
@@ -23,11 +23,11 @@ from effxf_jax.training.layout import Layout
 
 
 class Totals(NamedTuple):
-    """What training has taken up to its latest checkpoint; what a kill threw away does not count.
+    """Time spent up to the latest checkpoint, over all restarts; work lost to a kill does not count.
 
     Attributes:
-        wall_seconds: from the beginning of `run`, with compilation, evaluations and TensorFlow's import.
-        train_seconds: of these, the time spent in training steps.
+        wall_seconds: all time in `run`, including compilation, evaluations and TensorFlow's import.
+        train_seconds: the part of it spent in training steps.
     """
 
     wall_seconds: float = 0.0
@@ -38,21 +38,21 @@ class Replicate:
     """One of the runs trained side by side.
 
     Attributes:
-        experiment: what it would be alone.
-        directory: its own; of a single run, that of all.
-        sources: its examples.
-        examples: those of the test examples that are graded while training.
-        train_tokens: tokens of its batches so far, without padding.
-        diverged: why it has been given up; None while it has not.
+        experiment: the experiment of this seed alone.
+        directory: the directory of this replicate; for a single run, the directory of the run.
+        sources: the training and test examples.
+        examples: the test examples that are graded during training.
+        train_tokens: number of tokens trained on so far, without padding.
+        diverged: why the replicate diverged; None if it has not.
     """
 
     def __init__(self, experiment: Experiment, directory: RunDirectory, together: Experiment):
-        """Opens its data; writes nothing.
+        """Opens the data; writes nothing.
 
         Args:
-            experiment: its own.
-            directory: that of all.
-            together: what all of them are.
+            experiment: the experiment of this seed alone.
+            directory: the directory of all replicates.
+            together: the experiment of all replicates.
         """
         self.experiment = experiment
         alone = together.train.num_replicates == 1
@@ -69,17 +69,17 @@ def own_directory(directory: RunDirectory, seed: int) -> RunDirectory:
 
 
 def reasons(replicates: Sequence[Replicate]) -> dict[int, str]:
-    """Why replicates have been given up, by seed."""
+    """Why replicates diverged, by seed."""
     return {r.experiment.seed: r.diverged for r in replicates if r.diverged is not None}
 
 
 def divergence(reasons: Mapping[int, str]) -> DivergedError:
-    """One error that gives all the reasons."""
+    """One error with all the reasons."""
     return DivergedError('\n'.join(f'seed {seed}: {reason}' for seed, reason in reasons.items()))
 
 
 class TrainingLoop:
-    """Training from the latest checkpoint to the last step, of one or more replicates."""
+    """Trains one or more replicates from the latest checkpoint to the last step."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class TrainingLoop:
         self._totals = Totals()
 
     def run(self) -> tuple[list[TrainState], Totals]:
-        """Makes the updates; the states come back as numpy arrays, one for each replicate."""
+        """Trains; returns the states as numpy arrays, one per replicate, and the time spent."""
         begun = time.monotonic()
         config, train = self._experiment.run, self._experiment.train
         optimizer = training.make_optimizer(train, self._experiment.model)
@@ -127,10 +127,10 @@ class TrainingLoop:
                 start,
                 train.steps,
             )
-            unread = None  # the step before, whose metrics leave the devices while this one runs
+            unread = None  # the previous step, whose metrics are copied to the host while this one runs
             wall_before, resumed = self._totals.wall_seconds, time.monotonic()
             for step, on_devices, fetch in updates:
-                self._termination.defer()  # now that there is something to save first
+                self._termination.defer()  # from here on a state is saved before the process stops
                 if unread:
                     last, fetch_last = unread
                     self._report(logs, last, self._read(last, fetch_last))
@@ -141,7 +141,7 @@ class TrainingLoop:
                 if not (evaluates or saves):
                     continue
 
-                # Divergence is known before a state is measured or saved.
+                # Divergence is detected before a state is evaluated or saved.
                 metrics, unread = self._read(step, fetch), None
                 states = layout.to_host(on_devices)
                 train_seconds = self._totals.train_seconds + time.monotonic() - resumed
@@ -164,17 +164,17 @@ class TrainingLoop:
         return [replicate for replicate in self._replicates if replicate.diverged is None]
 
     def _read(self, step: int, fetch) -> dict[int, Metrics]:
-        """A step's metrics by seed, without those of replicates given up now or before."""
+        """A step's metrics by seed, except those of replicates that diverged at this step or before."""
         metrics = {r.experiment.seed: m for r, m in zip(self._replicates, fetch(), strict=True)}
         for replicate in self._trained():
             try:
                 training.check_finite(step, metrics[replicate.experiment.seed])
             except DivergedError as error:
-                self._give_up(replicate, error)
+                self._stop_replicate(replicate, error)
         return {r.experiment.seed: metrics[r.experiment.seed] for r in self._trained()}
 
-    def _give_up(self, replicate: Replicate, error: DivergedError) -> None:
-        """Goes on without a replicate; raises where it was the last one."""
+    def _stop_replicate(self, replicate: Replicate, error: DivergedError) -> None:
+        """Continues without a replicate that diverged; raises if no other one is left."""
         replicate.diverged = str(error)
         if len(self._replicates) == 1:
             raise error
@@ -194,7 +194,7 @@ class TrainingLoop:
         self._listener.stepped(step, metrics)
 
     def _evaluate(self, states: Sequence[TrainState]) -> dict[int, Evaluation]:
-        """Grades some test examples; by seed."""
+        """Grades the test examples for progress; returns evaluations by seed."""
         return {
             replicate.experiment.seed: evaluation.evaluate(
                 self._model,
@@ -208,14 +208,14 @@ class TrainingLoop:
         }
 
     def _restore(self, checkpoints: Checkpoints, states: list[TrainState]) -> tuple[int, list[TrainState]]:
-        """The step and states of the latest checkpoint; the first host's as they are where there is none."""
+        """The step and states of the latest checkpoint; without one, 0 and the first host's `states`."""
         where = f'The checkpoint in {self._directory.path}'
         restored = checkpoints.restore_latest(
             _stack(states),
             check=lambda record: check_same(record['config'], self._experiment.record, where),
         )
         if restored is None:
-            return 0, hosts.from_first(lambda: states)  # another processor may round otherwise
+            return 0, hosts.from_first(lambda: states)  # other processors may round differently
         self._totals = Totals(**restored.record['totals'])
         for replicate, record in zip(self._replicates, restored.record['replicates'], strict=True):
             replicate.train_tokens, replicate.diverged = record['train_tokens'], record['diverged']
@@ -223,9 +223,9 @@ class TrainingLoop:
         return int(states[0].step), states
 
     def _save(self, checkpoints: Checkpoints, step: int, states: Sequence[TrainState]) -> None:
-        """Saves the states, unless none is left whose loss on some examples is a number.
+        """Saves the states, provided that a replicate is left whose loss on some test examples is finite.
 
-        A step's metrics are of the parameters before its update; a good checkpoint's are good after it too.
+        A step's metrics describe the parameters before its update; the loss here checks them after it.
         """
         measure = lambda: {
             replicate.experiment.seed: evaluation.mean_loss(self._model, state.params, replicate.examples)
@@ -236,15 +236,15 @@ class TrainingLoop:
         for replicate in self._trained():
             loss = losses[replicate.experiment.seed]
             if not np.isfinite(loss):
-                self._give_up(
+                self._stop_replicate(
                     replicate,
-                    DivergedError(f'the loss is {loss} at step {step + 1}, after a state that is not saved'),
+                    DivergedError(f'the loss is {loss} after step {step}, whose state is not saved'),
                 )
         checkpoints.save(step, _stack(states), record(self._experiment, self._totals, self._replicates))
 
 
 def record(experiment: Experiment, totals: Totals, replicates: Sequence[Replicate]) -> dict[str, Any]:
-    """What is saved beside the states."""
+    """The record that is saved with the states."""
     return {
         'config': experiment.record,
         'totals': totals._asdict(),
@@ -253,7 +253,7 @@ def record(experiment: Experiment, totals: Totals, replicates: Sequence[Replicat
 
 
 def _stack(states: Sequence[TrainState]) -> TrainState:
-    """States of replicates as one, an axis over them before all others; of one, itself."""
+    """The states of replicates stacked along a new first axis; a single state is returned as it is."""
     return states[0] if len(states) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *states)
 
 

@@ -1,7 +1,7 @@
-"""A run: train, evaluate, decode and grade one experiment, in a directory that survives any kill.
+"""A run: trains, evaluates, decodes and grades one experiment, in a directory that survives any kill.
 
-Runs that differ in nothing but their seeds can be trained side by side, as one program: then the directory
-holds one for each of them, which in the end is as it would be had the run been made alone.
+Runs that differ only in their seeds can be trained side by side, as one program. The directory then holds one
+directory per seed, which in the end is the same as that of a run with this seed alone.
 """
 
 import contextlib
@@ -34,25 +34,25 @@ _SAMPLES = 12
 
 
 def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list[dict[str, Any]]:
-    """Runs an experiment, or what is left of it, in a directory.
+    """Runs an experiment in a directory, or resumes it there.
 
     Args:
-        experiment: what to run.
-        workdir: the run's directory; made where it does not exist. With several replicates each has a
-            directory `seed-SEED` in it, and result.json lists all their results.
-        listener: is told what happens, on the first of several hosts.
+        experiment: the experiment to run.
+        workdir: the run's directory, created if needed. With several replicates each has a directory
+            `seed-SEED` in it, and result.json lists all their results.
+        listener: receives the run's progress, on the first host only.
 
     Returns:
-        What the result.json of each replicate holds.
+        The content of each replicate's result.json.
 
     Raises:
-        MismatchError: the directory, or a checkpoint in it, is of another configuration; or a host is to do
-            something else than the first one.
-        DataError: the data are not there; nothing is written then.
-        InUseError: another process is running in the directory.
-        DivergedError: the loss is no longer finite; the last good checkpoint stays. Of several replicates,
-            this is raised when the others are done, or when there are none; one that diverged keeps its log.
-        Interrupted: after SIGTERM or SIGINT, with the state saved if training had begun.
+        MismatchError: the directory, or a checkpoint in it, has another configuration; or the hosts differ
+            in experiment, data or code.
+        DataError: the examples are missing, invalid or too few; nothing is written.
+        InUseError: another process is using the directory.
+        DivergedError: the loss is no longer finite; the last good checkpoint is kept. If some of several
+            replicates diverge, they keep their logs, and the error is raised after the others are done.
+        Interrupted: SIGTERM or SIGINT arrived; the state is saved if training had begun.
         OSError: the directory cannot be written.
     """
     is_first = jax.process_index() == 0
@@ -91,10 +91,10 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list
 
 
 def _check_alike(experiment: Experiment, replicates: Sequence[Replicate]) -> None:
-    """Makes sure that every host is to do what the first one is: nothing else would show that one is not.
+    """Checks that all hosts have the same experiment, data and code; a difference would go unnoticed.
 
     Raises:
-        MismatchError: one is not, on all of them; its own message names where they differ.
+        MismatchError: a host differs. All hosts raise it; the message on that host names the differences.
     """
     code = sorted(Path(effxf_jax.__file__).parent.rglob('*.py'))
     own = {
@@ -108,13 +108,13 @@ def _check_alike(experiment: Experiment, replicates: Sequence[Replicate]) -> Non
     if differing:
         raise MismatchError(f'the first host and this one differ: {differing}')
     if others.size:
-        raise MismatchError(f'the first host and others differ, and they say where: {others.tolist()}')
+        raise MismatchError(f'hosts {others.tolist()} differ from the first one; their messages say where')
 
 
 def _finish(
     replicates: Sequence[Replicate], states: Sequence[TrainState], totals: Totals
 ) -> list[dict[str, Any]]:
-    """Grades generations of those that have not diverged, and writes the files that a finished run has."""
+    """Grades the replicates that have not diverged, and writes the remaining files of each run."""
     begun = time.monotonic()
     results = []
     for replicate, state in zip(replicates, states, strict=True):
@@ -147,7 +147,7 @@ def _finish(
 
 
 def _grade(replicate: Replicate, state: TrainState) -> dict[str, Any]:
-    """Generates on the test examples, and writes samples.txt."""
+    """Decodes and grades the test examples, and writes samples.txt; returns the measures."""
     experiment = replicate.experiment
     count = experiment.run.num_eval_examples
     examples = replicate.sources.test.read(np.arange(count))

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, taken when it suits."""
+"""SIGTERM and SIGINT, deferred until a run has saved its state."""
 
 import signal
 import threading
@@ -8,13 +8,13 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# Hosts compare notes about this often, or after every step that takes longer: a message between hosts is
-# cheap beside it, and launchers that end a job give it half a minute.
+# Hosts exchange the signals they received about this often, or after every step that takes longer. A message
+# between hosts takes far less time, and launchers that end a job leave it half a minute.
 _AGREE_SECONDS = 1.0
 
 
 class Interrupted(BaseException):
-    """The process was asked to stop, by the signal of this number; what there was to save is saved."""
+    """The process received a signal to stop; all work worth saving is saved."""
 
     def __init__(self, signal_number: int):
         self.signal_number = signal_number
@@ -22,9 +22,9 @@ class Interrupted(BaseException):
 
 
 class Termination:
-    """While entered, turns SIGTERM and SIGINT into Interrupted: at once, or when asked while deferred.
+    """While entered, turns SIGTERM and SIGINT into Interrupted: at once, or later while signals are deferred.
 
-    A second signal never waits. Outside the main thread, where Python lets nobody handle signals, it does
+    A second signal raises at once. Outside the main thread, where Python allows no signal handlers, this does
     nothing.
     """
 
@@ -32,7 +32,7 @@ class Termination:
         self._signal_number = 0
         self._deferred = False
         self._previous = {}
-        self._agreed: tuple[int, float] | None = None  # at which step, and when
+        self._agreed: tuple[int, float] | None = None  # step and time of the last exchange
         self._agree_at = 0
 
     def __enter__(self) -> 'Termination':
@@ -51,11 +51,11 @@ class Termination:
         self._signal_number = number
 
     def defer(self) -> None:
-        """From now on a signal only counts as asked."""
+        """From now on a signal is recorded, for `asked` to return."""
         self._deferred = True
 
     def stop_deferring(self) -> None:
-        """From now on a signal raises at once; so does this call, where one has come to any host."""
+        """From now on a signal raises at once; so does this call if any host has received one."""
         asked = self._signal_number
         if jax.process_count() > 1:
             asked = int(multihost_utils.process_allgather(asked).max())
@@ -64,10 +64,10 @@ class Termination:
             raise Interrupted(asked)
 
     def asked(self, step: int, at_once: bool = False) -> int:
-        """The number of the signal that has come, or 0.
+        """The number of the signal received, or 0.
 
-        Several hosts answer the same at one step: what they know when they last compared notes, which they do
-        from time to time, or at_once.
+        At a given step all hosts return the same. They exchange their signals from time to time, or in this
+        call with `at_once`.
         """
         if jax.process_count() == 1:
             return self._signal_number
@@ -76,7 +76,7 @@ class Termination:
         now = time.monotonic()
         last, since = self._agreed or (step - 1, now - _AGREE_SECONDS)
         seconds_per_step = (now - since) / max(1, step - last)
-        # The slowest host's, so that all compare notes again at the same step.
+        # The slowest host decides, so that all exchange signals again at the same step.
         asked, seconds_per_step = multihost_utils.process_allgather(
             np.array([self._signal_number, seconds_per_step], np.float32)
         ).max(axis=0)

@@ -192,7 +192,10 @@ def test_divergence_is_said_with_its_step_and_fails(tmp_path):
         ([SMOKE, '--no_such_flag=1'], ['no_such_flag']),
         ([SMOKE, 'stray'], ["'stray'"]),
         (['--config=experiments/sweeps/figure1.py'], ['a sweep is run by python -m experiments.sweep']),
-        ([SMOKE, '--distributed'], ['hosts cannot meet', 'say who and where the hosts are']),
+        (
+            [SMOKE, '--distributed'],
+            ['hosts cannot connect', 'coordinator_address, num_processes and process_id'],
+        ),
         (
             [SMOKE, '--process_id=0', '--num_processes=2'],
             ['--num_processes, --process_id without --distributed'],

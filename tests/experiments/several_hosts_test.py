@@ -201,7 +201,7 @@ def test_a_host_that_is_to_do_something_else_is_refused_and_nothing_is_written(w
         assert difference in err
     _, err = first.communicate(timeout=60)
     assert first.returncode == 2
-    assert 'the first host and others differ, and they say where: [1]' in err
+    assert 'hosts [1] differ from the first one; their messages say where' in err
     assert not workdirs[0].exists()
 
 

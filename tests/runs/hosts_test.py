@@ -168,7 +168,7 @@ def test_one_that_the_others_do_not_meet_in_time_says_so():
     for where, process in zip(addresses, lonely, strict=True):
         code, out, err = end(process)
         assert (code, out) == (1, '')
-        assert err.splitlines()[-1].startswith(f'Stopped: not all hosts met at {where} within 1 s')
+        assert err.splitlines()[-1].startswith(f'Stopped: not all hosts connected at {where} within 1 s')
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_hosts_that_differ_in_their_number_of_devices_are_refused():
     for process in start_two('', devices=(1, 2)):
         code, out, err = end(process)
         assert (code, out) == (1, '')
-        assert err == 'every host must have the same number of devices; they have 1, 2\n'
+        assert err == 'every host must have the same number of devices; got 1, 2\n'
 
 
 def test_what_is_missing_or_wrong_is_said_at_once():
@@ -194,9 +194,9 @@ import pytest
 from effxf_jax.runs import hosts
 for message, arguments in [
     ("HOST:PORT; got 'localhost'", ['localhost', 2, 0]),
-    ('process id .* must be defined.* say who', ['localhost:1', 2]),
+    ('process id .* must be defined.* process_id are all required', ['localhost:1', 2]),
     ('process_id=2', ['localhost:1', 2, 2]),
-    ('coordinator_address should be defined.*No job of SLURM.* say who', []),
+    ('coordinator_address should be defined.*No job of SLURM.* process_id are all required', []),
 ]:
     with pytest.raises(hosts.JoinError, match=message):
         hosts.join(*arguments)

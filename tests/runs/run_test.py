@@ -149,7 +149,7 @@ def test_a_replicate_that_diverges_does_not_stop_the_others(together, tmp_path, 
         run.run(experiment(',num_replicates=3'), tmp_path, console.TerminalListener(30, 3))
     shown = capsys.readouterr().out
     for part in (
-        'seed 6 is given up: the loss is nan',
+        'seed 6 diverged and stops; the others continue: the loss is nan',
         'step 20, seed 7: answers',
         '│ 5 ',
         '│ 7 ',
