@@ -1,1 +1,1 @@
-"""What a mechanism costs, what a task needs, and the width that follows."""
+"""The cost of mechanisms, the bits that tasks require, the width bounds that follow, and probes of states."""

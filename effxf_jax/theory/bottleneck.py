@@ -1,11 +1,11 @@
-"""The information bottleneck: what must pass from a prefix to all that follows, and the width that takes.
+"""The information bottleneck: how many bits a prefix must pass on, and the width that this requires.
 
-Wherever a sequence is cut, all that a Transformer writes behind the cut depends on nothing but what is told
-later, the last token before the cut and the neurons before that which later positions attend to (the
-information bottleneck of the paper; that the last token is known by itself is counted by us). N neurons of p
-bits have 2^(N p) values. A model that is right on all problems must not confuse two prefixes that can be told
-the same and then have no right continuation in common; so, by the pigeonhole principle, N p + log2 V is at
-least log2 of the size of a set of such prefixes, where V is the size of the vocabulary.
+Cut a sequence anywhere. What a Transformer writes after the cut depends only on tokens given later, the last
+token before the cut, and the earlier neurons to which later positions attend: the information bottleneck of
+the paper, except that the last token counts separately [ours]. N neurons of p bits have 2^(N p) values.
+Take a set of prefixes of which no two may be confused: the same tokens can be given after both, and then no
+continuation is right for both. A model that is right on all problems must tell them apart, so by the
+pigeonhole principle N p + log2 V >= log2(size of the set), where V is the size of the vocabulary.
 """
 
 import math
@@ -23,10 +23,10 @@ class WidthBound(NamedTuple):
     """A width below which no model is right on every problem.
 
     Attributes:
-        width: D at least, not rounded; below 1 it asks nothing of a model. Infinite where nothing passes.
-        bits: the task's lower bound at the cut.
-        length: tokens of the prefix at whose end the sequence is cut.
-        neurons: the name of those that all later output passes through.
+        width: lower bound on D, not rounded; below 1 it excludes no model. Infinite if no width is enough.
+        bits: the task's lower bound on the bits that pass the cut.
+        length: tokens before the cut.
+        neurons: name of the neurons through which they pass.
     """
 
     width: float
@@ -36,15 +36,15 @@ class WidthBound(NamedTuple):
 
 
 def default_precision(length: int) -> int:
-    """ceil(log2 L) bits: the paper's log-precision, with 1 for its constant."""
+    """ceil(log2 L) bits per neuron: the paper's log-precision, with constant 1."""
     return max(1, math.ceil(math.log2(length)))
 
 
 def neurons(mechanism: Mechanism, length: int, heads: int, dim: float) -> float:
-    """How many numbers of one layer reach anything behind `length` tokens; `dim` need not be whole.
+    """How many numbers of one layer reach any position after the first `length` tokens.
 
-    Of a position that later ones attend to, its dim activations, of which keys and values are functions;
-    or else the mechanism's state.
+    Each position to which later ones attend counts its dim activations, since keys and values are functions
+    of them. A mechanism that attends to no positions counts its state. `dim` may be fractional.
     """
     positions = mechanism.memory(length).positions
     if positions is None:
@@ -53,15 +53,15 @@ def neurons(mechanism: Mechanism, length: int, heads: int, dim: float) -> float:
 
 
 def width_bounds(task: Task, config: ModelConfig, precision: int | None = None) -> list[WidthBound]:
-    """What the pigeonhole says at each of some cuts, the largest width first.
+    """The pigeonhole bounds at several cuts, the largest width first.
 
-    Every cut gives a bound that holds. Taken are the task's hardest prefix and, of mechanisms that forget at
-    the ends of blocks, the first and the nearest such ends and the moments before them.
+    Every cut gives a valid bound. The cuts are at the task's hardest prefix and, if a mechanism forgets at
+    the ends of blocks, just before and after the first block end and the block ends nearest to that prefix.
 
     Args:
-        task: the task; its lower bounds on bits count.
+        task: the task, with its lower bounds on bits.
         config: layers, heads and mechanisms; its dim is not read.
-        precision: bits of a neuron; by default `default_precision(config.max_length)`.
+        precision: bits per neuron; by default `default_precision(config.max_length)`.
     """
     precision = default_precision(config.max_length) if precision is None else precision
     mechanisms = config.mechanisms()
@@ -69,7 +69,7 @@ def width_bounds(task: Task, config: ModelConfig, precision: int | None = None) 
     for length in _cuts(task, mechanisms):
         bits = task.required_bits(length).lower
         needed = (bits - math.log2(task.vocabulary.size)) / precision
-        # Positions before the last token, which is known by itself.
+        # Positions before the last token, which counts separately.
         count = lambda dim, seen=length - 1: sum(neurons(m, seen, config.num_heads, dim) for m in mechanisms)
         names = dict.fromkeys(m.memory(length - 1).name for m in mechanisms)
         bounds.append(WidthBound(_solve(count, needed), bits, length, ' and '.join(names)))
@@ -82,31 +82,31 @@ def least_width(task: Task, config: ModelConfig, precision: int | None = None) -
 
 
 def round_up(width: float, heads: int) -> int:
-    """The least width from `width` on that a model of `heads` heads can have."""
+    """The smallest width, at least `width`, that a model with `heads` heads can have."""
     unit = math.lcm(heads, 2)
     return max(unit, math.ceil(width / unit) * unit)
 
 
 def _cuts(task: Task, mechanisms: tuple[Mechanism, ...]) -> list[int]:
-    """Lengths of prefixes to look at."""
+    """Lengths of the prefixes before the cuts."""
 
     def candidates() -> Iterator[int]:
         yield task.hardest_length
         for size in {m.block_size for m in mechanisms if m.block_size}:
             nearest = (task.hardest_length - 1) // size
             for block in (1, nearest, nearest + 1):
-                yield block * size  # the last position of a block: all before it in the block count
-                yield block * size + 1  # the first of the next one
+                yield block * size  # cut after the last position of a block, whose earlier positions count
+                yield block * size + 1  # cut after the first position of the next block
 
     return sorted({length for length in candidates() if 2 <= length < task.max_length})
 
 
 def _solve(count, needed: float) -> float:
-    """The width at which there are as many neurons as needed."""
+    """The width at which `count(width)` is the number of neurons needed."""
     if needed <= 0:
         return 0.0
     if count(1.0) == 0:
-        return math.inf  # no later position attends to any before
+        return math.inf  # no position attends to an earlier one
     most = 1.0
     while count(most) < needed:
         most *= 2

@@ -1,7 +1,7 @@
-"""What a forward pass of the Transformer takes: multiply-adds, and bytes at least.
+"""The cost of the Transformer's forward pass: multiply-adds, and a lower bound on the bytes moved.
 
-The paper's complexities with constants instead of orders. Multiply-adds are those of the
-equations: a matrix product of `[a, b]` and `[b, c]` is a * b * c of them; LayerNorm, softmax, GELU and sums
+These are the paper's complexities with constants instead of orders. Multiply-adds are counted from the
+equations: the product of matrices `[a, b]` and `[b, c]` takes a * b * c. LayerNorm, softmax, GELU and sums
 are not counted.
 """
 
@@ -15,16 +15,16 @@ _FLOAT32 = 4
 
 
 class ForwardCost(NamedTuple):
-    """Of one sequence, by part.
+    """The cost of one sequence, by part, each over all layers.
 
-    Bytes are a lower bound: each part reads its parameters and its input once and writes its output once, in
-    float32, and keeps all else to itself.
+    Bytes are a lower bound: each part reads its parameters and its input once, writes its output once, in
+    float32, and moves nothing else.
 
     Attributes:
-        attention: of all layers, by the mechanisms' own `cost`: 'q, k, v -> out'.
-        projections: from and to the residual stream, LayerNorm included.
-        feed_forward: likewise.
-        vocabulary: the token embeddings and the output head, with their LayerNorms.
+        attention: from q, k and v to the output, by the mechanisms' own `cost`.
+        projections: projections from and to the residual stream, including LayerNorm.
+        feed_forward: feed-forward networks, including LayerNorm.
+        vocabulary: the token embeddings and the output head, including their LayerNorms.
     """
 
     attention: Cost
@@ -42,12 +42,12 @@ class ForwardCost(NamedTuple):
 
 
 def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
-    """What a forward pass over `length` tokens takes, by default over max_length."""
+    """The cost of a forward pass over `length` tokens, by default max_length."""
     length = config.max_length if length is None else length
     dim, heads, layers, vocab = config.dim, config.num_heads, config.num_layers, config.vocab_size
     mechanisms = config.mechanisms()
     attention = [m.cost(length, heads, config.head_dim) for m in mechanisms]
-    # Of all layers together: numbers of a token that their projections yield.
+    # Numbers per token that the projections of all layers yield.
     features = sum(p.features(heads, config.head_dim) for m in mechanisms for p in m.projections)
     norm = 2 * dim
     stream = length * dim
@@ -60,7 +60,7 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
         projections=part(
             macs=length * dim * (features + layers * dim),
             params=(dim + 1) * features + layers * ((dim + 1) * dim + norm),
-            activations=length * features + layers * 3 * stream,  # x, the inputs; attention's output, x again
+            activations=length * features + layers * 3 * stream,  # x twice and attention's output
         ),
         feed_forward=part(
             macs=layers * length * 8 * dim**2,
@@ -71,7 +71,7 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
             macs=length * dim * vocab,
             params=(min(vocab, length) + vocab) * dim
             + vocab
-            + 2 * norm,  # embeddings that occur, and the head
+            + 2 * norm,  # embeddings of the tokens that occur, and the head
             activations=2 * stream + length * (1 + vocab),
         ),
     )
@@ -80,24 +80,24 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
 def complexity_class(config: ModelConfig) -> str:
     """The order of a forward pass in L, D, the number of layers M and the mechanisms' own sizes.
 
-    Of a mixture of mechanisms, the sum over the different ones.
+    For a mixture, the sum over its distinct mechanisms.
     """
     orders = dict.fromkeys(m.complexity for m in config.mechanisms())
     return f'M({" + ".join(orders)} + LD²)'
 
 
 def state_at(config: ModelConfig, length: int) -> int:
-    """How many numbers decoding keeps behind `length` tokens, over all layers: keys and values, or states."""
+    """How many numbers decoding keeps after `length` tokens, over all layers: keys and values, or states."""
     return sum(m.state_size(length, config.num_heads, config.head_dim) for m in config.mechanisms())
 
 
 def state_size(config: ModelConfig, length: int | None = None) -> int:
-    """The most numbers that decoding ever keeps while it writes `length` tokens, over all layers.
+    """The most numbers that decoding keeps at once while it writes `length` tokens, over all layers.
 
-    These are keys and values, or states: what fixes all that is generated afterwards.
+    These are keys and values, or states; they determine all tokens generated later.
     """
     length = config.max_length if length is None else length
-    # Where blocks end the state shrinks, so the last moments are not always the largest.
+    # The state shrinks at the end of a block, so the last state is not always the largest.
     longest_block = max(m.block_size or 1 for m in config.mechanisms())
     moments = range(max(1, length - longest_block), length + 1)
     return max(state_at(config, moment) for moment in moments)

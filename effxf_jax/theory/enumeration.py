@@ -1,4 +1,4 @@
-"""The classes of a small task's prefixes, counted one by one: what its closed bounds are held against."""
+"""Counts the classes of a tiny task's prefixes by enumeration, to check the task's closed-form bounds."""
 
 from collections.abc import Iterable
 
@@ -8,24 +8,24 @@ from effxf_jax.tasks import EOS, PAD, Task
 
 
 def count_classes(task: Task, prompts: Iterable[np.ndarray]) -> list[int]:
-    """How many classes the legal prefixes of each length form; see `tasks.task.Bits`.
+    """Counts the classes that the legal prefixes of each length form; see `tasks.task.Bits`.
 
-    Every legal row is written out, so the task must be tiny: some 10^5 tokens a second.
+    Every legal row is written out, at some 10^5 tokens per second, so the task must be tiny.
 
     Args:
-        task: in chain mode.
-        prompts: all legal ones, int `[length]` of any lengths.
+        task: a task in chain mode.
+        prompts: all legal prompts, int `[length]`, of any lengths.
 
     Returns:
-        The number of classes of prefixes of 1, 2 ... tokens; a whole row with its `<eos>` is no prefix.
+        The number of classes of prefixes of 1, 2 ... tokens; a whole row with its `<eos>` is not a prefix.
 
     Raises:
-        ValueError: a prompt is not one of the task.
+        ValueError: a prompt is not legal in the task.
     """
-    # A trie: children[node] maps tokens to nodes; levels[t] are the nodes of t tokens.
+    # A trie: children[node] maps tokens to nodes; levels[t] holds the nodes at depth t.
     children: list[dict[int, int]] = [{}]
     levels: list[list[int]] = [[0]]
-    behind_prompts: list[dict[int, np.ndarray]] = [{}]  # rows to be continued, by node, per level
+    behind_prompts: list[dict[int, np.ndarray]] = [{}]  # for each level, rows to continue, by node
 
     def child(node: int, token: int, length: int) -> int:
         if token not in children[node]:
@@ -39,7 +39,7 @@ def count_classes(task: Task, prompts: Iterable[np.ndarray]) -> list[int]:
 
     for prompt in prompts:
         if (fault := task.prompt_fault(prompt)) is not None:
-            raise ValueError(f'{task.spell(prompt)!r} is no prompt of {task}: {fault.detail}')
+            raise ValueError(f'{task.spell(prompt)!r} is not a prompt of {task}: {fault.detail}')
         node = 0
         for length, token in enumerate(prompt.tolist(), start=1):
             node = child(node, token, length)

@@ -1,7 +1,7 @@
-"""Is the state a real bottleneck? What becomes of a chain when the state is exchanged, or made smaller.
+"""Is the state a real bottleneck? Measures how chains continue after the state is exchanged or made smaller.
 
-Rows are cut in the midst of their generation, all at one position; behind the cut they go on from the caches
-of the tokens before it. In every mechanism's caches the first axis is over rows and the second over heads.
+Rows are cut during their generation, all at one position; after the cut they continue from the caches of the
+tokens before it. In every mechanism's caches the first axis is over rows and the second over heads.
 """
 
 import functools
@@ -21,14 +21,15 @@ from effxf_jax.tasks.task import row_end
 
 
 class Cut(NamedTuple):
-    """Rows that a model writes right, cut in the midst of it.
+    """Rows that a model writes correctly, cut during their generation.
 
     Attributes:
         tokens: int32 `[rows, length]`, as the model writes them.
-        given: bool `[rows, length]`.
-        position: the last token before the cut; it is known by itself.
-        caches: of the tokens before it.
-        partner: int `[rows]`, another row with the same token at `position`, which goes on differently.
+        given: bool `[rows, length]`, the tokens that the model receives.
+        position: index of the last token before the cut, which is known without the state.
+        caches: caches of the tokens before `position`.
+        partner: int `[rows]`, index of another row with the same token at `position` that continues
+            differently.
     """
 
     tokens: np.ndarray
@@ -39,7 +40,7 @@ class Cut(NamedTuple):
 
     @property
     def paired(self) -> np.ndarray:
-        """The rows that have a partner; the others are partners only, and their own."""
+        """Indices of rows that have a partner; the other rows are partners only, with their own index."""
         return np.flatnonzero(self.partner != np.arange(len(self.partner)))
 
 
@@ -48,21 +49,22 @@ class ProbeError(ValueError):
 
 
 def cut_rows(model: Transformer, params, task: Task, examples: Examples, position: int | None = None) -> Cut:
-    """Lets a model write, and cuts the rows that it gets right and that have a partner.
+    """Generates rows, and cuts those that are right and have a partner.
 
-    Rows that go on differently from the caches of a parallel pass, for reasons of rounding, are left out.
+    Rows are left out if rounding makes them continue differently from the caches of a parallel pass.
 
     Args:
-        model, params: the Transformer.
-        task: of the examples; it judges the rows.
-        examples: `[count, length]`.
-        position: where to cut, the last token before; by default amid those where most rows can be cut.
+        model, params: the Transformer and its parameters.
+        task: the task of the examples; it grades the rows.
+        examples: problems, `[count, length]`.
+        position: index of the last token before the cut; by default in the middle of the positions at which
+            most rows can be cut.
 
     Raises:
-        ProbeError: no two right rows can be cut there that go on differently.
+        ProbeError: no two right rows can be cut there that continue differently.
     """
     if task.answer_mode == 'direct':
-        raise ProbeError('a direct answer has no chain that could be cut')
+        raise ProbeError('a direct answer has no chain to cut')
     tokens, given = greedy_decode(model, params, *examples), examples.given
     right = np.flatnonzero(task.grade(tokens, given).chain_correct)
     if not len(right):
@@ -70,7 +72,7 @@ def cut_rows(model: Transformer, params, task: Task, examples: Examples, positio
     tokens, given = tokens[right], given[right]
     prompts = np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1))
     ends = row_end(tokens, given)
-    # At least the answer and `<eos>` must be to come.
+    # At least the answer and `<eos>` must come after the cut.
     can_be_cut = lambda at: (prompts <= at) & (at < ends - 1)
     if position is None:
         counts = [np.count_nonzero(can_be_cut(at)) for at in range(tokens.shape[1])]
@@ -96,7 +98,7 @@ def cut_rows(model: Transformer, params, task: Task, examples: Examples, positio
     paired = partner != cut.partner
     if not paired.any():
         raise nothing
-    # A row without a partner may be one.
+    # A row without a partner may be the partner of another.
     kept = np.flatnonzero(paired | np.isin(cut.partner, partner[paired]))
     place = np.full(len(tokens), -1)
     place[kept] = np.arange(len(kept))
@@ -112,22 +114,22 @@ def _caches(model: Transformer, params, tokens, position: int) -> list[Cache]:
 
 
 def go_on(model: Transformer, params, cut: Cut, caches: list[Cache] | None = None) -> np.ndarray:
-    """What the rows say behind the cut, int32 `[rows, length - position - 1]`, from other caches if given."""
+    """The rows' continuations, int32 `[rows, length - position - 1]`, from the cut's caches or other ones."""
     caches = cut.caches if caches is None else caches
     out = continue_rows(model, params, caches, cut.tokens, cut.given, cut.position)
     return np.asarray(out)[:, cut.position + 1 :]
 
 
-# Exchanging.
+# Exchanging states.
 
 
 class Followed(NamedTuple):
-    """Whose chain, or answer, rows follow once a part of their state is their partner's: shares of them.
+    """Whose chain, or answer, rows follow after a part of their state is replaced by their partner's.
 
     Attributes:
-        own, partner: those of the whole state before and after the exchange; where these agree, a row does
-            not count.
-        neither: the rest.
+        own, partner: shares of the rows that write the same as with their own whole state, and the same as
+            with their partner's. Rows for which these two agree do not count.
+        neither: share of the other rows.
     """
 
     own: float
@@ -136,7 +138,7 @@ class Followed(NamedTuple):
 
 
 def exchanged(caches: list[Cache], partner: np.ndarray, layer: int | None = None, head: int | None = None):
-    """Caches whose rows have their partners' state; of one layer, or of one head of it, or of all."""
+    """Caches whose rows have their partners' state: in all layers, in one layer, or in one head of it."""
     heads = slice(None) if head is None else slice(head, head + 1)
 
     def swap(x):
@@ -148,10 +150,10 @@ def exchanged(caches: list[Cache], partner: np.ndarray, layer: int | None = None
 
 
 def sanity(model: Transformer, params, cut: Cut) -> float:
-    """Share of the paired rows that go on as their partners do, once they have their whole state.
+    """Share of the paired rows that continue as their partners do, given the partners' whole state.
 
-    What is told later, as letters of a stream, is then the partner's too. Anything below 1 would say that
-    something else than the state, the last token and the position carries a problem.
+    Tokens given later, such as letters of a stream, are then the partner's, too. A share below 1 means that
+    something other than the state, the last token and the position carries information about a problem.
     """
     theirs = go_on(model, params, cut)[cut.partner]
     told = np.where(np.arange(cut.tokens.shape[1]) <= cut.position, cut.tokens, cut.tokens[cut.partner])
@@ -163,10 +165,10 @@ def sanity(model: Transformer, params, cut: Cut) -> float:
 def follow(
     model: Transformer, params, task: Task, cut: Cut
 ) -> Iterator[tuple[int, int | None, dict[str, Followed]]]:
-    """Whose 'chain' and whose 'answer' rows follow if one layer's state, or one head's, is exchanged.
+    """Measures whose 'chain' and whose 'answer' rows follow if one layer's or one head's state is exchanged.
 
     Yields:
-        The layer; the head, None for all of them; and the shares.
+        The layer; the head, None for all heads; and the shares.
     """
     own = go_on(model, params, cut)
     partners = go_on(model, params, cut, exchanged(cut.caches, cut.partner))
@@ -187,27 +189,27 @@ def _shares(own: np.ndarray, partners: np.ndarray, mixed: np.ndarray) -> Followe
 
 
 def _answers(task: Task, rows: np.ndarray) -> np.ndarray:
-    """What stands behind the last end of a step, from the first column on, `<pad>` elsewhere."""
+    """The tokens after the last end of a step, moved to the first column; `<pad>` elsewhere."""
     ends = np.isin(rows, [task.vocabulary.ids()[token] for token in task.step_ends])
     start = np.where(ends.any(axis=1), rows.shape[1] - np.argmax(ends[:, ::-1], axis=1), 0)
     columns = start[:, None] + np.arange(rows.shape[1])
     return np.take_along_axis(np.pad(rows, ((0, 0), (0, rows.shape[1]))), columns, axis=1)
 
 
-# Making smaller.
+# Making states smaller.
 
 
 class Point(NamedTuple):
-    """What is left of the rows when the state keeps so many bits.
+    """How rows continue from a state that is limited to some number of bits.
 
     Attributes:
-        kind: how it was made smaller.
-        setting: how far, in the kind's own unit.
-        bits: kept of a row's state, at most.
-        right: share of rows whose chain is still right, as the task judges.
-        kept: share of rows that go on as they were written, with the whole state, and so are right; less than
-            `right` where a problem has several right chains.
-        ceiling: the largest share to be kept that the pigeonhole principle allows.
+        kind: how the state was made smaller, one of SHRINKERS.
+        setting: how much is left of it, in the unit of the kind.
+        bits: largest number of bits that are kept of a row's state.
+        right: share of rows whose chain is still right, by the task's grade.
+        kept: share of rows that continue as with the whole state, and so are right; less than `right` if a
+            problem has several right chains.
+        ceiling: the largest value of `kept` that the pigeonhole principle allows.
     """
 
     kind: str
@@ -223,21 +225,21 @@ _FLOAT_BITS = 32
 
 
 class PigeonholeError(AssertionError):
-    """More rows go on as they should than the bits can tell apart: bits are miscounted, or some leak."""
+    """More rows continue as before than the bits can tell apart: bits are miscounted or information leaks."""
 
 
 def ceiling(cut: Cut, continuations: np.ndarray, bits: float) -> float:
-    """The largest share of rows that states of so many bits can make go on as they should.
+    """The largest share of rows that can continue as in `continuations` from states of this many bits.
 
-    States of b bits have at most 2^b values. Rows of one value that have the same last token, and are told
-    the same later, go on alike. So of the continuations due behind each last token at most 2^b can be had;
-    at best those that most rows need.
+    States of b bits have at most 2^b values. Rows with the same state, last token and later input (tokens
+    given after the cut) continue alike. So for each last token and later input at most 2^b continuations are
+    possible; the share is largest if they are the ones that most rows need.
     """
     if bits >= math.log2(len(continuations)):
         return 1.0
     told = np.where(cut.given, cut.tokens, PAD)[:, cut.position :]
     values = math.floor(2**bits + 1e-9)
-    # Of each last token and later input, how many rows need each continuation.
+    # For each last token and later input, how many rows need each continuation.
     needs: dict[bytes, dict[bytes, int]] = {}
     for row, due in enumerate(continuations):
         key = cut.tokens[row, cut.position].tobytes() + told[row].tobytes()
@@ -258,10 +260,10 @@ def measure(
     caches: list[Cache],
     bits: float,
 ) -> Point:
-    """What caches that keep so many bits leave.
+    """Measures how the rows continue from caches that keep this many bits.
 
     Raises:
-        PigeonholeError: they keep more.
+        PigeonholeError: the caches keep more bits.
     """
     due = cut.tokens[:, cut.position + 1 :]
     written = go_on(model, params, cut, caches)
@@ -271,16 +273,16 @@ def measure(
     point = Point(kind, setting, bits, right, kept, ceiling(cut, due, bits))
     if kept > point.ceiling + 1e-9:
         raise PigeonholeError(
-            f'{kind} {setting}: {kept:.4f} of {len(due)} rows go on as they should, '
+            f'{kind} {setting}: {kept:.4f} of {len(due)} rows continue as before, '
             f'but {bits:,.1f} bits allow at most {point.ceiling:.4f}'
         )
     return point
 
 
 def _numbers(caches: list[Cache]) -> np.ndarray:
-    """Every row's numbers that differ between rows, `[rows, count]`; the others tell nothing.
+    """The numbers of each row's state that differ between rows, `[rows, count]`; the others tell nothing.
 
-    Where a mechanism keeps a number twice, both count.
+    A number that a mechanism keeps twice counts twice.
     """
     leaves = [np.asarray(x, np.float32) for x in jax.tree.leaves(caches) if x.ndim]
     flat = np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1)
@@ -288,12 +290,12 @@ def _numbers(caches: list[Cache]) -> np.ndarray:
 
 
 def matrices(config: ModelConfig) -> list[tuple[str, ...]]:
-    """The fields of each layer's cache that are matrices, as its mechanism declares them."""
+    """The names of the matrices in each layer's cache, as its mechanism declares them."""
     return [mechanism.matrices for mechanism in config.mechanisms()]
 
 
 def quantised(caches: list[Cache], bits: int) -> list[Cache]:
-    """Each number as one of 2^bits values, evenly over the range of its layer and head in all rows."""
+    """Rounds each number to one of 2^bits values, evenly spaced over its head's range in all rows."""
 
     def round_off(x):
         if not x.ndim:
@@ -307,12 +309,12 @@ def quantised(caches: list[Cache], bits: int) -> list[Cache]:
 
 
 def truncated(caches: list[Cache], fields: Sequence[Sequence[str]], rank: int) -> list[Cache]:
-    """Each matrix of the states as the nearest one of a rank, in the spectral norm.
+    """Replaces each matrix of the states by the nearest matrix of a lower rank, in the spectral norm.
 
     Args:
-        caches: of the layers.
-        fields: of each layer's cache, those that are matrices.
-        rank: the largest that is left.
+        caches: the layers' caches.
+        fields: the names of the matrices in each layer's cache.
+        rank: the largest rank after truncation.
     """
 
     def nearest(matrix):
@@ -326,7 +328,7 @@ def truncated(caches: list[Cache], fields: Sequence[Sequence[str]], rank: int) -
 
 
 def truncated_numbers(caches: list[Cache], fields: Sequence[Sequence[str]], rank: int) -> int:
-    """The numbers that fix states truncated to a rank: r (m + n) those of an m x n matrix's two factors."""
+    """How many numbers determine states truncated to rank r: r (m + n) in the factors of an m x n matrix."""
     count = _numbers(caches).shape[1]
     for cache, names in zip(caches, fields, strict=True):
         for name in names:
@@ -337,9 +339,9 @@ def truncated_numbers(caches: list[Cache], fields: Sequence[Sequence[str]], rank
 
 
 def codebook(cut: Cut, bits: int, seed: int = 0) -> list[Cache]:
-    """Each row's whole state as the nearest of 2^bits states of the rows: so many bits in all.
+    """Replaces each row's whole state by the nearest of 2^bits rows' states, which takes `bits` bits in all.
 
-    Nearness is that of all numbers, each scaled to the same spread.
+    Distance is Euclidean over all numbers, each scaled to the same standard deviation.
     """
     count = len(cut.tokens)
     numbers = _numbers(cut.caches)
@@ -351,9 +353,9 @@ def codebook(cut: Cut, bits: int, seed: int = 0) -> list[Cache]:
 
 
 def components(cut: Cut, count: int, bits: int = COMPONENT_BITS) -> list[Cache]:
-    """The rows' states within their `count` largest principal components, `bits` of each: the product in all.
+    """Projects the rows' states onto their `count` largest principal components, each rounded to `bits` bits.
 
-    The components themselves, and the mean, are the same for all rows.
+    The components and the mean are the same for all rows, so a state takes count * bits bits.
     """
     leaves, tree = jax.tree.flatten(cut.caches)
     flat = [np.asarray(x, np.float64).reshape(len(x), -1) for x in leaves if x.ndim]
@@ -369,13 +371,13 @@ def components(cut: Cut, count: int, bits: int = COMPONENT_BITS) -> list[Cache]:
 
 
 SHRINKERS = ('bits a number', 'rank', 'components', 'bits in all')
-"""Ways of making a state smaller, and what their settings count."""
+"""The ways of making a state smaller, each named after the unit of its setting."""
 
 
 def shrink(
     model: Transformer, params, task: Task, cut: Cut, kind: str, settings: Sequence[int]
 ) -> list[Point]:
-    """Measures one of SHRINKERS at some settings.
+    """Measures one of SHRINKERS at several settings.
 
     Raises:
         PigeonholeError: a point lies above its ceiling.
