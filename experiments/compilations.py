@@ -1,4 +1,4 @@
-"""Compiled programs kept from run to run, so that the second run of a configuration starts at once."""
+"""A cache of compiled programs on disk, so that the second run of a configuration starts at once."""
 
 import hashlib
 import os
@@ -9,11 +9,11 @@ import jax
 
 
 def keep() -> None:
-    """Makes JAX keep what it compiles, unless its own settings say where already.
+    """Makes JAX keep what it compiles, unless JAX's own settings name a directory already.
 
-    The directory is `effxf_jax/compilations-DIGEST` in the user's cache directory, the digest being of the
-    processor's features: homes are shared between machines, and a program compiled for one may not run on
-    another. It may be deleted at any time.
+    The directory is `effxf_jax/compilations-DIGEST` in the user's cache directory. The digest depends on the
+    processor's features, since machines may share a home directory, and a program compiled for one processor
+    may not run on another. The directory may be deleted at any time.
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
@@ -28,6 +28,6 @@ def _processor_digest() -> str:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:  # not Linux
         lines = []
-    # What x86 and Arm call them; all cores say the same.
+    # These are the names on x86 and Arm; all cores list the same features.
     features = {line for line in lines if line.startswith(('model name', 'flags', 'Features'))}
     return hashlib.sha256('\n'.join([platform.machine(), *sorted(features)]).encode()).hexdigest()[:10]

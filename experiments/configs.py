@@ -1,6 +1,6 @@
-"""What every config file shares: presets, overrides in the string argument, and the way to dataclasses.
+"""Functions for config files: presets, overrides in the string argument, and conversion to dataclasses.
 
-A config file defines `get_config(arg)`, where arg is a preset and overrides, each by its field's bare or
+A config file defines `get_config(arg)`, where arg is a preset and overrides, each with a field's bare or
 dotted name: `paper,n=10,dim=64,model.mechanism=linear`.
 """
 
@@ -28,7 +28,7 @@ from effxf_jax.tasks import Task
 DEFAULT_PRESET = 'laptop'
 
 
-# The presets' common part, by dotted name; a config file adds its task's size, and what that asks for.
+# The common part of presets, by dotted name; a config file adds its task's size and what this size requires.
 LAPTOP = {
     'model.dropout': 0.0,
     'train.batch_size': 32,
@@ -62,8 +62,8 @@ PAPER = {
     'run.checkpoints_kept': 3,
     'run.log_every': 100,
 }
-"""The training of Feng et al. (2023): 10^6 examples, 100 epochs of batches of 512, 5 of them warm-up. It is
-meant for accelerators."""
+"""The training of Feng et al. (2023), for accelerators: 10^6 examples, batches of 512, 100 epochs with 5 of
+warm-up."""
 
 SMOKE = {
     'model.dim': 16,
@@ -82,15 +82,15 @@ SMOKE = {
     'run.checkpoints_kept': 3,
     'run.log_every': 10,
 }
-"""Seconds; learns nothing."""
+"""Seconds; the model learns nothing."""
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a configuration.
+    """A configuration is invalid.
 
     Attributes:
-        problems: a sentence each.
-        config: what there is without the wrong parts.
+        problems: one sentence for each problem.
+        config: the configuration without the invalid parts, if there is one.
     """
 
     def __init__(self, problems: list[str], config: ConfigDict | None = None):
@@ -100,16 +100,16 @@ class ConfigError(ValueError):
 
 
 def build(arg: str | None, task: str, presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """The configuration that a string argument means.
+    """Builds the configuration that a string argument describes.
 
     Args:
         arg: a preset's name and overrides, separated by commas; both may be missing.
         task: the task's name.
-        presets: for each preset, values by dotted name, on top of the dataclasses' defaults. Values for
-            options of an optimiser or a mechanism apply where that is the chosen one.
+        presets: for each preset, values by dotted name, which replace the dataclasses' defaults. Options of
+            an optimiser or a mechanism are used only if it is the chosen one.
 
     Raises:
-        ConfigError: naming every part of arg that means nothing.
+        ConfigError: parts of arg are invalid; the message names all of them.
     """
     preset, overrides, problems = parse_arg(arg, presets)
     config = ConfigDict({'seed': 0, 'task': {'name': task, **_task_fields(task)}})
@@ -130,7 +130,7 @@ def build(arg: str | None, task: str, presets: Mapping[str, Mapping[str, Any]]) 
 
 
 def parse_arg(arg: str | None, presets: Mapping[str, Any]) -> tuple[str, dict[str, str], list[str]]:
-    """The preset that a string argument names, its overrides, and what is wrong with either."""
+    """Splits a string argument; returns the preset, the overrides and the problems with either."""
     words = [word for word in (arg or '').split(',') if word]
     preset = words.pop(0) if words and '=' not in words[0] else DEFAULT_PRESET
     problems = []
@@ -139,13 +139,13 @@ def parse_arg(arg: str | None, presets: Mapping[str, Any]) -> tuple[str, dict[st
         preset = DEFAULT_PRESET
     overrides, stray = parse_overrides(','.join(words))
     problems += [
-        f'{word!r} is neither first, where a preset stands, nor of the form field=value' for word in stray
+        f'{word!r} is neither a preset, which comes first, nor of the form field=value' for word in stray
     ]
     return preset, overrides, problems
 
 
 def parse_overrides(text: str) -> tuple[dict[str, str], list[str]]:
-    """Values by field of `field=value,field=value`, as text; and the words that are not of this form."""
+    """Splits `field=value,field=value` into values by field, as text, and the words of another form."""
     words = [word for word in text.split(',') if word]
     stray = [word for word in words if '=' not in word]
     return dict(word.split('=', 1) for word in words if '=' in word), stray
@@ -175,7 +175,7 @@ def load(reference: str) -> ConfigDict:
 
 
 def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
-    """Sets fields, by bare or dotted name, to values written as text; says which could not be."""
+    """Sets fields, by bare or dotted name, to values given as text; returns the problems."""
     problems = []
     for name, text in overrides.items():
         try:
@@ -187,15 +187,15 @@ def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
 
 def _check_is_of_run(config: ConfigDict) -> None:
     if 'task' not in config:
-        problem = 'this is no configuration of a run; a sweep is run by python -m experiments.sweep'
+        problem = 'this is not the configuration of a run; a sweep is run by python -m experiments.sweep'
         raise ConfigError([problem], config)
 
 
 def make_task(config: ConfigDict) -> Task:
-    """The task that a configuration stands for, and no more.
+    """Creates the task of a configuration.
 
     Raises:
-        ConfigError: naming every value that is out of range.
+        ConfigError: values are out of range; the message names all of them.
     """
     _check_is_of_run(config)
     in_range = config.seed is not None and 0 <= config.seed <= MAX_SEED
@@ -210,14 +210,14 @@ def make_task(config: ConfigDict) -> Task:
 
 
 def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
-    """The experiment that a configuration stands for.
+    """Creates the experiment of a configuration.
 
     Args:
-        config: as `build` makes it, with any overrides.
-        devices: how many there are, over all hosts; a batch must be divisible by it.
+        config: a configuration made by `build`, with any overrides.
+        devices: number of devices over all hosts; batch_size must be divisible by it.
 
     Raises:
-        ConfigError: naming every value that is out of range.
+        ConfigError: values are out of range; the message names all of them.
     """
     _check_is_of_run(config)
     problems = []
@@ -234,7 +234,7 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
 
 
 def fields(config: ConfigDict) -> Iterator[str]:
-    """The dotted names of all fields."""
+    """Yields the dotted names of all fields."""
     for name, value in config.items():
         if isinstance(value, ConfigDict):
             yield from (f'{name}.{inner}' for inner in fields(value))
@@ -259,9 +259,10 @@ def _task_fields(name: str) -> dict[str, Any]:
 
 
 def _section_fields(section: str) -> dict[str, Any]:
-    """The fields of a section; those without a default are typed placeholders, for presets to fill.
+    """The fields of a section with their defaults.
 
-    So are the options of mechanisms and optimisers: None is the default that the chosen one declares.
+    Fields without a default are typed placeholders, which presets fill. So are options of mechanisms and
+    optimisers: None stands for the default that the chosen one declares.
     """
     of_dataclass = registry.options(SECTIONS[section])
     plain = {field.name: _field(of_dataclass[field.name]) for field in section_fields(section)}
@@ -275,7 +276,7 @@ def _field(option: registry.Option) -> Any:
 
 
 def _find(config: ConfigDict, name: str) -> str:
-    """The dotted name of a field given by its bare or dotted name."""
+    """The dotted name of the field with this bare or dotted name."""
     matches = [field for field in fields(config) if name in (field, _bare(field))]
     if not matches:
         raise KeyError(unknown_field(config, name))
@@ -294,7 +295,7 @@ def _assign(config: ConfigDict, name: str, value: Any) -> None:
 
 
 def _parse(text: str) -> Any:
-    """A value as Python writes it, or else the text itself."""
+    """The Python literal that a text is, or else the text itself."""
     try:
         return ast.literal_eval(text.capitalize() if text.lower() in ('true', 'false', 'none') else text)
     except (ValueError, SyntaxError):

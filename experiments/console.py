@@ -1,4 +1,4 @@
-"""What a run shows in a terminal, or in a log where there is none."""
+"""Output of a run in a terminal, or in a log if there is no terminal."""
 
 import statistics
 import time
@@ -12,7 +12,7 @@ from rich.table import Table
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.training import Metrics
 
-# In a log, where no bar can move, a line this often.
+# A log has no progress bar, but a line this often.
 _LOG_SECONDS = 10.0
 _SAMPLES_SHOWN = 3
 
@@ -31,12 +31,12 @@ _RESULT_ROWS = {
 
 
 def table_console() -> Console:
-    """For tables of many columns, which in a file or a pipe take the width that they need."""
+    """A console for tables with many columns, which are not squeezed in files and pipes."""
     return Console(highlight=False, width=None if Console().is_terminal else 150)
 
 
 class TerminalListener:
-    """A `listener.Listener`: a progress bar, a line for each evaluation, a table and samples at the end."""
+    """A `listener.Listener` that shows a progress bar, evaluations, and at the end a table and samples."""
 
     def __init__(self, steps: int, num_replicates: int = 1):
         self._steps = steps
@@ -57,7 +57,7 @@ class TerminalListener:
         self._since = self._logged = time.monotonic()
 
     def close(self) -> None:
-        """Leaves the terminal as it was."""
+        """Stops the progress bar and restores the terminal."""
         self._progress.stop()
 
     def started(self, num_params: int, step: int) -> None:
@@ -70,7 +70,7 @@ class TerminalListener:
         self._progress.start()
 
     def stepped(self, step: int, metrics: Mapping[int, Metrics]) -> None:
-        if step == self._start + 1:  # the first step is compilation
+        if step == self._start + 1:  # the first step includes compilation
             self._tokens, self._since = 0, time.monotonic()
             return
         now = time.monotonic()
@@ -107,7 +107,7 @@ class TerminalListener:
 
 
 def _table_of_seeds(results: Sequence[Mapping[str, Any]]) -> Table:
-    """A row for each seed, of what differs between them; below, what they share."""
+    """A row per seed with the values that differ between seeds; the caption has those that they share."""
     own = ('answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss')
     labels = [_RESULT_ROWS[name][0].partition(',')[0] for name in own]
     shared = ('num_eval_examples', 'num_params', 'train_steps', 'wall_seconds')

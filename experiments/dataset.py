@@ -1,10 +1,10 @@
 """Examples as files: python -m experiments.dataset COMMAND --config=experiments/ed.py:n=12 ...
 
-    export --split=test --count=1000 --out=FILE   writes examples, a line each (Feng et al.'s text format)
-    check --path=FILE                             judges such a file, line by line, whoever wrote it
-    show --split=train --count=3                  prints examples to read, a step a line
+    export --split=test --count=1000 --out=FILE   writes examples, one per line (Feng et al.'s text format)
+    check --path=FILE                             grades each line of a file in this format, from any source
+    show --split=train --count=3                  prints examples for reading, one step per line
 
-Status 0: all is well; 1: a file has bad lines; 2: nothing was done.
+Exit status 0: success; 1: the file has bad lines or is empty; 2: nothing was done.
 """
 
 import functools
@@ -22,18 +22,18 @@ from experiments.command_line import CONFIG, refuse
 _SPLIT = flags.DEFINE_enum('split', 'train', SPLITS, 'Which examples, for export and show.')
 _COUNT = flags.DEFINE_integer('count', None, 'How many, for export (1,000) and show (3).', lower_bound=1)
 _OUT = flags.DEFINE_string('out', None, 'The file to write, for export.')
-_PATH = flags.DEFINE_string('path', None, 'The file to judge, for check.')
+_PATH = flags.DEFINE_string('path', None, 'The file to check, for check.')
 
 
 def main(argv):
     words = argv[1:]
     problems = command_line.missing_config()
     if len(words) != 1 or words[0] not in COMMANDS:
-        problems.append(f'one command is due, of {", ".join(COMMANDS)}; got {" ".join(words) or "none"}')
+        problems.append(f'expected one command of {", ".join(COMMANDS)}; got {" ".join(words) or "none"}')
     elif words[0] == 'export' and _OUT.value is None:
         problems.append('--out=FILE is missing, the file to write')
     elif words[0] == 'check' and _PATH.value is None:
-        problems.append('--path=FILE is missing, the file to judge')
+        problems.append('--path=FILE is missing, the file to check')
     if problems:
         return refuse(problems)
     try:
@@ -42,7 +42,7 @@ def main(argv):
         return refuse(error.problems)
     except DataError as error:
         return refuse([str(error)])
-    except BrokenPipeError:  # whoever read what is printed here has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -64,7 +64,7 @@ def check(task: Task, seed: int) -> int:
         for line in lines.bad:
             print(f'line {line.number}: {line.reason}')
     if not right + bad:
-        print(f'{_PATH.value} is empty; a line for each example is due')
+        print(f'{_PATH.value} is empty; expected one line per example')
         return 1
     print(f'{_PATH.value}: {right:,} of {right + bad:,} chains are right, {bad:,} are bad')
     return 1 if bad else 0

@@ -4,10 +4,10 @@ Run with `python -m experiments.main --config=experiments/ed.py`.
 
 laptop (default): n = 3, three layers of width 64. On two cores of an AMD EPYC (Zen 4) it takes 3 minutes;
 chain accuracy on 4,096 held-out problems is 0.707 with seed 0 (expect 0.6 or more; the same seed reached
-0.939 and 0.9995 where sums were rounded otherwise). At n = 4 the same training reached 0.30 in 14,000 steps.
-paper: n = 12 with the training of Feng et al.; n=6, 16 and 20 are the paper's further sizes. It is meant
+0.939 and 0.9995 when sums were rounded differently). At n = 4 the same training reached 0.30 in 14,000 steps.
+paper: n = 12 with the training of Feng et al.; n=6, 16 and 20 are the paper's other sizes. It is meant
 for accelerators and has not been run.
-smoke: seconds; learns nothing.
+smoke: seconds; the model learns nothing.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Edit distance of a pattern to the latest part of a stream, where locality is a dial.
+"""Edit distance of a pattern to the latest part of a stream, with adjustable locality.
 
 Run with `python -m experiments.main --config=experiments/ed_local.py`.
 
@@ -6,8 +6,8 @@ laptop (default): a pattern of 4 letters and a stream of 6, three layers of widt
 AMD EPYC (Zen 4) it takes 2 minutes and reaches 1.000 chain accuracy on 4,096 held-out problems (seed 0;
 expect 0.99 or more).
 paper: a pattern of 4 and a stream of 20, some 210 tokens, with the training of Feng et al.; the paper
-names the task but not its sizes, so these are ours. It is meant for accelerators and has not been run.
-smoke: seconds; learns nothing.
+names the task but no sizes, so the sizes are ours. It is meant for accelerators and has not been run.
+smoke: seconds; the model learns nothing.
 """
 
 from ml_collections import ConfigDict

@@ -17,19 +17,22 @@ from experiments import command_line, compilations, configs, console
 from experiments.command_line import CONFIG, refuse
 
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, "The run's directory; by default runs/ and a name made from the configuration."
+    'workdir', None, "The run's directory; by default runs/NAME, with a name made from the configuration."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', False, 'Join the other hosts of a SLURM, TPU pod or Open MPI job, or those named below.'
+    'distributed',
+    False,
+    'Run on several hosts: the hosts of a SLURM, TPU pod or Open MPI job, which are detected, or those '
+    'described by --coordinator_address, --num_processes and --process_id.',
 )
 _COORDINATOR = flags.DEFINE_string(
-    'coordinator_address', None, "With --distributed, by hand: the first host's name and a free port of it."
+    'coordinator_address', None, 'With --distributed: HOST:PORT, the first host and a free port of it.'
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    'num_processes', None, 'With --distributed, by hand: how many hosts.', lower_bound=1
+    'num_processes', None, 'With --distributed: the number of hosts.', lower_bound=1
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    'process_id', None, 'With --distributed, by hand: which host this is, from 0.', lower_bound=0
+    'process_id', None, 'With --distributed: the index of this host, from 0.', lower_bound=0
 )
 
 
@@ -49,8 +52,8 @@ def _run(argv) -> int:
         return refuse([str(error)])
     is_first = jax.process_index() == 0
     if jax.process_count() == 1:
-        # Of several hosts JAX keeps what the first one compiles, and on GPUs hosts compile together: where
-        # one finds a program and another does not, each waits for the other.
+        # With several hosts, JAX keeps only what the first one compiles, and on GPUs hosts compile together.
+        # If one host finds a program in the cache and another does not, they wait for each other forever.
         compilations.keep()
     config = CONFIG.value
     problems = command_line.directory_problems('workdir', _WORKDIR.value or 'runs') if is_first else []
@@ -67,7 +70,7 @@ def _run(argv) -> int:
         record = yaml.safe_dump(experiment.record, sort_keys=False)
         print(f'{record}workdir: {workdir}\n{devices}', flush=True)
     else:
-        print(f'host {jax.process_index()}, {devices}; host 0 shows how it goes', flush=True)
+        print(f'host {jax.process_index()}, {devices}; host 0 shows the progress', flush=True)
     listener = console.TerminalListener(experiment.train.steps, experiment.train.num_replicates)
     try:
         run.run(experiment, workdir, listener)
@@ -75,7 +78,7 @@ def _run(argv) -> int:
         return refuse([str(error)])
     except OSError as error:
         listener.close()
-        print(f'Stopped: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)
+        print(f'Stopped: {error}. Checkpoints are kept; the same command resumes.', file=sys.stderr)
         return 1
     except DivergedError as error:
         listener.close()
@@ -100,7 +103,7 @@ def _join() -> None:
 
 
 def _flag_problems(config, values) -> list[str]:
-    """What else is wrong, where a part of the configuration is."""
+    """Checks the other flags and fields, after a part of the configuration was found invalid."""
     make = functools.partial(configs.make_experiment, devices=jax.device_count())
     problems = command_line.problems_of(make)(config, values)
     return problems + command_line.directory_problems('workdir', values.get('workdir'))

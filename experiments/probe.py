@@ -1,17 +1,17 @@
 """Is the state a real bottleneck? python -m experiments.probe --workdir=RUN
 
-Cuts a trained model's rows in the midst of their generation and tampers with what the rows behind the cut can
-see of the tokens before it:
+Cuts a trained model's rows during their generation and changes the state, through which alone later tokens
+depend on the tokens before the cut:
 
-    * the whole state exchanged between two problems (their chains must change places);
-    * one layer's, or one head's, exchanged: whose chain and whose answer the rows follow;
-    * the state made smaller, in several ways: rows that still go on as they did, against the bits kept, under
-      the ceiling that the pigeonhole principle sets.
+    * the whole state is exchanged between two problems, whose continuations must change places;
+    * the state of one layer or head is exchanged: whose chain and whose answer do the rows follow?
+    * the state is made smaller, in several ways: how many rows continue as before, by the bits kept, and how
+      many does the pigeonhole principle allow?
 
 Prints tables, and writes probe.json and probe.png into the run's directory.
 
     --count=512       test problems to start from
-    --position=60     where to cut: the last token before it, counted from 0; by default in the middle
+    --position=60     index of the last token before the cut, from 0; by default in the middle
 """
 
 import json
@@ -55,7 +55,7 @@ def main(argv):
         return refuse([str(error)])
     except probing.PigeonholeError as error:
         print(
-            f'The pigeonhole principle is broken, so there is a mistake in the probe: {error}',
+            f'The pigeonhole principle is violated, so there is a mistake in the probe: {error}',
             file=sys.stderr,
         )
         return 1
@@ -65,22 +65,22 @@ def main(argv):
         RunDirectory(directory).write_text('probe.json', json.dumps(report, indent=2) + '\n')
         draw(report, directory / 'probe.png')
     except OSError as error:
-        return refuse([f'nothing could be written: {error}'])
+        return refuse([f'the results cannot be written: {error}'])
     return 0
 
 
 def load(workdir: str | None) -> tuple[Experiment, training.TrainState]:
-    """The experiment of a run's directory, and its latest state.
+    """Loads the experiment of a run's directory and its latest state.
 
     Raises:
-        ProbeError: it is not a run's directory, or has no checkpoint.
-        MismatchError: the checkpoint is of another configuration.
+        ProbeError: the directory is not a run's, or has no checkpoint.
+        MismatchError: the checkpoint has another configuration, or a file is damaged.
     """
     if workdir is None:
         raise ProbeError('--workdir=RUN is missing, the directory of a run')
     path = Path(workdir)
     if not (path / 'config.json').is_file():
-        raise ProbeError(f'{workdir} is no directory of a run: it has no config.json')
+        raise ProbeError(f'{workdir} is not the directory of a run: it has no config.json')
     record = RunDirectory(path).read_object('config.json')
     try:
         experiment = Experiment.from_record(record)
@@ -105,18 +105,18 @@ def load(workdir: str | None) -> tuple[Experiment, training.TrainState]:
 
 
 def probe(experiment: Experiment, params, count: int, position: int | None = None) -> dict:
-    """All figures, as plain values.
+    """Computes all figures, as plain values.
 
     Raises:
         ProbeError: the model gets too few problems right.
-        probing.PigeonholeError: something passes beside the state.
+        probing.PigeonholeError: information passes outside the state.
     """
     model, task = Transformer(experiment.model), experiment.task
     examples = experiment.open_data().test.read(np.arange(count))
     cut = probing.cut_rows(model, params, task, examples, position)
     parts = [
         {
-            # Counted from 1, as people count layers.
+            # From 1, as readers count layers.
             'layer': layer + 1,
             'head': None if head is None else head + 1,
             **{name: shares._asdict() for name, shares in followed.items()},
@@ -152,11 +152,11 @@ def probe(experiment: Experiment, params, count: int, position: int | None = Non
 def _print(report: dict) -> None:
     console = table_console()
     console.print(
-        '{task}\n{mechanism}, width {dim}, after {step:,} steps: {rows} rows written right, cut behind '
-        'position {position}; a state of {state_size:,} numbers\nAll of the state exchanged: '
-        '{exchange_of_all:.1%} go on as their partners did\n'.format_map(report)
+        '{task}\n{mechanism}, width {dim}, after {step:,} steps: {rows} right rows, cut after '
+        'position {position}; a state of {state_size:,} numbers\nWhole state exchanged: '
+        '{exchange_of_all:.1%} continue as their partners did\n'.format_map(report)
     )
-    table = Table('layer', 'head', title='One part exchanged: what rows follow')
+    table = Table('layer', 'head', title='One part of the state exchanged: what rows follow')
     for column in 'own chain', "partner's", 'neither', 'own answer', "partner's", 'neither':
         table.add_column(column, justify='right')
     for part in report['exchange_of_parts']:
@@ -165,9 +165,9 @@ def _print(report: dict) -> None:
         table.add_row(str(part['layer']), head, *(f'{share:.3f}' for share in shares))
     console.print(table)
     table = Table(
-        'made smaller by', title='Rows that are still right, and that go on as with the whole state'
+        'state made smaller', title='Rows that are still right, and that continue as with the whole state'
     )
-    for column in 'to', 'bits kept', 'right', 'as before', 'ceiling':
+    for column in 'setting', 'bits kept', 'right', 'as before', 'ceiling':
         table.add_column(column, justify='right')
     for row in report['points']:
         point = Point(**row)
@@ -177,7 +177,7 @@ def _print(report: dict) -> None:
 
 
 def draw(report: dict, path: Path) -> None:
-    """Draws what is kept against bits, under its ceiling, and whom rows follow, part by part."""
+    """Draws the share of rows kept against bits, with its ceiling, and whose answers rows follow, by part."""
     import matplotlib
 
     matplotlib.use('agg')
@@ -212,5 +212,5 @@ def draw(report: dict, path: Path) -> None:
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.ERROR)  # Orbax warns that what is read only is read only
+    logging.set_verbosity(logging.ERROR)  # Orbax warns about every read-only directory
     app.run(main)

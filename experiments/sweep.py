@@ -1,15 +1,15 @@
 """Runs a sweep: python -m experiments.sweep --config=experiments/sweeps/figure1.py
 
 Each cell is trained, decoded and graded in a directory of its own, in worker processes that Ray schedules.
-Killed or stopped at any time, the same command goes on: what is done is skipped, what was cut off resumes.
+A sweep may be killed or stopped at any time; the same command then skips finished cells and resumes others.
 
-    --directory=DIR    of the cells; by default sweeps/NAME-PRESET
-    --ray_address=...  a cluster to run on, such as auto or HOST:6379; by default this machine. The
-                       directory must be one that all its nodes see
+    --directory=DIR    directory of the cells; by default sweeps/NAME-PRESET
+    --ray_address=...  Ray cluster to run on, such as auto or HOST:6379; by default this machine. All nodes
+                       must see the directory
     --reuse=DIR,DIR    other sweeps' directories: cells that are done or have diverged there are copied, not
                        trained again
-    --dry_run          prints the cells, their parameters and what their training costs
-    --retry_failed     begins failed cells again
+    --dry_run          prints the cells, their parameters and the cost of their training; runs nothing
+    --retry_failed     runs failed cells again
 """
 
 import functools
@@ -31,11 +31,11 @@ from experiments.console import table_console
 from experiments.sweeping import cells, reuse, scheduler, view
 from experiments.sweeping.states import read_state
 
-_DIRECTORY = flags.DEFINE_string('directory', None, 'Of the cells; by default sweeps/NAME-PRESET.')
+_DIRECTORY = flags.DEFINE_string('directory', None, 'Directory of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
 _REUSE = flags.DEFINE_list('reuse', [], "Other sweeps' directories, to copy settled cells from.")
-_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cells and what they cost, and run nothing.')
-_RETRY_FAILED = flags.DEFINE_bool('retry_failed', False, 'Begin failed cells again.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cells and their cost, and run nothing.')
+_RETRY_FAILED = flags.DEFINE_bool('retry_failed', False, 'Run failed cells again.')
 
 
 def run(argv):
@@ -43,7 +43,7 @@ def run(argv):
         return refuse([f'unexpected argument {word!r}; every option starts with --' for word in argv[1:]])
     if problems := command_line.missing_config('experiments/sweeps/figure1.py'):
         return refuse(problems)
-    # Nothing is trained in this process, which must not take an accelerator from its workers.
+    # This process trains nothing; the accelerators are for its workers.
     jax.config.update('jax_platforms', 'cpu')
     directory = Path(_DIRECTORY.value or Path('sweeps') / CONFIG.value.get('name', ''))
     problems = command_line.directory_problems('directory', directory) + _reuse_problems()
@@ -64,19 +64,19 @@ def run(argv):
     except (MismatchError, InUseError, ConnectionError, scheduler.ResourceError) as error:
         return refuse([str(error)])
     except OSError as error:
-        print(f'Stopped: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)
+        print(f'Stopped: {error}. Checkpoints are kept; the same command resumes.', file=sys.stderr)
         return 1
     except Interrupted as error:
         print(f'{error}. To resume, run the same command again.', file=sys.stderr)
         return 128 + error.signal_number
     except ray.exceptions.RayError as error:
-        print(f'Ray: {error}. What is saved is kept; the same command resumes.', file=sys.stderr)
+        print(f'Ray: {error}. Checkpoints are kept; the same command resumes.', file=sys.stderr)
         return 1
     failed = {name: state.error for name, state in states.items() if state.error is not None}
     for name, error in failed.items():
         print(f'{directory / name} failed: {error}', file=sys.stderr)
     if failed:
-        print(f'{len(failed)} cells failed; --retry_failed begins them again.', file=sys.stderr)
+        print(f'{len(failed)} cells failed; --retry_failed runs them again.', file=sys.stderr)
     print(f'Figures and tables: python -m experiments.report {directory}')
     return 1 if failed else 0
 
@@ -84,7 +84,7 @@ def run(argv):
 def print_cells(
     sweep: cells.Sweep, directory: Path, sources: Sequence[Path] = (), retry_failed: bool = False
 ) -> None:
-    """Every cell, how it stands, and its cost; the last two arguments are as of `scheduler.run`."""
+    """Prints every cell with its state and its cost; for the last two arguments see `scheduler.run`."""
     copied = reuse.find(sweep, directory, sources, also_diverged=not retry_failed)
     table = Table(title=f'{sum(1 for _ in sweep.cells())} cells', title_justify='left')
     for column in 'grid', 'cell', 'directory', 'state':
@@ -106,12 +106,12 @@ def print_cells(
     console = table_console()
     console.print(table)
     console.print(
-        f'{total:.2e} training FLOPs, {left:.2e} of them to run; of a search, only some of its cells are run'
+        f'{total:.2e} training FLOPs, {left:.2e} of them to run; a search runs only some of its cells'
     )
 
 
 def num_params(cell: cells.Cell) -> int:
-    """Of one of the cell's models."""
+    """The number of parameters of one of the cell's models."""
     model = Transformer(cell.experiment.model)
     tokens = jax.ShapeDtypeStruct((1, cell.experiment.model.max_length), 'int32')
     shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
@@ -127,7 +127,7 @@ def _reuse_problems() -> list[str]:
 
 
 def _flag_problems(config, values) -> list[str]:
-    """What else is wrong, where a part of the configuration is."""
+    """Checks the other flags and fields, after a part of the configuration was found invalid."""
     problems = command_line.problems_of(cells.make_sweep)(config, values)
     return problems + command_line.directory_problems('directory', values.get('directory'))
 

@@ -1,13 +1,13 @@
-"""What a task costs and needs: python -m experiments.theory --config=experiments/arith.py:n=10
+"""Costs and width bounds for a task: python -m experiments.theory --config=experiments/arith.py:n=10
 
-For each attention mechanism and width, the multiply-adds and bytes of a forward pass by part, and the state
-that decoding keeps; for each mechanism the bits that the task needs to pass through it, the least width that
-this allows, and what a forward pass costs there, beside the standard Transformer's.
+Prints for each attention mechanism and width the multiply-adds and bytes of a forward pass, by part, and the
+state that decoding keeps. Prints for each mechanism the bits that must pass through it, the least width that
+allows this, and the cost of a forward pass at that width, relative to the standard Transformer's.
 
-    --widths=64,128   these widths, instead of the config's
-    --precision=16    bits of a neuron, instead of ceil(log2 L)
-    --plot=FILE       cost and least width against the length of ever larger problems
-    --json            the same figures for machines
+    --widths=64,128   widths of the table; by default the config's width and three doublings
+    --precision=16    bits per neuron; by default ceil(log2 L)
+    --plot=FILE       draws cost and least width against the length of ever larger problems
+    --json            prints the figures as JSON
 """
 
 import dataclasses
@@ -30,7 +30,9 @@ from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console
 
 _WIDTHS = flags.DEFINE_list('widths', None, 'Widths of the table, each divisible by the heads.')
-_PRECISION = flags.DEFINE_integer('precision', None, 'Bits of a neuron; ceil(log2 L).', lower_bound=1)
+_PRECISION = flags.DEFINE_integer(
+    'precision', None, 'Bits per neuron; by default ceil(log2 L).', lower_bound=1
+)
 _PLOT = flags.DEFINE_string('plot', None, 'A file to draw to, such as theory.png.')
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON.')
 
@@ -51,7 +53,7 @@ def main(argv):
     if _PLOT.value:
         try:
             draw(experiment.task, experiment.model, _PRECISION.value, _PLOT.value)
-        except (OSError, ValueError) as error:  # ValueError: a format that there is not
+        except (OSError, ValueError) as error:  # ValueError: an unknown file format, or nothing to draw
             return refuse([f'--plot: {error}'])
     report = describe(experiment.task, experiment.model, widths, _PRECISION.value)
     if _JSON.value:
@@ -62,7 +64,7 @@ def main(argv):
 
 
 def mechanisms(config: ModelConfig) -> Iterator[tuple[str, ModelConfig]]:
-    """Every mechanism by name, with the config's options; the config's own pattern last, if it is one."""
+    """Yields every mechanism's name and its config, with the given options; a config's mixture comes last."""
     given = dict(config.options)
     for title, (mechanism, options) in attention.variants().items():
         known = attention.option_values(mechanism, {})
@@ -73,13 +75,13 @@ def mechanisms(config: ModelConfig) -> Iterator[tuple[str, ModelConfig]]:
 
 
 def describe(task: Task, config: ModelConfig, widths: list[int], precision: int | None = None) -> dict:
-    """All figures, as plain values.
+    """Computes all figures, as plain values.
 
     Args:
-        task: the task, in chain mode; in direct mode no width is claimed.
-        config: the model, of any mechanism.
-        widths: of the table.
-        precision: bits of a neuron; by default ceil(log2 L).
+        task: the task; in direct mode the width bounds are 0.
+        config: the model; all mechanisms are described, whichever it has.
+        widths: widths of the forward passes.
+        precision: bits per neuron; by default ceil(log2 L).
     """
     precision = precision or bottleneck.default_precision(config.max_length)
     bits = task.required_bits()
@@ -104,7 +106,7 @@ def describe(task: Task, config: ModelConfig, widths: list[int], precision: int 
                 }
             )
         bound = bottleneck.least_width(task, of_mechanism, precision)
-        dim = macs = None  # where no width is enough
+        dim = macs = None  # if no width is enough
         if math.isfinite(bound.width):
             dim = bottleneck.round_up(bound.width, config.num_heads)
             macs = complexity.forward_cost(dataclasses.replace(of_mechanism, dim=dim)).total.macs
@@ -140,29 +142,29 @@ def _print(report: dict) -> None:
     bits = report['required_bits']
     console.print(
         f'{report["task"]}: sequences of {report["length"]:,} tokens; {report["num_layers"]} layers, '
-        f'{report["num_heads"]} heads, {report["precision"]} bits a neuron\n'
-        f'Behind {bits["length"]:,} tokens at least {bits["lower"]:,.1f} bits of them must still be known'
-        f'{"" if bits["lower"] else " (nothing is claimed)"}; {bits["upper"]:,.1f} are enough\n'
+        f'{report["num_heads"]} heads, {report["precision"]} bits per neuron\n'
+        f'After {bits["length"]:,} tokens, at least {bits["lower"]:,.1f} bits of them must still be known'
+        f'{"" if bits["lower"] else " (no bound is known)"}; {bits["upper"]:,.1f} bits are enough\n'
     )
     for title, parts, total, others in (
         ('Multiply-adds of a forward pass over one sequence', 'macs', 'total_macs', ()),
-        ('Bytes moved at least, and the state kept', 'bytes', 'total_bytes', ('state_size', 'state_bits')),
+        ('Bytes moved, at least, and the state kept', 'bytes', 'total_bytes', ('state_size', 'state_bits')),
     ):
         table = Table('mechanism', 'D', title=title)
         names = [part.replace('_', ' ') for part in report['forward_passes'][0][parts]]
-        for column in *names, 'in all', *(('numbers of state', 'its bits') if others else ()):
+        for column in *names, 'total', *(('state numbers', 'state bits') if others else ()):
             table.add_column(column, justify='right')
         for row in report['forward_passes']:
             figures = *row[parts].values(), row[total], *(row[name] for name in others)
             table.add_row(row['mechanism'], str(row['dim']), *map(_short, figures))
         console.print(table)
 
-    table = Table(title='The least width, and a forward pass at it')
+    table = Table(title='The least width, and a forward pass at that width')
     for column in 'mechanism', 'order':
         table.add_column(column)
-    for column in 'D at least', 'model':
+    for column in 'D at least', 'rounded':
         table.add_column(column, justify='right')
-    table.add_column('for what must pass through')
+    table.add_column('what must pass through')
     for column in 'multiply-adds', 'standard = 1':
         table.add_column(column, justify='right')
     for row in report['width_bounds']:
@@ -180,7 +182,7 @@ def _print(report: dict) -> None:
 
 
 def _short(number: int) -> str:
-    """Three digits and a unit."""
+    """A number with three digits and a unit prefix."""
     for power, unit in (12, 'T'), (9, 'G'), (6, 'M'), (3, 'k'):
         if number >= 10**power:
             return f'{number / 10**power:.3g} {unit}'
@@ -188,12 +190,12 @@ def _short(number: int) -> str:
 
 
 def larger_tasks(task: Task) -> list[Task]:
-    """The task at ever larger sizes, from its own on, whose sequences stay within some 10^7 tokens."""
+    """The task at its own size and at ever larger ones, up to sequences of 10^7 tokens."""
     found = [task]
     for factor in np.geomspace(1, 10**6, 4 * _POINTS_DRAWN)[1:]:
         try:
             larger = task.scaled(factor)
-        except ValueError:  # there is a largest
+        except ValueError:  # the task has a largest size
             break
         if larger.max_length > _LONGEST_DRAWN:
             break
@@ -204,7 +206,7 @@ def larger_tasks(task: Task) -> list[Task]:
 
 
 def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> None:
-    """Draws cost at the least width, and the least width, against length, with the slopes of the lines."""
+    """Draws the least width and the cost at that width against length, with the slopes of the lines."""
     if task.answer_mode == 'direct':
         raise ValueError('no width is claimed for direct answers, so there is nothing to draw')
     import matplotlib
@@ -244,14 +246,14 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
 
 
 def _slope(lengths: list[int], values: list[float]) -> str:
-    """The exponent of a line; none where its points are too few, or zero."""
+    """The exponent of a line, as text; empty if it has too few points or a zero."""
     if len(lengths) < 3 or min(values) <= 0:
         return ''
     return f', L^{np.polyfit(np.log(lengths), np.log(values), 1)[0]:.2f}'
 
 
 def _widths(config: ModelConfig) -> list[int]:
-    """What --widths says, or the config's width and three doublings."""
+    """The values of --widths, or else the config's width and three doublings."""
     if _WIDTHS.value is None:
         return [config.dim * factor for factor in (1, 2, 4, 8)]
     problems, widths = [] if _WIDTHS.value else ['--widths is empty'], []

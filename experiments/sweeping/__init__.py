@@ -1,1 +1,1 @@
-"""Sweeps: what cells they are made of, and running them on Ray."""
+"""Sweeps: their cells, and how Ray runs them."""

@@ -1,15 +1,15 @@
-"""What a sweep is made of: grids of cells, each of them one run directory.
+"""The parts of a sweep: grids of cells, each of which is one run directory.
 
-A sweep's config file defines `get_config(arg)` with presets, as that of a run does. Its fields:
+A sweep's config file defines `get_config(arg)` with presets, as a run's does. Its fields:
 
-    name               of its directory, in sweeps/
+    name               name of its directory, in sweeps/
     seed, num_seeds    every point of every grid is run with seeds seed ... seed + num_seeds - 1
-    side_by_side       so many of them are one cell, trained as one program; num_seeds that grows by multiples
-                       of it leaves what is done as it is
-    cpus, gpus         what Ray gives a cell
-    retries            how often a cell is begun again after its worker died
-    only               names of grids, joined by +, of which alone it is made; all, if empty
-    grids              by name; see `grid`
+    side_by_side       number of seeds in one cell, trained as one program; if num_seeds grows by a multiple
+                       of it, finished cells stay valid
+    cpus, gpus         resources that Ray gives a cell
+    retries            how often a cell is run again after its worker died
+    only               names of the grids to run, joined by +; all grids if empty
+    grids              grids by name; see `grid`
 """
 
 import dataclasses
@@ -41,26 +41,26 @@ def grid(
     """A grid: every choice of one value from each axis.
 
     Args:
-        config: of the runs, as --config takes it: `experiments/lis.py:laptop,number_range=80`.
+        config: the runs' configuration, as in --config: `experiments/lis.py:laptop,number_range=80`.
         axes: values by axis; a value is one or more overrides, `n=8` or `mechanism=sparse,block_size=8`.
             Reports know the names `mechanism`, `size` and `width`, in this order.
-        metric: the accuracy that counts.
-        search: of the last axis, whose values grow, not all are run: only those that it takes to find the
-            smallest that reaches the target.
-        target: an accuracy.
+        metric: the accuracy that searches and reports use.
+        search: whether to run only those values of the last axis, in growing order, that are needed to find
+            the smallest one that reaches the target.
+        target: the accuracy that a search must reach.
     """
-    # Pairs, since a ConfigDict would sort names, and the order of axes matters.
+    # Pairs, since the order of axes matters and a ConfigDict would sort the names.
     axes = tuple((name, tuple(values)) for name, values in axes.items())
     return {'config': config, 'axes': axes, 'metric': metric, 'search': search, 'target': target}
 
 
 def values(field: str, *choices: Any) -> tuple[str, ...]:
-    """An axis over one field."""
+    """The values of an axis over one field."""
     return tuple(f'{field}={choice}' for choice in choices)
 
 
 def short(label: str) -> str:
-    """An axis's value in few letters: `standard` for `mechanism=standard,learning_rate=0.004`."""
+    """An axis's value in short form: `standard` for `mechanism=standard,learning_rate=0.004`."""
     first, _, rest = label.partition(',')
     field, _, value = first.partition('=')
     others = [part for part in rest.split(',') if part and part.partition('=')[0] != 'learning_rate']
@@ -68,15 +68,15 @@ def short(label: str) -> str:
 
 
 def build(name: str, arg: str | None, presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """The configuration of a sweep that a string argument asks for.
+    """Builds the configuration of a sweep that a string argument describes.
 
     Args:
-        name: the sweep's; with the preset's, that of its directory.
+        name: the sweep's name; the preset's name is appended to it.
         arg: a preset's name and overrides, separated by commas; both may be missing.
-        presets: for each preset, its grids, and what differs from `DEFAULTS`.
+        presets: for each preset, its grids and the fields that differ from `DEFAULTS`.
 
     Raises:
-        ConfigError: naming every part of arg that means nothing.
+        ConfigError: parts of arg are invalid; the message names all of them.
     """
     preset, overrides, problems = configs.parse_arg(arg, presets)
     config = ConfigDict({'name': f'{name}-{preset}', **DEFAULTS, **presets[preset]})
@@ -92,9 +92,9 @@ class Cell:
 
     Attributes:
         grid: the grid's name.
-        labels: its value on each axis.
-        config: of the run.
-        experiment: what the configuration stands for.
+        labels: the cell's value on each axis.
+        config: the run's configuration.
+        experiment: the experiment of this configuration.
     """
 
     grid: str
@@ -104,20 +104,22 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its directory."""
+        """The name of the cell's directory."""
         return self.experiment.name
 
     @functools.cached_property
     def train_flops(self) -> float:
-        """Of its training, were every batch of the greatest length; a backward pass counts as two forward."""
+        """FLOPs of training with batches of the greatest length; a backward pass counts as two forward."""
         train = self.experiment.train
         forward = complexity.forward_cost(self.experiment.model).flops
         return 3.0 * forward * train.batch_size * train.steps * train.num_replicates
 
     @property
     def relative_time(self) -> float:
-        """How long it may take beside another cell: a guess half-way, on a log scale, between its tokens,
-        which small models take alike, and its FLOPs, which large ones wait for."""
+        """An estimate of the training time, relative to other cells: the geometric mean of tokens and FLOPs.
+
+        The time of small models grows with tokens, the time of large ones with FLOPs.
+        """
         train = self.experiment.train
         tokens = train.batch_size * train.steps * train.num_replicates * self.experiment.model.max_length
         return math.sqrt(self.train_flops * tokens)
@@ -128,11 +130,10 @@ class Grid:
     """A grid, with its cells.
 
     Attributes:
-        name: in the sweep.
+        name: the grid's name in the sweep.
         axes: values by axis.
         metric, search, target: see `grid`.
-        cells: by their labels; for each point a cell or, where there are more seeds than stand side by side,
-            several.
+        cells: cells by labels; a point has several cells if it has more seeds than are trained side by side.
     """
 
     name: str
@@ -144,18 +145,18 @@ class Grid:
 
     @property
     def task(self) -> str:
-        """The name of its runs' task."""
+        """The name of the runs' task."""
         (cell, *_), *_ = self.cells.values()
         return tasks.name_of(cell.experiment.task)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """A sweep, checked.
+    """A validated sweep.
 
     Attributes:
-        cpus, gpus, retries: see the module.
-        grids: in the order in which they are run.
+        cpus, gpus, retries: see the module docstring.
+        grids: grids in the order in which they are run.
     """
 
     cpus: int
@@ -164,7 +165,7 @@ class Sweep:
     grids: tuple[Grid, ...]
 
     def declaration(self) -> dict[str, dict[str, Any]]:
-        """Its grids as plain values by name, for those who read a sweep's directory: sweep.json."""
+        """The grids as plain values by name: the content of sweep.json, for readers of the directory."""
         return {
             grid.name: {
                 'task': grid.task,
@@ -186,7 +187,7 @@ class Sweep:
         }
 
     def cells(self) -> Iterator[Cell]:
-        """All cells, each once, though two grids may share it."""
+        """Yields every cell once, even if two grids share it."""
         seen = set()
         for cell in itertools.chain.from_iterable(c for g in self.grids for c in g.cells.values()):
             if cell.name not in seen:
@@ -195,14 +196,14 @@ class Sweep:
 
 
 def make_sweep(config: ConfigDict) -> Sweep:
-    """The sweep that a configuration stands for.
+    """Creates the sweep of a configuration.
 
     Raises:
-        ConfigError: naming everything that is wrong with it or with any of its cells.
+        ConfigError: the configuration or a cell is invalid; the message names every problem.
     """
     if 'grids' not in config:
         raise configs.ConfigError(
-            ['this configures one run, which python -m experiments.main makes; a sweep has grids'], config
+            ['this is the configuration of a run, for python -m experiments.main; a sweep has grids'], config
         )
     problems = [
         f'{name} must be at least {least}; got {config[name]}'
@@ -232,7 +233,7 @@ def make_sweep(config: ConfigDict) -> Sweep:
     return Sweep(config.cpus, float(config.gpus), config.retries, tuple(grids))
 
 
-# What a sweep sets in its runs, by bare and dotted name.
+# The fields that a sweep sets in its runs, by bare and dotted name.
 _OWN = ('seed', 'num_replicates', 'train.num_replicates')
 
 
@@ -244,7 +245,7 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
     ]
     if len(declared.axes) < 2:
         problems.append(
-            f'there must be two axes or more, the first of what is compared; got {len(declared.axes)}'
+            f'there must be two axes or more, the first for what is compared; got {len(declared.axes)}'
         )
     if declared.metric not in METRICS:
         problems.append(f'metric must be one of {", ".join(METRICS)}; got {declared.metric!r}')

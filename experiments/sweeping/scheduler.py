@@ -1,8 +1,8 @@
 """Runs a sweep's cells on Ray, each in a worker process, until all are done or have failed.
 
-What is done lies in the cells' directories and nowhere else: a cell with a result.json is done, one with a
-failure.json has failed, any other is run, from its latest checkpoint if it has one. The directory must be
-one that all nodes see.
+Only the cells' directories record progress: a cell with a result.json is done, a cell with a failure.json has
+failed, and any other cell is run, from its latest checkpoint if it has one. All nodes must see the sweep's
+directory.
 """
 
 import contextlib
@@ -26,29 +26,29 @@ from experiments.sweeping.states import State, read_state, wanted
 from experiments.sweeping.worker import Event
 
 _POLL_SECONDS = 0.5
-# A process that is used again has imported all, but keeps memory: on an accelerator all of it, else some
-# hundred megabytes a cell.
+# A process that is used again need not import anything, but it keeps memory: some hundred megabytes per cell,
+# or all of an accelerator's memory.
 _CELLS_PER_WORKER = 8
-# Workers save and end within a step, an evaluation or a compilation of being asked to.
+# A worker that is asked to stop does so after its current step, evaluation or compilation.
 _STOP_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
 
 
 class ResourceError(RuntimeError):
-    """No machine has what a cell is to be given."""
+    """No machine has the resources that a cell requires."""
 
 
 class Watcher(Protocol):
-    """Is told how a sweep goes."""
+    """Receives the progress of a sweep."""
 
     def found(self, cell: Cell, state: State) -> None:
-        """How a cell stands at the start."""
+        """A cell has this state at the start."""
 
     def submitted(self, cell: Cell) -> None:
         """A cell waits for a worker."""
 
     def progressed(self, cell: Cell, event: Event) -> None:
-        """A cell is running."""
+        """A cell is running, and its worker has sent an event."""
 
     def ended(self, cell: Cell, state: State) -> None:
         """A cell is done, or has failed."""
@@ -65,26 +65,26 @@ def run(
     retry_failed: bool = False,
     sources: Sequence[Path] = (),
 ) -> dict[str, State]:
-    """Runs what is left of a sweep.
+    """Runs the remaining cells of a sweep.
 
     Args:
-        sweep: what to run.
-        directory: of the cells' directories.
-        watcher: is told how it goes.
-        address: of a Ray cluster; by default Ray is started on this machine for as long as this takes.
-        retry_failed: begins failed cells again.
+        sweep: the sweep to run.
+        directory: the directory that contains the cells' directories.
+        watcher: receives the progress.
+        address: address of a Ray cluster; by default Ray runs on this machine for the time of the call.
+        retry_failed: whether to run failed cells again.
         sources: directories of other sweeps, from which settled cells are copied; see `reuse`.
 
     Returns:
-        How each cell stands, by name; those that a search did not need are neither done nor failed.
+        The state of each cell, by name; cells that a search did not need are neither done nor failed.
 
     Raises:
-        Interrupted: after SIGTERM or SIGINT; workers have saved where they are.
+        Interrupted: SIGTERM or SIGINT arrived; the workers have saved their states.
         InUseError: another process runs a sweep in the directory.
-        MismatchError: something else lies there or in a source, or what lies there is damaged.
+        MismatchError: the directory or a source contains other runs or damaged files.
         OSError: the directory cannot be written.
         ConnectionError: there is no cluster at the address.
-        ResourceError: no machine has what a cell is to be given.
+        ResourceError: no machine has the resources that a cell requires.
     """
     cells = {cell.name: cell for cell in sweep.cells()}
     states = {name: read_state(directory, cell) for name, cell in cells.items()}
@@ -112,14 +112,14 @@ def run(
 
 
 def check_address(address: str) -> None:
-    """Makes sure that something listens at HOST:PORT; Ray itself would try for ever, deaf to signals.
+    """Checks that something listens at HOST:PORT; Ray itself would try forever and ignore signals.
 
     Raises:
-        ConnectionError: nothing does.
+        ConnectionError: nothing listens there.
     """
     host, colon, port = address.rpartition(':')
     if not colon or not port.isdigit() or '://' in address:
-        return  # Ray knows at once what to make of it
+        return  # Ray itself resolves or rejects other addresses at once
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -127,23 +127,23 @@ def check_address(address: str) -> None:
 
 
 def check_resources(sweep: Sweep, warn_only: bool) -> None:
-    """Makes sure that some node has what a cell is given; a cluster may grow, and is only warned of.
+    """Checks that some node has the resources of a cell; with `warn_only`, for clusters that may grow, warns.
 
     Raises:
-        ResourceError: none has.
+        ResourceError: no node has them.
     """
     nodes = [node['Resources'] for node in ray.nodes() if node['Alive']]
     if any(n.get('CPU', 0) >= sweep.cpus and n.get('GPU', 0) >= sweep.gpus for n in nodes):
         return
     found = ', '.join(f'{n.get("CPU", 0):g} CPUs and {n.get("GPU", 0):g} GPUs' for n in nodes)
-    message = f'a cell is to be given {sweep.cpus} CPUs and {sweep.gpus:g} GPUs; there is a node of {found}'
+    message = f'a cell requires {sweep.cpus} CPUs and {sweep.gpus:g} GPUs; the nodes have {found}'
     if not warn_only:
         raise ResourceError(f'{message}. Set cpus and gpus, or run on a cluster.')
-    logging.warning('%s; cells wait until there is one', message)
+    logging.warning('%s; cells wait until a node has enough', message)
 
 
 def _declare(sweep: Sweep, directory: RunDirectory) -> None:
-    """Writes sweep.json, where grids that an earlier sweep has left there stay."""
+    """Writes sweep.json; grids of earlier sweeps that are already in it stay."""
     earlier, declared = directory.read_object('sweep.json') or {}, sweep.declaration()
     try:
         gone = [
@@ -153,7 +153,7 @@ def _declare(sweep: Sweep, directory: RunDirectory) -> None:
         raise MismatchError(f'{directory.path / "sweep.json"} is damaged: {error!r}') from error
     lost = sorted(name for name in set().union(*gone) if (directory.path / name / 'result.json').exists())
     if lost:
-        message = '%d finished cells are no part of these grids any more, and reports leave them out: %s'
+        message = '%d finished cells no longer belong to these grids, so reports leave them out: %s'
         logging.warning(message, len(lost), ', '.join(lost))
     directory.write_text('sweep.json', json.dumps(earlier | declared, indent=1) + '\n')
 
@@ -165,7 +165,7 @@ def _directories(declared: dict[str, Any]) -> set[str]:
 
 @contextlib.contextmanager
 def _ray(address: str | None, retries: int) -> Iterator[None]:
-    """Ray, connected; what it kills because memory is short it would begin again for ever, unless told."""
+    """Connects to Ray, and limits its retries of tasks killed for lack of memory, by default without end."""
     os.environ['RAY_task_oom_retries'] = str(retries)  # noqa: SIM112
     local = {} if address else {'num_cpus': _allowed_cpus(), 'include_dashboard': False}
     ray.init(address=address or 'local', log_to_driver=False, logging_level='error', **local)
@@ -176,15 +176,15 @@ def _ray(address: str | None, retries: int) -> Iterator[None]:
 
 
 def _allowed_cpus() -> int | None:
-    """How many of this machine's cores this process may use, by taskset or SLURM; None where all."""
+    """How many of this machine's cores taskset or SLURM let this process use; None for all of them."""
     if not hasattr(os, 'sched_getaffinity'):
         return None
     allowed = len(os.sched_getaffinity(0))
-    return allowed if allowed < os.cpu_count() else None  # Ray knows of containers' limits
+    return allowed if allowed < os.cpu_count() else None  # Ray itself respects limits of containers
 
 
 class _Events:
-    """What workers have told and nobody has taken; an actor."""
+    """Events that workers have sent and the scheduler has not taken yet; an actor."""
 
     def __init__(self):
         self._events = []
@@ -198,14 +198,14 @@ class _Events:
 
 
 class _Scheduling:
-    """Cells on their way through Ray."""
+    """Submits cells to Ray and records how they end."""
 
     def __init__(self, sweep, directory, watcher, states):
         self._sweep = sweep
         self._directory = directory.absolute()
         self._watcher = watcher
         self._states = states
-        self._submitted = {}  # cells by reference
+        self._submitted = {}  # cells by the reference of their Ray task
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._events = ray.remote(_Events).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(max_calls=1 if sweep.gpus else _CELLS_PER_WORKER)(worker.run_cell)
@@ -217,14 +217,14 @@ class _Scheduling:
         }
 
     def run(self, termination: Termination) -> None:
-        """Until no cell is left, or asked to stop."""
+        """Runs until no cell is left or a signal arrives."""
         stopping = None
         self._submit()
         while self._submitted:
             ended, _ = ray.wait(list(self._submitted), timeout=_POLL_SECONDS)
             under_way = {cell.name: cell for cell in self._submitted.values()}
             for event in ray.get(self._events.take.remote()):
-                if event.name in under_way:  # else it was told late
+                if event.name in under_way:  # otherwise the event came late
                     self._watcher.progressed(under_way[event.name], event)
             for reference in ended:
                 self._end(self._submitted.pop(reference), reference)
@@ -242,7 +242,7 @@ class _Scheduling:
             raise Interrupted(signal_number)
 
     def _submit(self) -> None:
-        """Hands to Ray what is wanted and has neither ended nor been handed over, the cheapest first."""
+        """Submits wanted cells that have neither ended nor been submitted, the cheapest first."""
         under_way = {cell.name for cell in self._submitted.values()}
         needed = {cell.name: cell for grid in self._sweep.grids for cell in wanted(grid, self._states)}
         for cell in sorted(needed.values(), key=lambda cell: cell.train_flops):
@@ -256,18 +256,18 @@ class _Scheduling:
             self._watcher.submitted(cell)
 
     def _end(self, cell: Cell, reference) -> None:
-        """Takes note of how a cell has ended."""
+        """Records how a cell has ended."""
         try:
             failure = ray.get(reference)
         except ray.exceptions.TaskCancelledError:
             return
-        except ray.exceptions.RayError as error:  # the worker died more often than it is begun again
+        except ray.exceptions.RayError as error:  # the worker died, and so did its retries
             failure = {'error': worker.first_line(error), 'traceback': str(error)}
         if failure == worker.STOPPED:
             return
         try:
             state = read_state(self._directory, cell)
-        except MismatchError as error:  # something else lies there since; it is left as it is
+        except MismatchError as error:  # the directory has changed meanwhile; it is left as it is
             state = State([], False, worker.first_line(error))
         else:
             if failure is not None:
@@ -276,9 +276,9 @@ class _Scheduling:
         self._watcher.ended(cell, state)
 
     def _failed(self, cell: Cell, state: State, failure: dict[str, Any]) -> State:
-        """Keeps why a cell failed in its directory."""
+        """Writes the reason for a cell's failure into its directory."""
         run = RunDirectory(self._directory / cell.name)
-        with contextlib.suppress(OSError):  # no space left: the failure is told of, if not kept
+        with contextlib.suppress(OSError):  # on a full disk, the failure is reported but not kept
             run.path.mkdir(parents=True, exist_ok=True)
             run.write_text('failure.json', json.dumps(failure, indent=2) + '\n')
         return state._replace(error=failure['error'], diverged=failure.get('diverged', False))

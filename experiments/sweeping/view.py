@@ -1,4 +1,4 @@
-"""What a sweep shows in a terminal while it runs, or in a log where there is none."""
+"""Output of a running sweep in a terminal, or in a log if there is no terminal."""
 
 import itertools
 import time
@@ -14,13 +14,13 @@ from experiments.sweeping.cells import Cell, Grid, Sweep
 from experiments.sweeping.states import State
 from experiments.sweeping.worker import Event
 
-# The time left is told once this share of the work is made, or so many seconds have passed: at first, workers
-# start and compile.
+# The time left is shown after this share of the work or this many seconds; before that, workers start and
+# compile.
 _LEAST_MADE, _SETTLED_SECONDS = 0.01, 900.0
 
 
 class TerminalWatcher:
-    """A `scheduler.Watcher`: a heat map of accuracies and the time left; a context manager."""
+    """A `scheduler.Watcher` that shows heat maps of accuracy and the time left; a context manager."""
 
     def __init__(self, sweep: Sweep, console: Console | None = None):
         self._sweep = sweep
@@ -72,7 +72,7 @@ class TerminalWatcher:
             )
 
     def counts(self) -> str:
-        """Cells done, running and failed, and the time left; of a search, as far as it has been asked for."""
+        """Numbers of cells done, running, waiting and failed, and the time left; a search may add to them."""
         done = sum(state.done for state in self._states.values())
         failed = sum(state.error is not None for state in self._states.values())
         waiting = [
@@ -92,7 +92,7 @@ class TerminalWatcher:
         return self._states[name].done or self._states[name].error is not None
 
     def _seconds_left(self) -> float | None:
-        """By what is under way or waits, at the speed so far; None at the start."""
+        """The time left for the cells submitted so far, at the speed so far; None at the start."""
         made = left = 0.0
         for name, cell in self._submitted.items():
             steps, work = cell.experiment.train.steps, cell.relative_time
@@ -111,7 +111,7 @@ class TerminalWatcher:
             self._live.update(self._render(self._grids_that_fit()), refresh=True)
 
     def _grids_that_fit(self) -> list[Grid]:
-        """All, or on a screen that is too low for them those on which something is under way."""
+        """All grids or, if the screen is too low for them, the grids with cells under way."""
         grids = list(self._sweep.grids)
         rows = sum(len({labels[:-1] for labels in grid.cells}) for grid in grids)
         if rows + 2 * len(grids) < self._console.height:
@@ -137,7 +137,7 @@ class TerminalWatcher:
         return table
 
     def _entry(self, grid: Grid, point: list[Cell]) -> Text:
-        """A point: its accuracy so far, how much of it has been trained, or how it failed."""
+        """The entry of a point: its accuracy so far, how much of it has been trained, or that it failed."""
         if any(self._states[c.name].error is not None for c in point):
             return Text('failed', style='bold red')
         if all(self._states[c.name].done for c in point):
@@ -154,7 +154,7 @@ class TerminalWatcher:
 
 
 def _shade(accuracy: float, suffix: str = '') -> Text:
-    """An accuracy on a ground from dark blue to bright yellow."""
+    """An accuracy on a background from dark blue to bright yellow."""
     red, green, blue = int(60 + 195 * accuracy), int(20 + 210 * accuracy), int(110 - 70 * accuracy)
     ink = 'black' if accuracy > 0.5 else 'white'
     return Text(f'{accuracy:.2f}{suffix}', style=f'{ink} on rgb({red},{green},{blue})')

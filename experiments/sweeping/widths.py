@@ -1,7 +1,7 @@
-"""Which rungs of a ladder to try, to find the lowest that does, of those whose cost grows with height.
+"""A search for the lowest rung of a ladder, such as the smallest width, that reaches a target accuracy.
 
-Accuracy need not grow with width, so a bisection may end on the wrong side of a dip; therefore the neighbours
-of what it finds are tried too.
+Higher rungs cost more, so the search is a bisection. Accuracy need not grow with width, and a bisection may
+end on the wrong side of a dip; therefore the neighbours of the rung found are tried as well.
 """
 
 import itertools
@@ -14,12 +14,12 @@ def wanted(
     accuracy: Callable[[tuple[str, ...]], Sequence[float]],
     target: float,
 ) -> Iterator[tuple[str, ...]]:
-    """What the next step of a search takes, by its labels; nothing when it is over.
+    """Yields the labels of the points that a search runs next; none when it is over.
 
     Args:
-        axes: values by axis; the last is the ladder, searched at every choice of the others.
-        accuracy: of each seed at these labels; see `next_rungs`.
-        target: the accuracy asked for.
+        axes: values by axis; the last axis is the ladder, searched at every choice of the others.
+        accuracy: returns the accuracy of each seed at a point's labels; see `next_rungs`.
+        target: the accuracy to reach.
     """
     *outer, ladder = axes.values()
     for point in itertools.product(*outer):
@@ -30,13 +30,13 @@ def wanted(
 def next_rungs(ladder: Sequence[Sequence[float]], target: float) -> list[int]:
     """The rungs to try next; none when the search is over.
 
-    The lowest rung that reaches the target is found by bisection, for each seed and for their mean, by which
-    widths are judged. It is confirmed by the two below it, which have to fail, and the one above it; where
-    that falls short again, by those above, until accuracy made to grow with height reaches the target.
+    A bisection finds the lowest rung that reaches the target, for each seed and for the mean of the seeds,
+    which defines the needed width. Two rungs below it, which must fail, and one above it are tried as well.
+    If the one above falls short, further ones are tried until the isotonic regression reaches the target.
 
     Args:
-        ladder: of each rung, from the cheapest, the accuracy of each seed; nan where that has not ended.
-        target: the accuracy asked for.
+        ladder: for each rung, from the cheapest, the accuracy of each seed; nan for a seed that is not done.
+        target: the accuracy to reach.
     """
     tried = {rung: seeds for rung, seeds in enumerate(ladder) if not any(map(math.isnan, seeds))}
     if not tried:
@@ -47,7 +47,7 @@ def next_rungs(ladder: Sequence[Sequence[float]], target: float) -> list[int]:
 
 
 def _next_of(accuracy: Mapping[int, float], count: int, target: float) -> set[int]:
-    """What one series of accuracies, by rung, asks for."""
+    """The rungs that the search tries next for one series of accuracies by rung."""
     lowest = next((rung for rung, reached in accuracy.items() if reached >= target), count)
     below = max((rung for rung in accuracy if rung < lowest), default=-1)
     if lowest - below > 1:
@@ -59,6 +59,6 @@ def _next_of(accuracy: Mapping[int, float], count: int, target: float) -> set[in
 
 
 def _greatest_pooled(accuracy: Sequence[float]) -> float:
-    """The last value of the isotonic regression: the greatest mean over an end of the sequence."""
+    """The last value of the isotonic regression: the greatest mean of a suffix of the sequence."""
     ends = (accuracy[start:] for start in range(len(accuracy)))
     return max(sum(end) / len(end) for end in ends)

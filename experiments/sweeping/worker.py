@@ -1,4 +1,4 @@
-"""What a worker does: one cell's run in a process that Ray has started for it, told of as it goes."""
+"""A worker: runs one cell in a process that Ray has started, and reports its progress."""
 
 import os
 import platform
@@ -14,17 +14,17 @@ from effxf_jax.runs.directory import InUseError
 from effxf_jax.runs.termination import Interrupted
 
 _REPORT_SECONDS = 1.0
-# A worker whose node is lost may live on for a while, and hold its run's directory.
+# A worker on a lost node may live on for a while and hold the lock of its run's directory.
 _IN_USE_SECONDS = 120.0
 
 
 class Event(NamedTuple):
-    """What a worker tells of its cell.
+    """A worker's report on its cell.
 
     Attributes:
-        name: the cell's.
-        step: made so far, those of earlier workers included; None when it has begun and does not know yet.
-        accuracy: by metric, the mean over seeds; None where nothing was graded.
+        name: the cell's name.
+        step: steps made so far, including those of earlier workers; None if the worker does not know yet.
+        accuracy: mean over seeds, by metric; None if nothing was graded.
     """
 
     name: str
@@ -33,9 +33,9 @@ class Event(NamedTuple):
 
 
 def variables(cpus: int, gpus: float) -> dict[str, str]:
-    """Environment variables under which a worker takes no more of its machine than its cell is given."""
+    """Environment variables that limit a worker to the resources of its cell."""
     if gpus:
-        # JAX takes its share at once. The rest is for what CUDA takes in each process: half a GiB and more.
+        # JAX takes this share of the memory at once. CUDA takes half a GiB and more of the rest per process.
         return {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{0.75 * gpus:.3f}'} if gpus < 1 else {}
     others = re.sub(r'--xla_force_host_platform_device_count=\d+', '', os.environ.get('XLA_FLAGS', ''))
     return {
@@ -46,20 +46,20 @@ def variables(cpus: int, gpus: float) -> dict[str, str]:
 
 
 STOPPED = {'error': 'stopped'}
-"""What `run_cell` returns where it was asked to stop, and has saved."""
+"""What `run_cell` returns after it was asked to stop and has saved its state."""
 
 
 def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str, Any] | None:
-    """Runs a cell; in a worker, whose process imports and starts JAX here.
+    """Runs a cell in a worker, whose process imports and starts JAX here.
 
     Args:
-        config: of the run.
-        workdir: its directory.
-        events: the actor that is told how it goes.
-        gpus: what the cell is given.
+        config: the run's configuration.
+        workdir: the run's directory.
+        events: the actor that receives Events.
+        gpus: GPUs that the cell is given.
 
     Returns:
-        None when it is done, or why it is not.
+        None if the cell is done; otherwise the reason, as written to failure.json.
     """
     import jax
 
@@ -69,7 +69,7 @@ def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str,
 
     reporter = _Reporter(Path(workdir).name, events)
     reporter.tell(None)
-    if gpus and jax.default_backend() == 'cpu':  # JAX itself would go on there, and warn at most
+    if gpus and jax.default_backend() == 'cpu':  # JAX itself would run on the CPU, with a warning at most
         which = os.environ.get('CUDA_VISIBLE_DEVICES')
         return {
             'error': f'the cell was given GPU {which} of {platform.node()}, where JAX finds none; is JAX '
@@ -100,7 +100,7 @@ def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str,
 
 
 class _Reporter:
-    """A `listener.Listener` that tells of a cell once a second."""
+    """A `listener.Listener` that sends Events about a cell, one per second."""
 
     def __init__(self, name: str, events):
         self._name = name
@@ -109,7 +109,7 @@ class _Reporter:
 
     def tell(self, step: int | None, accuracy: dict[str, float] | None = None) -> None:
         self._told = time.monotonic()
-        self._events.put.remote(Event(self._name, step, accuracy))  # nor does it wait for an answer
+        self._events.put.remote(Event(self._name, step, accuracy))  # does not wait for an answer
 
     def started(self, num_params: int, step: int) -> None:
         self.tell(step)

@@ -1,4 +1,4 @@
-"""What runs of the sweeps share, by task, so that one sweep can be laid beside another."""
+"""Settings that the sweeps share, by task, so that their results can be compared."""
 
 PAPERS = ('standard', 'linear', 'sparse')
 """The paper's mechanisms."""
@@ -11,14 +11,14 @@ ARITHMETIC = f'experiments/arith.py:laptop,{_RUN}'
 EDIT_DISTANCE = f'experiments/ed.py:laptop,steps=8000,{_RUN}'
 EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,steps=2000,{_RUN}'
 
-# Of the presets for a GPU.
+# For the presets named gpu.
 EDIT_DISTANCE_GPU = (
     'experiments/ed.py:laptop,steps=12000,batch_size=64,warmup_steps=1000,'
     f'{_GRADED},eval_every=4000,checkpoint_every=4000'
 )
 
-# The learning rates that learning_rates.py found, task by task; on edit distance, which it hardly saw learnt,
-# they rest on little.
+# The learning rates that learning_rates.py found, by task. The evidence for those of edit distance is weak,
+# since hardly any of its runs learned the task.
 RATES = {
     'lis': {'standard': 0.008, 'linear': 0.008, 'sparse': 0.016},
     'arithmetic': {'standard': 0.008, 'linear': 0.008, 'sparse': 0.004},
@@ -26,16 +26,19 @@ RATES = {
     'edit_distance_local': dict.fromkeys(('standard', 'linear', 'sparse', 'sliding_window'), 0.016),
 }
 
-# On a GPU the rate of edit distance is this over the width: 0.002 at 64, where it was looked for.
+# On a GPU the learning rate of edit distance is this over the width: 0.002 at 64, where it was searched.
 EDIT_DISTANCE_GPU_RATE = 0.128
 
 
 def mechanism(task: str, name: str, options: str = '') -> str:
-    """A mechanism with options, and the rate found for it on a task; a value of an axis."""
+    """An axis value: a mechanism with options and its learning rate on a task.
+
+    A mixture has the rate of its first mechanism.
+    """
     rate = RATES[task][name.partition('+')[0]]
     return ','.join([f'mechanism={name}', *([options] if options else []), f'learning_rate={rate}'])
 
 
 def mechanisms(task: str, *names: str) -> tuple[str, ...]:
-    """An axis of mechanisms, each with its rate; by default the paper's three."""
+    """An axis of mechanisms, each with its learning rate; by default the paper's three."""
     return tuple(mechanism(task, name) for name in names or PAPERS)

@@ -2,12 +2,12 @@
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/figure1.py`.
 
-laptop (default): smaller problems and narrower models, for two cores: LIS (`only=lis`) is a night's work.
-gpu: edit distance with three times the examples of the laptop's, and a learning rate that falls with width.
-Nine of its cells took five minutes of an H100, which they shared.
-paper: the sizes and widths of Figure 1 with the training of Feng et al. It is meant for accelerators, a cell
-on each, and has not been run.
-smoke: a minute; learns nothing.
+laptop (default): smaller problems and narrower models, for two cores. LIS (`only=lis`) takes a night.
+gpu: edit distance with three times the examples of the laptop preset and a learning rate that falls with
+width. Nine of its cells, sharing an H100, took five minutes.
+paper: the sizes and widths of Figure 1 with the training of Feng et al. It is meant for accelerators, one
+cell on each, and has not been run.
+smoke: a minute; the models learn nothing.
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,12 @@
-"""The learning rate for each mechanism, at two sizes of a problem, on seeds that no other sweep uses.
+"""A search for each mechanism's learning rate, at two problem sizes, with seeds that no other sweep uses.
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/learning_rates.py`.
 
-laptop (default): the rates that the other sweeps' laptop presets train with come from here; `only=lis` and so
-on pick one task. LIS took an hour and a half of two cores of an AMD EPYC (Zen 4), the local edit distance
-half an hour, arithmetic three quarters, edit distance as long.
-gpu: those of edit distance again, at greater widths and with another budget, for the preset of that name of
-figure1.py; six cells at once took a minute of an H100.
+laptop (default): the other sweeps' laptop presets use the learning rates found here; `only=lis` and so on
+select one task. On two cores of an AMD EPYC (Zen 4), LIS took an hour and a half, the local edit distance
+half an hour, arithmetic three quarters of an hour, edit distance as long.
+gpu: edit distance again, at greater widths and with another budget, for the gpu preset of figure1.py; six
+cells at once took a minute on an H100.
 """
 
 from ml_collections import ConfigDict

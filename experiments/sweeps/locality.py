@@ -1,14 +1,15 @@
-"""Does the needed width follow how far back a step looks, or the length of the sequence?
+"""Does the needed width depend on how far back a step looks, or on the length of the sequence?
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/locality.py`. In the edit distance of a
 pattern of m letters to a stream every value is a function of the last 2m + 4 tokens, however long the stream.
-Two patterns are taken at two lengths each, some 40 and some 80 tokens.
+Two pattern lengths are run at two sequence lengths each, some 40 and some 80 tokens.
 
 laptop (default): widths and streams that two cores can train.
-    locality      every mechanism, blocks and windows of 8 (`only=locality`); it took two hours of two cores
-                  of an AMD EPYC (Zen 4)
-    block_sizes   of sparse attention, fixed and strided, and windows, at the greater length; as long again
-smoke: a minute; learns nothing.
+    locality      every mechanism, with blocks and windows of 8 (`only=locality`); it took two hours on two
+                  cores of an AMD EPYC (Zen 4)
+    block_sizes   block sizes of fixed and strided sparse attention, and windows, at the greater length; it
+                  took as long
+smoke: a minute; the models learn nothing.
 """
 
 from ml_collections import ConfigDict
@@ -41,7 +42,7 @@ PRESETS = {
                     ('sparse', 'pattern=strided,block_size=8'),
                     ('sliding_window', 'window=8'),
                 ),
-                # Pattern by pattern, as a reader compares them.
+                # A reader compares the two sequence lengths of one pattern.
                 sizes=(_SHORT[0], _LONG[0], _SHORT[1], _LONG[1]),
             ),
             'block_sizes': _search(

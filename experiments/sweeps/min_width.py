@@ -1,11 +1,11 @@
 """The smallest width that reaches 90%, by task, mechanism, size and seed.
 
-Run with `python -m experiments.sweep --config=experiments/sweeps/min_width.py`. Of a fine ladder of widths
-only the rungs that a bisection and its neighbours ask for are run.
+Run with `python -m experiments.sweep --config=experiments/sweeps/min_width.py`. It runs a bisection on a fine
+ladder of widths, and the neighbours of the width found.
 
-laptop (default): sizes that two cores can train; `only=lis` and so on pick one task. Linear attention on
+laptop (default): sizes that two cores can train; `only=lis` and so on select one task. Linear attention on
 arithmetic is the paper's first open question.
-smoke: a minute; learns nothing.
+smoke: a minute; the models learn nothing.
 """
 
 from ml_collections import ConfigDict

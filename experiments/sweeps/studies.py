@@ -1,17 +1,18 @@
-"""Small studies beside Figure 1, each a grid; `only=hybrid` and so on pick one.
+"""Small studies in addition to Figure 1, each a grid; `only=hybrid` and so on select one.
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/studies.py`.
 
 laptop (default):
-    hybrid    two linear layers and a standard one, between its parents
-    direct    answers without a chain of thought, beside those with one
-    budget    cells of Figure 1 that fall short, with as many steps as there and with four times as many;
-              budget_wide, those of width 32
-    rate      arithmetic at twice the width at which its rates were searched, with half the rate
+    hybrid    two linear layers and a standard one, compared with linear layers and with standard layers alone
+    direct    answers without a chain of thought, compared with answers after one
+    budget    cells of Figure 1 that miss the target, with as many steps as there and with four times as many;
+              budget_wide has those of width 32
+    rate      arithmetic at twice the width at which its learning rates were searched, with the rate found
+              and with half of it
 
-Much of it is trained for Figure 1 already: --reuse=sweeps/figure1-laptop takes it from there. A mechanism has
-the rate that was found for it, also without a chain and, for the hybrid, that of linear attention.
-smoke: a minute; learns nothing.
+Many of the cells are trained for Figure 1 already; --reuse=sweeps/figure1-laptop takes them from there. Each
+mechanism has the learning rate found for it, also without a chain; the hybrid has that of linear attention.
+smoke: a minute; the models learn nothing.
 """
 
 from ml_collections import ConfigDict

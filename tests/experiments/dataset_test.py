@@ -53,7 +53,7 @@ def test_examples_are_shown_a_step_a_line(program):
 @pytest.mark.parametrize(
     ('args', 'messages'),
     [
-        ([], ['one command is due, of export, check, show; got none', '--config=FILE is missing']),
+        ([], ['expected one command of export, check, show; got none', '--config=FILE is missing']),
         (['exprot', ED], ['got exprot']),
         (['export', ED], ['--out=FILE is missing']),
         (['check', ED], ['--path=FILE is missing']),

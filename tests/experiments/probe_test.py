@@ -28,7 +28,7 @@ def workdir(tmp_path_factory, program):
 def test_a_trained_run_is_probed(workdir, program):
     code, out, err = program('probe', f'--workdir={workdir}', '--count=64')
     assert code == 0, err
-    for part in ('All of the state exchanged: 100.0%', 'own answer', 'ceiling', 'bits in all', 'rank'):
+    for part in ('Whole state exchanged: 100.0%', 'own answer', 'ceiling', 'bits in all', 'rank'):
         assert part in out
     report = json.loads((workdir / 'probe.json').read_text())
     assert report['exchange_of_all'] == 1

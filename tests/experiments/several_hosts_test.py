@@ -155,7 +155,7 @@ def test_two_hosts_go_on_where_one_was_killed_end_when_either_is_and_resume_bit_
     first, second = finish(*start_by_hand(SMOKE, workdirs))
     assert 'resuming after step 10' in first
     said = [line for line in second.splitlines() if 'Gloo' not in line]
-    assert said == ['host 1, devices: 2 x cpu; host 0 shows how it goes']
+    assert said == ['host 1, devices: 2 x cpu; host 0 shows the progress']
     assert is_like(workdir, uninterrupted(SMOKE))
 
 

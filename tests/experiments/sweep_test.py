@@ -127,7 +127,7 @@ def test_a_dry_run_counts_a_failed_cell_as_the_run_will(tmp_path, capsys, retry_
         ([f'{SMOKE}x,num_seed=3'], ["unknown preset 'smokex'", 'did you mean num_seeds']),
         ([SMOKE, 'stray'], ["'stray'"]),
         ([SMOKE, '--reuse=docs'], ['docs has no sweep.json']),
-        (['--config=experiments/arith.py'], ['configures one run, which python -m experiments.main']),
+        (['--config=experiments/arith.py'], ['configuration of a run, for python -m experiments.main']),
     ],
 )
 def test_nonsense_gets_one_message(flags, messages, tmp_path, program):

@@ -216,7 +216,7 @@ def test_a_cluster_that_is_not_there_is_said_at_once_and_nothing_is_written(addr
 
 @pytest.mark.slow
 def test_cells_that_no_machine_can_hold_are_refused(tmp_path, local):
-    with pytest.raises(scheduler.ResourceError, match='given 1 CPUs and 2 GPUs; there is a node of 2 CPUs'):
+    with pytest.raises(scheduler.ResourceError, match='requires 1 CPUs and 2 GPUs; the nodes have 2 CPUs'):
         scheduler.run(sweep(gpus=2.0), tmp_path, Watcher())
     assert not (tmp_path / 'sweep.json').exists()
 
@@ -226,7 +226,7 @@ def test_a_sweep_takes_no_more_cores_than_it_is_allowed(tmp_path):
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        with pytest.raises(scheduler.ResourceError, match='there is a node of 1 CPUs'):
+        with pytest.raises(scheduler.ResourceError, match='the nodes have 1 CPUs'):
             scheduler.run(sweep(cpus=2), tmp_path, Watcher())
     finally:
         os.sched_setaffinity(0, allowed)
@@ -281,7 +281,7 @@ def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, local, cap
     scheduler.run(after, tmp_path, Watcher())
     (message,) = caplog.messages
     _, lost = before.cells()
-    assert message.startswith('1 finished cells are no part of these grids any more')
+    assert message.startswith('1 finished cells no longer belong to these grids')
     assert message.endswith(lost.name)
     (tmp_path / 'sweep.json').write_text('{"tiny": 1}')
     with pytest.raises(MismatchError, match='sweep.json is damaged'):
