@@ -2,6 +2,6 @@
 
 import os
 
-# TensorFlow, which only feeds data, has nothing to say that a user needs.
+# TensorFlow only feeds data here, so users need none of its log messages.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')

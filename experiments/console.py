@@ -53,7 +53,7 @@ class TerminalListener:
             disable=not self._console.is_terminal,
         )
         self._bar = None
-        self._tokens, self._loss = 0, float('nan')
+        self._tokens = 0
         self._since = self._logged = time.monotonic()
 
     def close(self) -> None:

@@ -91,13 +91,12 @@ def state_at(config: ModelConfig, length: int) -> int:
     return sum(m.state_size(length, config.num_heads, config.head_dim) for m in config.mechanisms())
 
 
-def state_size(config: ModelConfig, length: int | None = None) -> int:
-    """The most numbers that decoding keeps at once while it writes `length` tokens, over all layers.
+def state_size(config: ModelConfig) -> int:
+    """The most numbers that decoding keeps at once while it writes max_length tokens, over all layers.
 
     These are keys and values, or states; they determine all tokens generated later.
     """
-    length = config.max_length if length is None else length
     # The state shrinks at the end of a block, so the last state is not always the largest.
     longest_block = max(m.block_size or 1 for m in config.mechanisms())
-    moments = range(max(1, length - longest_block), length + 1)
-    return max(state_at(config, moment) for moment in moments)
+    lengths = range(max(1, config.max_length - longest_block), config.max_length + 1)
+    return max(state_at(config, length) for length in lengths)

@@ -203,7 +203,7 @@ class Point(NamedTuple):
     """How rows continue from a state that is limited to some number of bits.
 
     Attributes:
-        kind: how the state was made smaller, one of SHRINKERS.
+        kind: how the state was made smaller; see `shrink`.
         setting: how much is left of it, in the unit of the kind.
         bits: largest number of bits that are kept of a row's state.
         right: share of rows whose chain is still right, by the task's grade.
@@ -338,7 +338,7 @@ def truncated_numbers(caches: list[Cache], fields: Sequence[Sequence[str]], rank
     return count
 
 
-def codebook(cut: Cut, bits: int, seed: int = 0) -> list[Cache]:
+def codebook(cut: Cut, bits: int) -> list[Cache]:
     """Replaces each row's whole state by the nearest of 2^bits rows' states, which takes `bits` bits in all.
 
     Distance is Euclidean over all numbers, each scaled to the same standard deviation.
@@ -346,7 +346,7 @@ def codebook(cut: Cut, bits: int, seed: int = 0) -> list[Cache]:
     count = len(cut.tokens)
     numbers = _numbers(cut.caches)
     numbers = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
-    words = np.sort(np.random.default_rng(seed).choice(count, min(2**bits, count), replace=False))
+    words = np.sort(np.random.default_rng(0).choice(count, min(2**bits, count), replace=False))
     squares = (numbers**2).sum(axis=1)
     distance = squares[:, None] + squares[None, words] - 2 * numbers @ numbers[words].T
     return exchanged(cut.caches, words[distance.argmin(axis=1)])
@@ -370,14 +370,17 @@ def components(cut: Cut, count: int, bits: int = COMPONENT_BITS) -> list[Cache]:
     return tree.unflatten(jnp.asarray(next(parts).reshape(x.shape), x.dtype) if x.ndim else x for x in leaves)
 
 
-SHRINKERS = ('bits a number', 'rank', 'components', 'bits in all')
-"""The ways of making a state smaller, each named after the unit of its setting."""
-
-
 def shrink(
     model: Transformer, params, task: Task, cut: Cut, kind: str, settings: Sequence[int]
 ) -> list[Point]:
-    """Measures one of SHRINKERS at several settings.
+    """Measures one way of making the state smaller at several settings.
+
+    Args:
+        model, params: the Transformer and its parameters.
+        task: the task of the rows.
+        cut: the rows.
+        kind: 'bits a number', 'rank', 'components' or 'bits in all': the unit of the settings.
+        settings: how much to leave of the state.
 
     Raises:
         PigeonholeError: a point lies above its ceiling.
