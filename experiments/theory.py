@@ -233,7 +233,7 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
         for axes, values in (left, macs), (right, widths):
             axes.plot(lengths, values, 'osv^Dx'[number] + '-', ms=4, label=name + _slope(lengths, values))
     left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
-    right.set(title='the least width; below 1 it asks nothing', ylabel='D at least')
+    right.set(title='the least width; below 1 it excludes no model', ylabel='D at least')
     right.axhline(1, color='gray', lw=0.8)
     for axes in left, right:
         axes.set(xscale='log', yscale='log', xlabel='tokens in the longest sequence')

@@ -1,7 +1,7 @@
 """A run: trains, evaluates, decodes and grades one experiment, in a directory that survives any kill.
 
 Runs that differ only in their seeds can be trained side by side, as one program. The directory then holds one
-directory per seed, which in the end is the same as that of a run with this seed alone.
+directory per seed, with the same content in the end as if this seed were run alone.
 """
 
 import contextlib
@@ -130,7 +130,7 @@ def _finish(
                 'wall_seconds': totals.wall_seconds + time.monotonic() - begun,
                 'train_seconds': totals.train_seconds,
                 'tokens_per_second': replicate.train_tokens / totals.train_seconds,
-                # Where it has ended; it may have begun elsewhere.
+                # The devices at the end; earlier steps may have run on others.
                 'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
                 'jax_version': jax.__version__,
                 'num_params': sum(x.size for x in jax.tree.leaves(state.params)),

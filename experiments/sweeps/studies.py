@@ -11,7 +11,7 @@ laptop (default):
               and with half of it
 
 Many of the cells are trained for Figure 1 already; --reuse=sweeps/figure1-laptop takes them from there. Each
-mechanism has the learning rate found for it, also without a chain; the hybrid has that of linear attention.
+mechanism has the learning rate found for it, also without a chain; the hybrid has linear attention's.
 smoke: a minute; the models learn nothing.
 """
 
