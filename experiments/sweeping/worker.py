@@ -59,7 +59,7 @@ def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str,
         gpus: GPUs that the cell is given.
 
     Returns:
-        None if the cell is done; otherwise the reason, as written to failure.json.
+        None if the cell is done; otherwise the reason why not, under 'error'.
     """
     import jax
 
