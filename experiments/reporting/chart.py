@@ -1,0 +1,183 @@
+"""A figure as data: what is drawn, before anything draws it.
+
+`figures` and `width_figures` compute charts; `static` draws them with matplotlib and `interactive` with plotly.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Point(NamedTuple):
+    """A point of a series.
+
+    Attributes:
+        x, y: where it stands.
+        hover: lines of text that a reader sees on pointing at it.
+        low, high: ends of a vertical interval; nan without one.
+    """
+
+    x: float
+    y: float
+    hover: str = ''
+    low: float = math.nan
+    high: float = math.nan
+
+
+class Series(NamedTuple):
+    """Points of one look, joined by a line or not.
+
+    Attributes:
+        name: of its `Key`; all series of a key are shown and hidden together.
+        points: in the order of the line.
+        colour: as #rrggbb.
+        marker: a key of `static.MARKERS`; None draws no markers.
+        line: 'solid', 'dashed' or 'dotted'; None draws no line.
+        is_open: whether markers are outlines.
+        is_faint: whether it is one seed among several, drawn small and translucent.
+        hover: text of all its points, before their own.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    colour: str
+    marker: str | None = None
+    line: str | None = None
+    is_open: bool = False
+    is_faint: bool = False
+    hover: str = ''
+
+
+class Reference(NamedTuple):
+    """A thin grey straight line between two points, with a text at its right end."""
+
+    points: tuple[tuple[float, float], tuple[float, float]]
+    text: str = ''
+
+
+class HeatMap(NamedTuple):
+    """Shares between 0 and 1 in a table of colours.
+
+    Attributes:
+        values: `[rows][columns]`; nan where nothing was measured.
+        rows, columns: labels.
+        hover: text of each value, `[rows][columns]`.
+    """
+
+    values: Sequence[Sequence[float]]
+    rows: Sequence[str]
+    columns: Sequence[str]
+    hover: Sequence[Sequence[str]]
+
+
+class Axis(NamedTuple):
+    """An axis.
+
+    Attributes:
+        label: what it measures, with the unit.
+        ticks: values that get a label; None leaves the choice to the renderer.
+        labels: of the ticks; None writes their values.
+        limits: its ends; None leaves the choice to the renderer.
+        is_log: whether it is logarithmic.
+    """
+
+    label: str
+    ticks: Sequence[float] | None = None
+    labels: Sequence[str] | None = None
+    limits: tuple[float, float] | None = None
+    is_log: bool = False
+
+
+class Panel(NamedTuple):
+    """One pair of axes.
+
+    Attributes:
+        title: one or two lines.
+        x, y: the axes.
+        series: what is drawn; empty in a heat map.
+        references: lines to compare with.
+        heat_map: instead of series.
+        notes: lines of text below.
+    """
+
+    title: str
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...] = ()
+    references: tuple[Reference, ...] = ()
+    heat_map: HeatMap | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return self.heat_map is None and not any(series.points for series in self.series)
+
+
+class Key(NamedTuple):
+    """An entry of the legend.
+
+    Attributes:
+        name: of the series that it stands for.
+        colour, marker, line: how they look.
+        text: what the legend says; the name by default.
+    """
+
+    name: str
+    colour: str
+    marker: str | None = None
+    line: str | None = None
+    text: str = ''
+
+
+class Chart(NamedTuple):
+    """A figure.
+
+    Attributes:
+        name: of its file, such as `width_over_length`.
+        title: one line.
+        caption: what it shows and how to read it, in sentences.
+        panels: none is empty.
+        keys: the legend.
+        legend_title: above the legend.
+        signs: what markers other than those of the legend mean.
+        columns: panels in a row where there is room for them.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    keys: tuple[Key, ...] = ()
+    legend_title: str = ''
+    signs: str = ''
+    columns: int = 4
+
+
+def chart(name: str, title: str, caption: str, panels: Iterable[Panel], **fields) -> Chart | None:
+    """A chart without the panels and keys that have nothing to show; None where no panel is left."""
+    panels = tuple(panel for panel in panels if not panel.is_empty)
+    if not panels:
+        return None
+    drawn = {series.name for panel in panels for series in panel.series if series.points}
+    fields['keys'] = tuple(key for key in fields.get('keys', ()) if key.name in drawn)
+    rows = math.ceil(len(panels) / fields.get('columns', 4))
+    fields['columns'] = math.ceil(len(panels) / rows)
+    return Chart(name, title, caption, panels, **fields)
+
+
+def padded(values: Iterable[float], share: float = 0.06) -> tuple[float, float]:
+    """Limits of a logarithmic axis around positive values, wider by a share of their range at both ends."""
+    values = [value for value in values if math.isfinite(value)]
+    low, high = math.log(min(values)), math.log(max(values))
+    room = share * (high - low) or 0.1
+    return math.exp(low - room), math.exp(high + room)
+
+
+def apart(places: Iterable[float], limits: tuple[float, float], least: float = 0.065) -> list[float]:
+    """Places on a logarithmic axis whose labels do not meet: `least` of the axis from one to the next."""
+    kept = []
+    room = least * math.log(limits[1] / limits[0])
+    for place in sorted(set(places)):
+        if not kept or math.log(place / kept[-1]) >= room:
+            kept.append(place)
+    return kept

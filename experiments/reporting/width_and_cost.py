@@ -1,0 +1,90 @@
+"""The figure of the main question, as a chart: the width that a problem needs, and what it costs."""
+
+import math
+from collections.abc import Mapping
+
+from experiments.reporting import analysis, labels
+from experiments.reporting.analysis import Cost, Widths
+from experiments.reporting.chart import Axis, Chart, Panel, Point, Series, chart, padded
+from experiments.reporting.looks import Look, looks_of
+from experiments.reporting.records import GridRecord
+from experiments.reporting.width_figures import BEYOND, over_length
+from experiments.sweeping.cells import short
+
+
+def width_and_cost(grid: GridRecord, widths: Widths) -> Chart | None:
+    """Needed width beside the bottleneck's lower bound, and the least cost that reaches the target."""
+    costs = analysis.least_costs(grid)
+    looks = looks_of(grid.axes['mechanism'])
+    marked, x, _, keys = over_length(grid, widths, looks)
+    joined = [
+        Series(
+            m,
+            tuple(Point(at.x, at.y) for at in marked if at.mechanism == m and at.is_exact),
+            look.colour,
+            line='solid',
+        )
+        for m, look in looks.items()
+    ]
+    bounds = [_bound_line(grid, widths, mechanism, look) for mechanism, look in looks.items()]
+    values = [p.y for line in (*bounds, *(at.series for at in marked)) for p in line.points]
+    y = Axis('width D', _powers(padded(values)), limits=padded(values), is_log=True)
+    needed = Panel(
+        f'Width that reaches {labels.reaching(grid)}', x, y, (*bounds, *joined, *(at.series for at in marked))
+    )
+    series = [line for m, look in looks.items() for line in _cost_lines(grid, costs, m, look)]
+    spent = [p.y for line in series for p in line.points] or [1.0]
+    cost = Panel(
+        'Cost of the cheapest model that reaches it',
+        x,
+        Axis('GFLOPs of a forward pass', limits=padded(spent, 0.1), is_log=True),
+        tuple(series),
+    )
+    caption = (
+        f'Left: the least width that reaches {labels.reaching(grid)}, with 95% intervals (bootstrap over seeds); '
+        'dashed, in the same colour: the least width that the information bottleneck allows. Right: the fewest '
+        'FLOPs of a forward pass over the longest sequence with which a model reaches the target.'
+    )
+    signs = f'dashed: lower bound by the information bottleneck; {BEYOND}'
+    title = f'Width and cost of reasoning: {labels.title(grid)}'
+    return chart('width_and_cost', title, caption, [needed, cost], keys=keys, signs=signs, columns=2)
+
+
+def _bound_line(grid: GridRecord, widths: Widths, mechanism: str, look: Look) -> Series:
+    """The bottleneck's least width over length."""
+    name = labels.mechanism(mechanism)
+    points = [
+        Point(grid.length(m, size), bound, f'{name}, {short(size)}\nlower bound on the width: {bound:.2g}')
+        for (m, size), bound in widths.bounds.items()
+        if m == mechanism and bound > 0
+    ]
+    return Series(mechanism, tuple(points), look.colour, line='dashed')
+
+
+def _cost_lines(
+    grid: GridRecord, costs: Mapping[tuple[str, str], Cost], mechanism: str, look: Look
+) -> list[Series]:
+    """The least costs that reach the target over length; open where the costliest model tried does not."""
+    reached, beyond = [], []
+    for (m, size), cost in costs.items():
+        if m != mechanism:
+            continue
+        length = grid.length(m, size)
+        title = f'{labels.mechanism(m)}, {short(size)}, L={length}'
+        if cost.width:
+            hover = f'{title}\n{cost.gflops:.3g} GFLOPs at D={cost.width}\nstate of {cost.state_size:,.0f} numbers'
+            reached.append(Point(length, cost.gflops, hover))
+        else:
+            most = max(run.result['forward_flops'] / 1e9 for run in grid.select(m, size) if run.result)
+            beyond.append(Point(length, most, f'{title}\nno model tried reaches it, up to {most:.3g} GFLOPs'))
+    return [
+        Series(mechanism, tuple(reached), look.colour, look.marker, 'solid'),
+        Series(mechanism, tuple(beyond), look.colour, 'triangle-up', is_open=True),
+    ]
+
+
+def _powers(limits: tuple[float, float]) -> list[float]:
+    """Powers of two, or of four where they would crowd an axis."""
+    low, high = (math.log2(limit) for limit in limits)
+    step = 1 if high - low < 8 else 2
+    return [2.0**power for power in range(math.ceil(low), math.floor(high) + 1) if power % step == 0]
