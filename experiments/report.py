@@ -7,8 +7,8 @@ Reads the runs of sweeps, the bundled values of the paper's Figure 1, and the th
 
     --out=DIR       where to write; by default DIR/report, of the first DIR
     --static        writes OUT/figures/ too: every figure as PNG, PDF and SVG, for papers
-    --export=DIR    copies the small files of all runs to DIR, without checkpoints and with thinned logs, to be
-                    kept or published; a report can be made of the copy
+    --export=DIR    copies the small files of all runs to DIR, without checkpoints and with thinned logs, to
+                    be kept or published; a report can be made of the copy
 """
 
 import functools

@@ -1,6 +1,7 @@
 """A figure as data: what is drawn, before anything draws it.
 
-`figures` and `width_figures` compute charts; `static` draws them with matplotlib and `interactive` with plotly.
+`figures`, `width_figures` and `width_and_cost` compute charts; `static` draws them with matplotlib and
+`interactive` with plotly.
 """
 
 import math
@@ -75,7 +76,7 @@ class Axis(NamedTuple):
 
     Attributes:
         label: what it measures, with the unit.
-        ticks: values that get a label; None leaves the choice to the renderer.
+        ticks: values that get a label; None leaves the choice to the renderer, on a linear axis.
         labels: of the ticks; None writes their values.
         limits: its ends; None leaves the choice to the renderer.
         is_log: whether it is logarithmic.
@@ -117,8 +118,8 @@ class Key(NamedTuple):
     """An entry of the legend.
 
     Attributes:
-        name: of the series that it stands for.
-        colour, marker, line: how they look.
+        name: of the series that it stands for; empty in a sign, which explains a marker or line of any series.
+        colour, marker, line, is_open: how they look.
         text: what the legend says; the name by default.
     """
 
@@ -127,6 +128,7 @@ class Key(NamedTuple):
     marker: str | None = None
     line: str | None = None
     text: str = ''
+    is_open: bool = False
 
 
 class Chart(NamedTuple):
@@ -139,7 +141,7 @@ class Chart(NamedTuple):
         panels: none is empty.
         keys: the legend.
         legend_title: above the legend.
-        signs: what markers other than those of the legend mean.
+        signs: what markers and lines mean that no key shows.
         columns: panels in a row where there is room for them.
     """
 
@@ -149,17 +151,21 @@ class Chart(NamedTuple):
     panels: tuple[Panel, ...]
     keys: tuple[Key, ...] = ()
     legend_title: str = ''
-    signs: str = ''
+    signs: tuple[Key, ...] = ()
     columns: int = 4
 
 
 def chart(name: str, title: str, caption: str, panels: Iterable[Panel], **fields) -> Chart | None:
-    """A chart without the panels and keys that have nothing to show; None where no panel is left."""
+    """A chart without the panels, keys and signs that have nothing to show; None where no panel is left."""
     panels = tuple(panel for panel in panels if not panel.is_empty)
     if not panels:
         return None
-    drawn = {series.name for panel in panels for series in panel.series if series.points}
-    fields['keys'] = tuple(key for key in fields.get('keys', ()) if key.name in drawn)
+    drawn = [series for panel in panels for series in panel.series if series.points]
+    names = {series.name for series in drawn}
+    fields['keys'] = tuple(key for key in fields.get('keys', ()) if key.name in names)
+    shown = {(s.marker, None, s.is_open) for s in drawn} | {(None, s.line, False) for s in drawn}
+    signs = (key for key in fields.get('signs', ()) if (key.marker, key.line, key.is_open) in shown)
+    fields['signs'] = tuple(signs)
     rows = math.ceil(len(panels) / fields.get('columns', 4))
     fields['columns'] = math.ceil(len(panels) / rows)
     return Chart(name, title, caption, panels, **fields)
@@ -181,3 +187,18 @@ def apart(places: Iterable[float], limits: tuple[float, float], least: float = 0
         if not kept or math.log(place / kept[-1]) >= room:
             kept.append(place)
     return kept
+
+
+def round_ticks(limits: tuple[float, float]) -> list[float]:
+    """Round numbers on a logarithmic axis: 1, 2, 5, 10 and so on or, over many decades, powers of ten."""
+    low, high = limits
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 5) if high / low < 200 else (1,)
+    ticks = (float(f'{factor}e{power}') for power in powers for factor in factors)
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def log_axis(label: str, values: Iterable[float], room: float = 0.06) -> Axis:
+    """A logarithmic axis around values, with round ticks."""
+    limits = padded(values, room)
+    return Axis(label, round_ticks(limits), limits=limits, is_log=True)

@@ -19,6 +19,7 @@ from experiments.reporting.chart import (
     Series,
     apart,
     chart,
+    log_axis,
     padded,
 )
 from experiments.reporting.looks import looks_of
@@ -47,7 +48,7 @@ def heat_maps(grid: GridRecord) -> Chart | None:
     beside = [m for m in mechanisms if is_comparable and short(m) in paper['accuracy']]
     panels = []
     columns = [labels.value(width) for width in widths]
-    rows = [labels.size_title(grid, size, '\n' if ' ' in short(size) else ', ') for size in sizes]
+    rows = [labels.panel_title(grid, size) for size in sizes]
     for mechanism in mechanisms:
         values = [[grid.mean_accuracy(mechanism, size, width) for width in widths] for size in sizes]
         if np.isnan(values).all():
@@ -57,10 +58,11 @@ def heat_maps(grid: GridRecord) -> Chart | None:
     for mechanism in beside:
         values = (np.array(paper['accuracy'][short(mechanism)]) / 100).tolist()
         rows = [f'L={size}' for size in paper['sizes']]
-        hover = [
-            [f"paper's Figure 1, {short(mechanism)}\n{row}, D={dim}: {value:.3f}" for dim, value in zip(paper['dims'], line, strict=True)]
+        cells = [
+            [f'{row}, D={dim}: {value:.3f}' for dim, value in zip(paper['dims'], line, strict=True)]
             for row, line in zip(rows, values, strict=True)
-        ]  # fmt: skip
+        ]
+        hover = [[f"paper's Figure 1, {short(mechanism)}\n{cell}" for cell in line] for line in cells]
         title = f'{labels.mechanism(mechanism)}: paper, Figure 1'
         panels.append(_map_panel(title, values, rows, list(map(str, paper['dims'])), hover))
     caption = (
@@ -112,8 +114,11 @@ def accuracy_over_width(grid: GridRecord) -> Chart | None:
             ]
             series.append(Series(mechanism, tuple(line), look.colour, line='solid'))
         x = Axis('width D', apart(grid.widths, limits, 0.08), limits=limits, is_log=True)
-        panels.append(_accuracy_panel(grid, labels.size_title(grid, size, '\n'), x, series))
-    caption = 'Points: the seeds. Lines: the isotonic regression of their mean on width, on which the needed width is read. Dotted: the target.'
+        panels.append(_accuracy_panel(grid, labels.panel_title(grid, size), x, series))
+    caption = (
+        'Points: the seeds. Lines: the isotonic regression of their mean on width, on which the needed width '
+        'is read. Dotted: the target.'
+    )
     return chart(
         'accuracy_over_width',
         _title(grid, 'accuracy over width'),
@@ -135,23 +140,25 @@ def cost_frontier(grid: GridRecord) -> Chart | None:
             found = {w: grid.select(mechanism, size, w) for w in widths}
             done = {w: next((run for run in runs if run.result), None) for w, runs in found.items()}
             points = sorted(
-                Point(
-                    run.result['forward_flops'] / 1e6,
-                    grid.mean_accuracy(mechanism, size, width),
-                    f'{run.result["forward_flops"] / 1e6:.4g} MFLOPs\n{_cell_hover(grid, mechanism, size, width)}',
-                )
-                for width, run in done.items()
-                if run
+                _cost_point(grid, run, mechanism, size, width) for width, run in done.items() if run
             )
             series.append(Series(mechanism, tuple(points), look.colour, look.marker, 'solid'))
-        x = Axis('MFLOPs of a forward pass', limits=padded(costs), is_log=True)
-        panels.append(_accuracy_panel(grid, labels.size_title(grid, size, '\n'), x, series))
-    caption = 'Mean accuracy against the cost of a forward pass over the longest sequence, one point a width. Dotted: the target.'
+        x = log_axis('MFLOPs of a forward pass', costs)
+        panels.append(_accuracy_panel(grid, labels.panel_title(grid, size), x, series))
+    caption = (
+        'Mean accuracy against the cost of a forward pass over the longest sequence, one point a width. '
+        'Dotted: the target.'
+    )
     return chart('cost', _title(grid, 'accuracy over cost'), caption, panels, keys=_keys(looks, 'solid'))
 
 
+def _cost_point(grid: GridRecord, run: Run, *point: str) -> Point:
+    mflops = run.result['forward_flops'] / 1e6
+    return Point(mflops, grid.mean_accuracy(*point), f'{mflops:.4g} MFLOPs\n{_cell_hover(grid, *point)}')
+
+
 def first_errors(grid: GridRecord) -> Chart | None:
-    """Where in the chain the first error stands, over the wrong chains of the widths that all mechanisms have."""
+    """Where in the chain the first error stands, at the widths that all mechanisms have."""
     mechanisms, sizes, columns = grid.axes.values()
     looks = looks_of(mechanisms)
     drawn = []
@@ -173,10 +180,13 @@ def first_errors(grid: GridRecord) -> Chart | None:
     x = Axis('place in the chain (0: start, 1: end)', limits=(0, 1))
     y = Axis('share of wrong chains', limits=(0, 1.05 * top))
     panels = [
-        Panel(labels.size_title(grid, size, '\n'), x, y, tuple(series), notes=tuple(notes))
+        Panel(labels.panel_title(grid, size), x, y, tuple(series), notes=tuple(notes))
         for size, series, notes in drawn
     ]
-    caption = f'Place of the first error of each wrong chain, over all seeds and the widths named below each panel, which all mechanisms have. A mechanism with fewer than {_LEAST_ROWS} wrong chains is not drawn.'
+    caption = (
+        'Place of the first error of each wrong chain, over all seeds and over the widths below each panel, '
+        f'which all mechanisms have. A mechanism with fewer than {_LEAST_ROWS} wrong chains is not drawn.'
+    )
     return chart(
         'first_errors', _title(grid, 'place of the first error'), caption, panels, keys=_keys(looks, 'solid')
     )
@@ -215,7 +225,7 @@ def learning_curves(grid: GridRecord) -> Chart | None:
             if shown:
                 notes.append(f'{labels.mechanism(mechanism)}: D={widest}')
         y = Axis(labels.METRIC_NAMES[grid.metric], limits=_SHARES)
-        title = labels.size_title(grid, size, '\n')
+        title = labels.panel_title(grid, size)
         panels.append(Panel(title, Axis('training step'), y, tuple(series), notes=tuple(notes)))
     caption = (
         'Accuracy on test problems during training, one line a seed, at the greatest width of each mechanism.'

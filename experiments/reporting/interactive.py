@@ -48,9 +48,6 @@ def _axis(axis: Axis) -> dict[str, Any]:
     if axis.ticks is not None:
         made['tickvals'] = list(axis.ticks)
         made['ticktext'] = list(axis.labels or (f'{tick:g}' for tick in axis.ticks))
-    elif axis.is_log:
-        low, high = axis.limits or (1.0, 1000.0)
-        made['dtick'] = 'D2' if high / low < 60 else 1
     return made
 
 
@@ -118,7 +115,7 @@ def _heat_map(heat_map: HeatMap) -> dict[str, Any]:
     return {
         'type': 'heatmap', 'z': values, 'zmin': 0, 'zmax': 1, 'colorscale': 'Viridis', 'showscale': False,
         'x': list(heat_map.columns), 'y': [_escaped(row) for row in heat_map.rows],
-        'text': [['–' if value is None else f'{100 * value:.0f}' for value in row] for row in values],
+        'text': [['-' if value is None else f'{100 * value:.0f}' for value in row] for row in values],
         'texttemplate': '%{text}', 'hovertext': [[_escaped(text) for text in row] for row in heat_map.hover],
         'hoverinfo': 'text', 'hoverongaps': False, 'xgap': 1, 'ygap': 1,
     }  # fmt: skip
@@ -134,7 +131,15 @@ def _escaped(text: str) -> str:
     return html.escape(text, quote=False).replace('\n', '<br>')
 
 
-_SIDES = {'square': 4, 'diamond': 4, 'pentagon': 5, 'hexagon': 6, 'octagon': 8}
+_SIDES = {
+    'triangle-up': 3,
+    'triangle-down': 3,
+    'square': 4,
+    'diamond': 4,
+    'pentagon': 5,
+    'hexagon': 6,
+    'octagon': 8,
+}
 
 
 def swatch(key: Key) -> str:
@@ -144,7 +149,10 @@ def swatch(key: Key) -> str:
         dash = '' if key.line == 'solid' else f' stroke-dasharray="{_DASHES[key.line].replace("px", "")}"'
         parts.append(f'<path d="M0 8H28" stroke="{key.colour}" stroke-width="2"{dash}/>')
     if key.marker:
-        parts.append(f'<path d="{_outline(key.marker)}" fill="{key.colour}"/>')
+        fill = '#fff' if key.is_open else key.colour
+        parts.append(
+            f'<path d="{_outline(key.marker)}" fill="{fill}" stroke="{key.colour}" stroke-width="1.4"/>'
+        )
     return f'<svg width="28" height="16" aria-hidden="true">{"".join(parts)}</svg>'
 
 
@@ -154,8 +162,10 @@ def _outline(marker: str) -> str:
         return 'M9 8a5 5 0 1 0 10 0a5 5 0 1 0 -10 0Z'
     if marker == 'cross':
         return 'M12 3h4v3h3v4h-3v3h-4v-3h-3v-4h3Z'
+    if marker == 'x':
+        return 'M10 4l8 8M18 4l-8 8'
     corners = 10 if marker == 'star' else _SIDES[marker]
-    start = math.pi / 4 if marker == 'square' else 0
+    start = {'square': math.pi / 4, 'triangle-down': math.pi}.get(marker, 0.0)
     points = []
     for corner in range(corners):
         radius = 2.6 if marker == 'star' and corner % 2 else 6

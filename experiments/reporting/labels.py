@@ -12,7 +12,7 @@ METRIC_NAMES = {
     'teacher_forced_accuracy': 'teacher-forced accuracy',
 }
 
-_TASK_NAMES = {'lis': 'longest increasing subsequence'}
+_TASK_NAMES = {'lis': 'longest increasing subsequence', 'edit_distance_local': 'local edit distance'}
 
 _READABLE = {
     'pattern=': '',
@@ -23,7 +23,7 @@ _READABLE = {
 
 
 def mechanism(label: str) -> str:
-    """The name of a mechanism: `sparse strided block 8` of `mechanism=sparse,pattern=strided,block_size=8`."""
+    """A mechanism's name: `sparse strided block 8` of `mechanism=sparse,pattern=strided,block_size=8`."""
     return readable(short(label))
 
 
@@ -41,12 +41,18 @@ def title(grid: GridRecord) -> str:
     """The name of a grid and, where the name is not the task's, of the task."""
     task = _TASK_NAMES.get(grid.task, grid.task.replace('_', ' '))
     name = grid.name.replace('_', ' ')
-    return task if grid.name == grid.task else f'{name} ({task})'
+    text = task if grid.name == grid.task else f'{name} ({task})'
+    return text[0].upper() + text[1:]
 
 
 def size_title(grid: GridRecord, size: str, separator: str = ', ') -> str:
     """A size and its lengths: `n=8, L=20`."""
     return f'{short(size)}{separator}{lengths_text(grid.lengths(size))}'
+
+
+def panel_title(grid: GridRecord, size: str) -> str:
+    """A size and its lengths, on two lines where one would be long."""
+    return size_title(grid, size, '\n' if ' ' in short(size) else ', ')
 
 
 def lengths_text(lengths: Iterable[int]) -> str:

@@ -40,7 +40,7 @@ _OPTION_SHADES = (0.35, -0.3, 0.5, -0.5)
 
 
 def look_of(mechanism: str) -> Look:
-    """The look of an axis value such as `mechanism=sparse,pattern=strided,block_size=8,learning_rate=0.016`."""
+    """The look of an axis value such as `mechanism=sparse,block_size=8,learning_rate=0.016`."""
     fields = dict(part.partition('=')[::2] for part in mechanism.split(','))
     fields.pop('learning_rate', None)
     family = fields.pop('mechanism', mechanism)

@@ -12,7 +12,7 @@ const make = (name, properties = {}, ...children) => {
 
 const FONT = {family: 'system-ui, sans-serif', size: 12, color: '#1b1f24'};
 const AXIS = {gridcolor: '#e8eaee', zeroline: false, linecolor: '#4b5563', ticks: 'outside', ticklen: 4,
-  tickcolor: '#9ca3af', automargin: true, tickangle: 0, showline: true};
+  tickcolor: '#9ca3af', automargin: true, exponentformat: 'none', tickangle: 0, showline: true};
 const isTouch = window.matchMedia('(pointer: coarse)').matches;
 
 const layoutOf = given => ({
@@ -30,8 +30,7 @@ const drawPanel = (figure, plot, {data, layout}) => {
   const off = hidden(figure);
   const traces = data.map(trace => ({...trace, visible: !off.has(trace.meta)}));
   Plotly.newPlot(plot, traces, layoutOf(layout), {
-    responsive: true, displaylogo: false, displayModeBar: isTouch ? false : 'hover',
-    modeBarButtonsToRemove: ['lasso2d', 'select2d', 'autoScale2d', 'toImage'],
+    responsive: true, displayModeBar: false,
   });
   plot.dataset.drawn = 'yes';
 };
@@ -64,7 +63,9 @@ const observer = new IntersectionObserver(entries => {
   }
 }, {rootMargin: '800px'});
 for (const plot of panels.keys()) observer.observe(plot);
-window.addEventListener('beforeprint', () => { for (const plot of panels.keys()) draw(plot); });
+window.addEventListener('beforeprint', () => {
+  for (const plot of panels.keys()) if (plot.offsetParent) draw(plot);
+});
 
 // Tables: a click on a heading sorts; cells without a value come last, either way.
 
@@ -104,7 +105,7 @@ const keyOf = cell => Array.isArray(cell) ? cell[1] : textOf(cell);
 const cellOf = cell => {
   const made = make('td');
   if (Array.isArray(cell)) made.dataset.value = cell[1];
-  made.append(cell.link ? make('a', {href: cell.link}, cell.text) : textOf(cell));
+  made.append(cell instanceof Object && 'link' in cell ? make('a', {href: cell.link}, cell.text) : textOf(cell));
   return made;
 };
 

@@ -25,6 +25,9 @@ _NOTES = {
 _STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
 _FILES = Path(__file__).parent
 
+# Figures that are shown at once.
+_MAIN = ('width_over_length', 'width_and_cost', 'width_over_locality', 'width_over_span', 'accuracy')
+
 
 class Section(NamedTuple):
     """A grid's part of the page.
@@ -32,7 +35,7 @@ class Section(NamedTuple):
     Attributes:
         grid: its runs.
         verdict: what it shows, in words.
-        charts: its figures, the main one first.
+        charts: its figures, in the order of the page.
         tables: rows by title.
     """
 
@@ -88,7 +91,8 @@ def _section(section: Section) -> str:
     grid = section.grid
     done, failed = len(grid.done), sum(run.state == 'failed' for run in grid.runs)
     details = ''.join(f'<li>{_text(detail)}</li>' for detail in section.verdict.details)
-    first, *others = map(_chart, section.charts or ()) if section.charts else ('',)
+    main = ''.join(_chart(chart) for chart in section.charts if chart.name in _MAIN)
+    others = [chart for chart in section.charts if chart.name not in _MAIN]
     tables = ''.join(
         f'<h4>{_text(title)}</h4>{_table(rows)}<p class="note">{_text(_NOTES[title])}</p>'
         for title, rows in section.tables.items()
@@ -96,24 +100,34 @@ def _section(section: Section) -> str:
     )
     return (
         f'<article id="{_anchor(grid)}"><h3>{_text(labels.title(grid))}</h3>'
-        f'<div class="verdict"><p><strong>{_text(section.verdict.headline)}</strong></p>'
+        f'<div class="verdict"><p><strong>{_text(section.verdict.headline)}</strong> '
+        f'{_text(section.verdict.more)}</p>'
         f'<p class="note">{_text(section.verdict.lead)}</p><ul>{details}</ul>'
         f'<p class="note">{done} of {len(grid.runs)} runs done, {failed} failed.</p></div>'
-        f'{first}{"".join(others)}{tables}</article>'
+        f'{main}{_more(others)}{tables}</article>'
     )
+
+
+def _more(charts: Sequence[Chart]) -> str:
+    """Figures that a reader may open."""
+    if not charts:
+        return ''
+    names = ', '.join(chart.title.partition(': ')[2] for chart in charts)
+    return f'<details><summary>More figures: {_text(names)}</summary>{"".join(map(_chart, charts))}</details>'
 
 
 def _chart(chart: Chart) -> str:
     """A figure without its panels' insides, which plotly draws when they come into sight."""
     keys = ''.join(map(_key, chart.keys))
     title = f'<span>{_text(chart.legend_title)}</span>' if chart.legend_title else ''
+    signs = ''.join(f'<span>{interactive.swatch(key)} {_text(key.text)}</span>' for key in chart.signs)
     legend = f'<div class="legend">{title}{keys}</div>' if keys else ''
+    legend += f'<div class="legend signs">{signs}</div>' if signs else ''
     panels = ''.join(_panel(chart, panel) for panel in chart.panels)
-    signs = f'<br>Signs: {_text(chart.signs)}.' if chart.signs else ''
     return (
         f'<figure class="chart" data-name="{chart.name}"><h4>{_text(chart.title)}</h4>{legend}'
         f'<div class="panels" style="--columns:{chart.columns}">{panels}</div>'
-        f'<figcaption>{_text(chart.caption)}{signs}</figcaption></figure>'
+        f'<figcaption>{_text(chart.caption)}</figcaption></figure>'
     )
 
 
@@ -128,10 +142,11 @@ def _key(key: Key) -> str:
 def _panel(chart: Chart, panel: Panel) -> str:
     title = '<br>'.join(map(_text, panel.title.split('\n')))
     notes = '<br>'.join(map(_text, panel.notes))
+    height = interactive.height(chart, panel)
     label = _text(f'{chart.title}. {panel.title}'.replace('\n', ', '))
     return (
         f'<div class="panel">{f"<h5>{title}</h5>" if title else ""}'
-        f'<div class="plot" role="img" aria-label="{label}" style="height:{interactive.height(chart, panel)}px"></div>'
+        f'<div class="plot" role="img" aria-label="{label}" style="height:{height}px"></div>'
         f'{f"<p>{notes}</p>" if notes else ""}</div>'
     )
 

@@ -41,8 +41,8 @@ def data(grids: Iterable[GridRecord], out: Path) -> dict[str, Any]:
         out: the directory of the page, from which run directories are linked.
 
     Returns:
-        `columns`, the titles; `rows`, each with the `values` that filters choose by and with `cells` and `seeds`
-        as in the columns: a text, or a text with a number to sort by, or a text with a link.
+        `columns`, the titles; `rows`, each with the `values` that filters choose by, with `cells` and with
+        the `cells` of its `seeds`: a text, or a text and a number to sort by, or a text with a link.
     """
     rows = [_row(grid, runs, out) for grid in grids for runs in _cells(grid).values()]
     columns = list(rows[0].pop('titles')) if rows else []
@@ -78,7 +78,7 @@ def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
 
 
 def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
-    """The row of a cell or, given one run, of a seed: texts by column, those first that a reader looks for."""
+    """The row of a cell or, given one run, of a seed: texts by column, the most wanted first."""
     run = next((run for run in runs if run.experiment), runs[0])
     experiment = run.experiment
     others = run.labels[1:-1] if grid.is_of_widths else run.labels[1:]

@@ -1,5 +1,6 @@
 """Draws charts with matplotlib, for papers: PNG, PDF and SVG."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from experiments.reporting.chart import Axis, Chart, HeatMap, Panel, Series
+from experiments.reporting.chart import Axis, Chart, HeatMap, Key, Panel, Series
 
 MARKERS = {
     'circle': 'o', 'square': 's', 'diamond': 'D', 'cross': 'P', 'pentagon': 'p', 'star': '*', 'hexagon': 'h',
@@ -35,9 +36,10 @@ _STYLE = {
 def save(chart: Chart, directory: Path, stem: str) -> None:
     """Writes a chart in every format."""
     matplotlib.use('agg')
-    figure = draw(chart)
-    for suffix, metadata in _FORMATS.items():
-        figure.savefig(directory / f'{stem}.{suffix}', metadata=metadata)
+    with plt.rc_context(_STYLE):
+        figure = draw(chart)
+        for suffix, metadata in _FORMATS.items():
+            figure.savefig(directory / f'{stem}.{suffix}', metadata=metadata)
     plt.close(figure)
 
 
@@ -74,7 +76,8 @@ def _size(chart: Chart, rows: int) -> tuple[float, float]:
 
 def _shares_y(chart: Chart) -> bool:
     """Whether all panels measure the same on the y axis, so that one label a row is enough."""
-    return len({panel.y for panel in chart.panels}) == 1 and not chart.panels[0].heat_map
+    first, *others = chart.panels
+    return all(panel.y == first.y for panel in others) and not first.heat_map
 
 
 def _draw_panel(axis, panel: Panel, is_first: bool) -> None:
@@ -129,10 +132,6 @@ def _scale(axis, name: str, given: Axis) -> None:
         line.set_ticks(
             list(given.ticks), [f'{tick:g}' for tick in given.ticks] if given.labels is None else given.labels
         )
-    elif given.is_log:
-        low, high = getattr(axis, f'get_{name}lim')()
-        line.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 60 else (1,)))
-        line.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     else:
         line.set_major_locator(MaxNLocator(4 if name == 'x' else 6))
         line.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.10g}'))
@@ -147,7 +146,7 @@ def _draw_heat_map(axis, heat_map: HeatMap) -> None:
     axis.set_yticks(range(len(heat_map.rows)), heat_map.rows)
     axis.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
-        text, ink = ('–', 'grey') if math.isnan(value) else (f'{100 * value:.0f}', _ink(value))
+        text, ink = ('-', 'grey') if math.isnan(value) else (f'{100 * value:.0f}', _ink(value))
         axis.text(column, row, text, ha='center', va='center', color=ink, fontsize=8)
 
 
@@ -156,31 +155,30 @@ def _ink(value: float) -> str:
 
 
 def _legend(figure: Figure, chart: Chart) -> None:
-    """All keys below the panels, and what other signs mean."""
-    handles = [
-        Line2D(
-            [], [], color=key.colour, marker=MARKERS[key.marker] if key.marker else None, ms=5.5,
-            ls=LINES[key.line] if key.line else '', label=key.text or key.name,
-        )
-        for key in chart.keys
-    ]  # fmt: skip
-    inches = figure.get_figwidth()
-    if chart.signs:
-        figure.supxlabel(_wrapped(chart.signs, int(inches * 15)), fontsize=8, color=_GREY)
-    if handles:
-        longest = max(len(handle.get_label()) for handle in handles) * 0.075 + 0.6
-        columns = max(1, min(len(handles), int(inches / longest)))
-        title = chart.legend_title or None
-        figure.legend(
-            handles=handles, loc='outside lower center', ncols=columns, title=title, title_fontsize=8
-        )
+    """All keys below the panels, and below them what other markers and lines mean."""
+    keys, signs = list(map(_handle, chart.keys)), list(map(_handle, chart.signs))
+    if not keys + signs:
+        return
+    for columns in range(max(len(keys), len(signs)), 0, -1):
+        blank = [Line2D([], [], ls='', label=' ')] * (-len(keys) % columns if signs else 0)
+        handles = [*keys, *blank, *signs]  # signs begin a row of their own
+        by_column = [handles[column::columns] for column in range(columns)]
+        longest = [max(len(handle.get_label()) for handle in column) for column in by_column if column]
+        if sum(0.075 * length + 0.6 for length in longest) < figure.get_figwidth():
+            break
+    title = chart.legend_title or None
+    figure.legend(
+        handles=list(itertools.chain(*by_column)),
+        loc='outside lower center',
+        ncols=columns,
+        title=title,
+        title_fontsize=8,
+    )
 
 
-def _wrapped(text: str, width: int) -> str:
-    """Lines broken after semicolons where they would be longer than `width`."""
-    lines = ['']
-    for part in text.split('; '):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append('')
-        lines[-1] += ('; ' if lines[-1] else '') + part
-    return '\n'.join(lines)
+def _handle(key: Key) -> Line2D:
+    return Line2D(
+        [], [], color=key.colour, marker=MARKERS[key.marker] if key.marker else None, ms=5.5,
+        mfc='white' if key.is_open else key.colour, ls=LINES[key.line] if key.line else '',
+        label=key.text or key.name,
+    )  # fmt: skip

@@ -15,11 +15,13 @@ class Verdict(NamedTuple):
 
     Attributes:
         headline: the answer, or `Inconclusive: ...` with the reason.
+        more: what else is worth a sentence.
         lead: what the details say, for all of them.
         details: a sentence for each mechanism.
     """
 
     headline: str
+    more: str = ''
     lead: str = ''
     details: tuple[str, ...] = ()
 
@@ -49,7 +51,7 @@ def verdict(grid: GridRecord, widths: Widths | None) -> Verdict:
         f'{_name(mechanism)}: {_needs(grid, widths, mechanism)}. {_growth_sentence(growth[mechanism])}'
         for mechanism in growth
     ]
-    return Verdict(f'{_growth_headline(growth)} {_comparison(grid, widths)}', _lead(grid), tuple(details))
+    return Verdict(_growth_headline(growth), _comparison(grid, widths), _lead(grid), tuple(details))
 
 
 def _lead(grid: GridRecord) -> str:
@@ -69,9 +71,9 @@ def _growth(grid: GridRecord, widths: Widths, mechanism: str) -> _Growth:
     low, high = fit.interval
     tried = sum(m == mechanism for m, _ in widths.needed)
     if math.isnan(fit.value):
-        return _Growth('inconclusive', f'the width is known at {fit.sizes} of {tried} lengths')
+        return _Growth('inconclusive', f'width known at {fit.sizes} of {tried} lengths')
     if fit.sizes == 2:
-        return _Growth('inconclusive', 'the width is known at two lengths, which give no interval')
+        return _Growth('inconclusive', 'width known at two lengths, which give no interval')
     if fit.is_contradicted:
         return _Growth(
             'inconclusive', 'the fitted power law contradicts a length where the width is only bounded'
@@ -108,9 +110,9 @@ def _growth_headline(growth: Mapping[str, _Growth]) -> str:
             clauses.append(f'{words} {_listed(found)}')
     open_ones = _grouped({m: g.text for m, g in growth.items() if g.kind == 'inconclusive'})
     if not clauses:
-        return f'Inconclusive: the growth of the needed width with length cannot be told. {open_ones}'
+        return f'Inconclusive: the growth of the needed width with length is not known ({open_ones}).'
     sentence = f'The needed width {"; it ".join(clauses)}.'
-    return f'{sentence} Inconclusive for {open_ones}' if open_ones else sentence
+    return f'{sentence} Inconclusive for {open_ones}.' if open_ones else sentence
 
 
 _GROWTH_WORDS = {
@@ -129,7 +131,7 @@ def _grouped(reasons: Mapping[str, str]) -> str:
     for mechanism, reason in reasons.items():
         by_reason.setdefault(reason, []).append(labels.mechanism(mechanism))
     clauses = [f'{_listed(names)}: {reason}' for reason, names in by_reason.items()]
-    return '; '.join(clauses) + '.' if clauses else ''
+    return '; '.join(clauses)
 
 
 def _needs(grid: GridRecord, widths: Widths, mechanism: str) -> str:
@@ -142,8 +144,8 @@ def _needs(grid: GridRecord, widths: Widths, mechanism: str) -> str:
         text = analysis.needed_text(widths.needed[mechanism, size])
         seeds = len(grid.curve(mechanism, size).accuracy)
         shown = '' if interval == text or seeds < 2 else f' ({interval})'
-        place = f'L={grid.length(mechanism, size)}'
-        parts.append(f'{text}{shown} at {place if grid.is_of_one_size else f"{short(size)}, {place}"}')
+        locality = f'locality {grid.locality(size)}, ' if grid.is_of_localities else ''
+        parts.append(f'{text}{shown} at {locality}L={grid.length(mechanism, size)}')
     return '; '.join(parts)
 
 
@@ -178,12 +180,12 @@ def _of_localities(grid: GridRecord, widths: Widths) -> Verdict:
             grows = 'grows, where theory expects no growth,' if is_of_length else 'grows'
             sentences.append(_ratio_sentence(f'With {fixed}', grows, chosen))
             changes |= set(map(_change, chosen.values()))
-    headline = ' '.join(sentences)
+    headline, *more = sentences or ['no two sizes differ in length alone or in locality alone.']
     if changes <= {'open'}:
         headline = f'Inconclusive: {headline}'
     known = dict.fromkeys(mechanism for mechanism, _ in widths.needed)
     details = tuple(f'{_name(m)}: {_needs(grid, widths, m)}.' for m in known)
-    return Verdict(headline, _lead(grid), details)
+    return Verdict(headline, ' '.join(more), _lead(grid), details)
 
 
 def _clearest(found: Iterable[Comparison], is_of_length: bool) -> Comparison | None:
@@ -250,9 +252,9 @@ def _best_values(grid: GridRecord) -> Verdict:
     lead = f'Best {title} (mean accuracy, and that of its seeds):'
     if not clear:
         text = f'Inconclusive: in no case do all seeds of the best {title} lie above those of the next one.'
-        return Verdict(f'{text} Highest means: {found}.', lead, tuple(details))
-    text = f'Best {title}: {found}. In {clear} of {len(rows)} cases all its seeds lie above those of the next one.'
-    return Verdict(text, lead, tuple(details))
+        return Verdict(text, f'Highest means: {found}.', lead, tuple(details))
+    clear_text = f'In {clear} of {len(rows)} cases all its seeds lie above those of the next one.'
+    return Verdict(f'Best {title}: {found}.', clear_text, lead, tuple(details))
 
 
 def _listed(words: Sequence[str]) -> str:

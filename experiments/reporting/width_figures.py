@@ -1,7 +1,7 @@
 """Figures of the width that a problem needs, as charts: over length, locality and spans."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,18 +18,18 @@ from experiments.reporting.chart import (
     Series,
     apart,
     chart,
+    log_axis,
     padded,
 )
-from experiments.reporting.looks import GREY, Look, look_of, looks_of
+from experiments.reporting.looks import GREY, MARKERS, Look, look_of, looks_of
 from experiments.reporting.records import GridRecord
 from experiments.reporting.thresholds import Exponent
 from experiments.sweeping.cells import short
 
-BEYOND = 'open triangle up: not reached by any width tried'
-_SIGNS = (
-    f'{BEYOND}; open triangle down: reached by the least width tried; '
-    'cross: reached at that width and lost at a greater one; bars: 95% bootstrap over seeds'
-)
+BEYOND = Key('', GREY, 'triangle-up', text='not reached by any width tried', is_open=True)
+BELOW = Key('', GREY, 'triangle-down', text='reached by the least width tried', is_open=True)
+_SIGNS = (BEYOND, BELOW, Key('', GREY, 'x', text='reached at that width, lost at a greater one'))
+_BARS = 'Bars: 95% of the bootstrap over seeds.'
 
 
 def width_over_length(grid: GridRecord, widths: Widths) -> Chart | None:
@@ -49,18 +49,19 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Chart | None:
     panel = Panel('', x, y, (*lines, *(at.series for at in marked)), slopes)
     caption = (
         f'The least width that reaches {labels.reaching(grid)}, over the length of the longest sequence. '
-        'Dashed: the fitted power law, its exponent in the legend. Dotted: exponents that theory names.'
+        f'{_BARS} Dashed: the fitted power law, its exponent in the legend. Dotted: exponents of theory.'
     )
     keys = tuple(key._replace(text=key.text + _exponent_text(widths.exponents.get(key.name))) for key in keys)
     title = f'{labels.title(grid)}: needed width over length'
+    is_fitted = any(key.text != labels.mechanism(key.name) for key in keys)
     return chart(
         'width_over_length', title, caption, [panel],
-        keys=keys, legend_title='exponent of L (95% interval)', signs=_SIGNS,
+        keys=keys, legend_title='exponent of L (95% interval)' if is_fitted else '', signs=_SIGNS,
     )  # fmt: skip
 
 
 def over_bound(grid: GridRecord, widths: Widths) -> Chart | None:
-    """The needed width over the least that the information bottleneck allows; open where it is at most that."""
+    """The needed width over the least that the information bottleneck allows."""
     looks = looks_of(grid.axes['mechanism'])
     series = []
     for mechanism, look in looks.items():
@@ -69,7 +70,8 @@ def over_bound(grid: GridRecord, widths: Widths) -> Chart | None:
         points, open_points = [], []
         for size in known:
             ratio, is_most = widths.ratio(mechanism, size), math.isnan(widths.needed[mechanism, size].width)
-            hover = f'{_needed_hover(grid, widths, (mechanism, size))}\n{"at most " if is_most else ""}{ratio:.0f} times the bound'
+            text = f'{"at most " if is_most else ""}{ratio:.0f} times the bound'
+            hover = f'{_needed_hover(grid, widths, (mechanism, size))}\n{text}'
             point = Point(grid.length(mechanism, size), ratio, hover)
             (open_points if is_most else points).append(point)
         line = tuple(point._replace(hover='') for point in sorted([*points, *open_points]))
@@ -80,16 +82,18 @@ def over_bound(grid: GridRecord, widths: Widths) -> Chart | None:
     if not points:
         return None
     x = _length_axis(point.x for point in points)
-    y = Axis('needed width / lower bound', limits=padded([p.y for p in points], 0.1), is_log=True)
+    y = log_axis('needed width / lower bound', [p.y for p in points], 0.1)
+    is_open = [line for line in series if line.is_open and line.points]
+    signs = tuple(Key('', GREY, line.marker, text='at most that', is_open=True) for line in is_open[:1])
     caption = 'The needed width over the least width that the information bottleneck allows.'
     return chart(
         'over_bound', f'{labels.title(grid)}: needed width over its lower bound', caption,
-        [Panel('', x, y, tuple(series))], keys=_keys(looks), signs='open: at most that',
+        [Panel('', x, y, tuple(series))], keys=_keys(looks), signs=signs,
     )  # fmt: skip
 
 
 def width_over_locality(grid: GridRecord, widths: Widths) -> Chart | None:
-    """The needed width against how far back a step looks: a panel for each mechanism, a line for each length."""
+    """The needed width against how far back a step looks: a panel a mechanism, a line a length."""
     by_locality = {}
     for size in sorted(grid.axes['size'], key=grid.lengths):
         by_locality.setdefault(grid.locality(size), []).append(size)
@@ -109,13 +113,13 @@ def width_over_locality(grid: GridRecord, widths: Widths) -> Chart | None:
     title = f'{labels.title(grid)}: needed width over locality'
     caption = (
         f'The least width that reaches {labels.reaching(grid)}, over the number of recent tokens that decide '
-        'the next one. A panel for each mechanism, a line for sequences of similar length.'
+        'the next one. A panel for each mechanism, a line for sequences of similar length. ' + _BARS
     )
     return _width_panels(grid, widths, panels, ('width_over_locality', title, caption), 'locality, tokens')
 
 
 def width_over_span(grid: GridRecord, widths: Widths) -> Chart | None:
-    """The needed width against the size of blocks or windows: a panel for each kind, a line for each problem."""
+    """The needed width against the size of blocks or windows: a panel a kind, a line a problem."""
     mechanisms, sizes, _ = grid.axes.values()
     panels = {}
     for mechanism in mechanisms:
@@ -125,13 +129,12 @@ def width_over_span(grid: GridRecord, widths: Widths) -> Chart | None:
     title = f'{labels.title(grid)}: needed width over block and window size'
     caption = (
         f'The least width that reaches {labels.reaching(grid)}, over the size of blocks and windows. '
-        'A panel for each mechanism, a line for each problem.'
+        f'A panel for each mechanism, a line for each problem. {_BARS}'
     )
     return _width_panels(grid, widths, panels, ('width_over_span', title, caption), 'block or window, tokens')
 
 
 _DASHES = ('solid', 'dashed', 'dotted')
-_LINE_MARKERS = ('circle', 'square', 'diamond', 'cross', 'pentagon', 'star', 'hexagon', 'octagon')
 
 
 def _width_panels(
@@ -144,27 +147,28 @@ def _width_panels(
     """Panels of needed widths: by title, by line, by place on the x axis the mechanism and size."""
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     places = sorted({place for panel in panels.values() for line in panel.values() for place in line})
-    shifts = np.linspace(-0.012, 0.012, len(names)) * math.log(places[-1] / places[0]) * 2
-    styles = {name: (_LINE_MARKERS[i % 8], _DASHES[i % 3], shifts[i]) for i, name in enumerate(names)}
+    shifts = shifts_of(names, places)
+    styles = {name: (MARKERS[i % len(MARKERS)], _DASHES[i % 3]) for i, name in enumerate(names)}
     limits = padded(places, 0.1)
     x = Axis(xlabel, apart(places, limits), limits=limits, is_log=True)
     drawn = {}
     for title, panel in panels.items():
         drawn[title] = []
         for name, line in panel.items():
-            marker, dash, shift = styles[name]
+            marker, dash = styles[name]
+            look = Look(look_of(next(iter(line.values()))[0]).colour, marker)
             marked = [
-                _needed_mark(grid, widths, at, place * math.exp(shift), Look(look_of(at[0]).colour, marker), name)
-                for place, at in line.items() if at in widths.needed
-            ]  # fmt: skip
+                _needed_mark(grid, widths, at, place * shifts[name], look, name)
+                for place, at in line.items()
+                if at in widths.needed
+            ]
             exact = tuple(Point(at.x, at.y) for at in marked if at.is_exact)
-            colour = look_of(next(iter(line.values()))[0]).colour
-            drawn[title] += [Series(name, exact, colour, line=dash), *(at.series for at in marked)]
+            drawn[title] += [Series(name, exact, look.colour, line=dash), *(at.series for at in marked)]
     y = _width_axis(grid, (series for panel in drawn.values() for series in panel))
     shown = [
         Panel(labels.mechanism(title), x, y, tuple(series)) if y else None for title, series in drawn.items()
     ]
-    keys = tuple(Key(name, GREY, marker, dash) for name, (marker, dash, _) in styles.items())
+    keys = tuple(Key(name, GREY, marker, dash) for name, (marker, dash) in styles.items())
     return chart(
         *words, filter(None, shown), keys=keys, signs=_SIGNS, columns=3 if len(shown) in (3, 5, 6) else 4
     )
@@ -185,13 +189,20 @@ def over_length(
 ) -> tuple[list[_Mark], Axis, Axis, tuple[Key, ...]]:
     """Marks of all needed widths over length, the axes, and the legend."""
     lengths = [grid.length(*at) for at in widths.needed]
-    shifts = np.linspace(-0.015, 0.015, len(looks)) * math.log(max(lengths) / min(lengths))
-    marked = [
-        _needed_mark(grid, widths, (mechanism, size), grid.length(mechanism, size) * math.exp(shift), look, mechanism)
-        for (mechanism, look), shift in zip(looks.items(), shifts, strict=True)
-        for size in grid.axes['size'] if (mechanism, size) in widths.needed
-    ]  # fmt: skip
+    shifts = shifts_of(looks, lengths)
+    marked = []
+    for mechanism, look in looks.items():
+        for size in (size for m, size in widths.needed if m == mechanism):
+            place = grid.length(mechanism, size) * shifts[mechanism]
+            marked.append(_needed_mark(grid, widths, (mechanism, size), place, look, mechanism))
     return marked, _length_axis(lengths), _width_axis(grid, (at.series for at in marked)), _keys(looks)
+
+
+def shifts_of(names: Iterable[str], places: Sequence[float]) -> dict[str, float]:
+    """Factors on a logarithmic axis around places that keep marks at the same place apart."""
+    names = list(names)
+    room = 0.015 * math.log(max(places) / min(places))
+    return dict(zip(names, np.exp(np.linspace(-room, room, len(names))).tolist(), strict=True))
 
 
 def _needed_mark(
