@@ -22,15 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.command_line import directory_problems, parse_flags, refuse
-from experiments.reporting import (
-    analysis,
-    figures,
-    page,
-    records,
-    verdicts,
-    width_and_cost,
-    width_figures,
-)
+from experiments.reporting import page, records, sections
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord, RecordError
 
@@ -107,42 +99,18 @@ def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = l
         say: is given a line about each grid that is done.
     """
     out.mkdir(parents=True, exist_ok=True)
-    sections, tables = [], {}
+    described, tables = [], {}
     for grid in grids:
         title = f'{grid.sweep.resolve().name}-{grid.name}'
-        section = describe(grid)
-        sections.append(section)
+        section = sections.describe(grid)
+        described.append(section)
         tables[title] = section.tables
         if static:
             _save(section.charts, out / 'figures', title)
         say(f'{title}: {len(grid.done):,} of {len(grid.runs):,} runs done, {len(section.charts)} figures')
-    text = page.render(sections, out)
+    text = page.render(described, out)
     (out / 'tables.json').write_text(json.dumps(tables, indent=1) + '\n')
     (out / 'index.html').write_text(text)
-
-
-def describe(grid: GridRecord) -> page.Section:
-    """What the page shows of a grid, the main figure first."""
-    if not grid.done:
-        return page.Section(grid, verdicts.verdict(grid, None), (), {})
-    if not grid.is_of_widths:
-        charts = [figures.by_last_axis(grid)]
-        return page.Section(grid, verdicts.verdict(grid, None), tuple(filter(None, charts)), {})
-    found = analysis.widths(grid)
-    charts: list[Chart | None] = []
-    if grid.is_of_one_size:
-        charts.append(width_figures.width_over_length(grid, found))
-        charts.append(width_and_cost.width_and_cost(grid, found))
-    if grid.is_of_localities:
-        charts.append(width_figures.width_over_locality(grid, found))
-    if grid.is_of_spans:
-        charts.append(width_figures.width_over_span(grid, found))
-    charts += [figures.accuracy_over_width(grid), figures.heat_maps(grid)]
-    if grid.is_of_one_size:
-        charts.append(width_figures.over_bound(grid, found))
-    charts += [figures.cost_frontier(grid), figures.first_errors(grid), figures.learning_curves(grid)]
-    tables = analysis.tables(grid, found)
-    return page.Section(grid, verdicts.verdict(grid, found), tuple(filter(None, charts)), tables)
 
 
 def _save(charts: tuple[Chart, ...], directory: Path, title: str) -> None:

@@ -118,7 +118,7 @@ class Key(NamedTuple):
     """An entry of the legend.
 
     Attributes:
-        name: of the series that it stands for; empty in a sign, which explains a marker or line of any series.
+        name: of the series that it stands for; empty in a sign, which explains a marker or a line.
         colour, marker, line, is_open: how they look.
         text: what the legend says; the name by default.
     """

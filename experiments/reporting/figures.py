@@ -212,7 +212,7 @@ def learning_curves(grid: GridRecord) -> Chart | None:
     looks = looks_of(mechanisms)
     panels = []
     for size in sizes:
-        notes, series = [], []
+        widest_of, series = {}, []
         for mechanism, look in looks.items():
             ended = [run for run in grid.select(mechanism, size) if run.state in ('done', 'failed')]
             widest = max((run.experiment.model.dim for run in ended if run.experiment), default=None)
@@ -223,7 +223,8 @@ def learning_curves(grid: GridRecord) -> Chart | None:
                 points = tuple(Point(step, share, f'step {step:,}: {share:.3f}') for step, share in points)
                 series.append(Series(mechanism, points, look.colour, line='solid', hover=hover))
             if shown:
-                notes.append(f'{labels.mechanism(mechanism)}: D={widest}')
+                widest_of.setdefault(widest, []).append(labels.mechanism(mechanism))
+        notes = [f'D={widest}: {", ".join(names)}' for widest, names in widest_of.items()]
         y = Axis(labels.METRIC_NAMES[grid.metric], limits=_SHARES)
         title = labels.panel_title(grid, size)
         panels.append(Panel(title, Axis('training step'), y, tuple(series), notes=tuple(notes)))

@@ -17,7 +17,7 @@ _TASK_NAMES = {'lis': 'longest increasing subsequence', 'edit_distance_local': '
 _READABLE = {
     'pattern=': '',
     'block_size=': 'block ',
-    'window=': 'window ',
+    'window=': '',
     'answer_mode=direct': 'direct answer',
 }
 
@@ -30,11 +30,11 @@ def mechanism(label: str) -> str:
 def readable(text: str) -> str:
     """A mechanism's name from its short label, such as `sparse pattern=strided block_size=8`."""
     name, *options = text.split(' ')
-    words = [name.replace('sliding_window', 'sliding')]
+    words = [name]
     for option in options:
         prefix = next((prefix for prefix in _READABLE if option.startswith(prefix)), '')
         words.append(_READABLE.get(prefix, '') + option.removeprefix(prefix))
-    return ' '.join(words).replace('sliding window', 'sliding_window')
+    return ' '.join(words)
 
 
 def title(grid: GridRecord) -> str:

@@ -33,6 +33,7 @@ _FAMILIES = {
 # Families without a row above take one of these, by their name.
 _OTHERS = ('#2aa5d8', '#8a8a2e', '#882255', '#5b4fc4', '#a65628', '#e0607e', '#117733')
 
+_SPANS = 'block_size', 'window'
 _SPAN_SHADES = {2: 0.55, 4: 0.4, 8: 0.0, 16: -0.35, 32: -0.55, 64: -0.7}
 """By the size of blocks or windows: the share of white in the colour or, if negative, of black."""
 
@@ -53,7 +54,7 @@ def look_of(mechanism: str) -> Look:
         _OTHERS[_number(family) % len(_OTHERS)], MARKERS[_number(family, 'marker') % len(MARKERS)]
     )
     span = GridRecord.span(mechanism)
-    for name in ('block_size', 'window'):
+    for name in _SPANS:
         fields.pop(name, None)
     if span:
         colour = _shaded(colour, _SPAN_SHADES.get(span, -0.8 if span > 64 else 0.2))
@@ -61,6 +62,12 @@ def look_of(mechanism: str) -> Look:
         options = ','.join(f'{name}={value}' for name, value in sorted(fields.items()))
         colour = _shaded(colour, _OPTION_SHADES[_number(options) % len(_OPTION_SHADES)])
     return Look(colour, marker)
+
+
+def family_look(mechanism: str) -> Look:
+    """The look of a mechanism whatever the size of its blocks or window."""
+    parts = mechanism.split(',')
+    return look_of(','.join(part for part in parts if part.partition('=')[0] not in _SPANS))
 
 
 def looks_of(mechanisms: Sequence[str]) -> Mapping[str, Look]:

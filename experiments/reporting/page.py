@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
 from experiments.reporting import interactive, labels, run_table
 from experiments.reporting.chart import Chart, Key, Panel
 from experiments.reporting.records import GridRecord
-from experiments.reporting.verdicts import Verdict
+from experiments.reporting.sections import Section
 
 _NOTES = {
     'Width and cost': 'D: where the isotonic regression of mean accuracy on width reaches the target. Least '
@@ -27,22 +27,6 @@ _FILES = Path(__file__).parent
 
 # Figures that are shown at once.
 _MAIN = ('width_over_length', 'width_and_cost', 'width_over_locality', 'width_over_span', 'accuracy')
-
-
-class Section(NamedTuple):
-    """A grid's part of the page.
-
-    Attributes:
-        grid: its runs.
-        verdict: what it shows, in words.
-        charts: its figures, in the order of the page.
-        tables: rows by title.
-    """
-
-    grid: GridRecord
-    verdict: Verdict
-    charts: Sequence[Chart]
-    tables: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def render(sections: Sequence[Section], out: Path) -> str:

@@ -92,7 +92,7 @@ def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
         'width': experiment.model.dim if experiment else width,
         'answers': results.pop('answers'),
         'chains': results.pop('chains'),
-        'state': ', '.join(s if len(runs) == 1 else f'{n} {s}' for s, n in counts.items()),
+        'state': states[0] if len(counts) == 1 else ', '.join(f'{s}: {n}' for s, n in counts.items()),
         'seed': run.seed if len(runs) == 1 else f'{len(runs)} seeds',
         **results,
         'learning rate': experiment.train.learning_rate if experiment else '',

@@ -133,7 +133,7 @@ def _scale(axis, name: str, given: Axis) -> None:
             list(given.ticks), [f'{tick:g}' for tick in given.ticks] if given.labels is None else given.labels
         )
     else:
-        line.set_major_locator(MaxNLocator(4 if name == 'x' else 6))
+        line.set_major_locator(MaxNLocator(4 if name == 'x' else 6, steps=[1, 2, 5, 10]))
         line.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.10g}'))
     line.set_minor_locator(NullLocator())
 
@@ -164,7 +164,7 @@ def _legend(figure: Figure, chart: Chart) -> None:
         handles = [*keys, *blank, *signs]  # signs begin a row of their own
         by_column = [handles[column::columns] for column in range(columns)]
         longest = [max(len(handle.get_label()) for handle in column) for column in by_column if column]
-        if sum(0.075 * length + 0.6 for length in longest) < figure.get_figwidth():
+        if sum(0.068 * length + 0.6 for length in longest) < figure.get_figwidth():
             break
     title = chart.legend_title or None
     figure.legend(

@@ -51,7 +51,7 @@ def width_and_cost(grid: GridRecord, widths: Widths) -> Chart | None:
     )
     signs = (
         Key('', GREY, line='solid', text='measured'),
-        Key('', GREY, line='dashed', text='lower bound by the information bottleneck'),
+        Key('', GREY, line='dashed', text='lower bound (information bottleneck)'),
         BEYOND,
         BELOW,
     )

@@ -21,13 +21,13 @@ from experiments.reporting.chart import (
     log_axis,
     padded,
 )
-from experiments.reporting.looks import GREY, MARKERS, Look, look_of, looks_of
+from experiments.reporting.looks import GREY, MARKERS, Look, family_look, look_of, looks_of
 from experiments.reporting.records import GridRecord
 from experiments.reporting.thresholds import Exponent
 from experiments.sweeping.cells import short
 
-BEYOND = Key('', GREY, 'triangle-up', text='not reached by any width tried', is_open=True)
-BELOW = Key('', GREY, 'triangle-down', text='reached by the least width tried', is_open=True)
+BEYOND = Key('', GREY, 'triangle-up', text='no width tried reaches it', is_open=True)
+BELOW = Key('', GREY, 'triangle-down', text='the least width tried reaches it', is_open=True)
 _SIGNS = (BEYOND, BELOW, Key('', GREY, 'x', text='reached at that width, lost at a greater one'))
 _BARS = 'Bars: 95% of the bootstrap over seeds.'
 
@@ -156,13 +156,16 @@ def _width_panels(
         drawn[title] = []
         for name, line in panel.items():
             marker, dash = styles[name]
-            look = Look(look_of(next(iter(line.values()))[0]).colour, marker)
             marked = [
-                _needed_mark(grid, widths, at, place * shifts[name], look, name)
+                _needed_mark(
+                    grid, widths, at, place * shifts[name], Look(look_of(at[0]).colour, marker), name
+                )
                 for place, at in line.items()
                 if at in widths.needed
             ]
             exact = tuple(Point(at.x, at.y) for at in marked if at.is_exact)
+            mechanisms = {mechanism for mechanism, _ in line.values()}
+            look = (look_of if len(mechanisms) == 1 else family_look)(min(mechanisms))
             drawn[title] += [Series(name, exact, look.colour, line=dash), *(at.series for at in marked)]
     y = _width_axis(grid, (series for panel in drawn.values() for series in panel))
     shown = [
