@@ -31,8 +31,8 @@ def describe(grid: GridRecord) -> Section:
     if not grid.done:
         return Section(grid, verdicts.verdict(grid, None), (), {})
     if not grid.is_of_widths:
-        charts = [figures.by_last_axis(grid)]
-        return Section(grid, verdicts.verdict(grid, None), tuple(filter(None, charts)), {})
+        chart = figures.by_last_axis(grid)
+        return Section(grid, verdicts.verdict(grid, None), (chart,) if chart else (), {})
     found = analysis.widths(grid)
     charts: list[Chart | None] = []
     if grid.is_of_one_size:
