@@ -12,12 +12,12 @@ const make = (name, properties = {}, ...children) => {
 
 const FONT = {family: 'system-ui, sans-serif', size: 12, color: '#1b1f24'};
 const AXIS = {gridcolor: '#e8eaee', zeroline: false, linecolor: '#4b5563', ticks: 'outside', ticklen: 4,
-  tickcolor: '#9ca3af', automargin: true, exponentformat: 'none', tickangle: 0, showline: true};
+  tickcolor: '#9ca3af', automargin: true, exponentformat: 'none', separatethousands: true, tickangle: 0, showline: true};
 const isTouch = window.matchMedia('(pointer: coarse)').matches;
 
 const layoutOf = given => ({
   ...given, font: FONT, showlegend: false, hovermode: 'closest', dragmode: isTouch ? false : 'zoom',
-  margin: {l: 44, r: 10, t: 8, b: 40}, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
+  margin: {l: 44, r: 22, t: 8, b: 40}, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
   hoverlabel: {align: 'left', bgcolor: '#ffffff', bordercolor: '#9ca3af', font: {...FONT, size: 12}},
   xaxis: {...AXIS, ...given.xaxis, title: {standoff: 6, ...given.xaxis.title}},
   yaxis: {...AXIS, ...given.yaxis, title: {standoff: 6, ...given.yaxis.title}},

@@ -45,8 +45,8 @@ def width_and_cost(grid: GridRecord, widths: Widths) -> Chart | None:
         tuple(series),
     )
     caption = (
-        f'Left: the least width that reaches {labels.reaching(grid)}, with 95% intervals (bootstrap over '
-        'seeds); dashed, in the same colour: the least width that the information bottleneck allows. Right: '
+        f'Width: the least that reaches {labels.reaching(grid)}, with 95% intervals (bootstrap over '
+        'seeds); dashed, in the same colour: the least width that the information bottleneck allows. Cost: '
         'the fewest FLOPs of a forward pass over the longest sequence with which a model reaches the target.'
     )
     signs = (

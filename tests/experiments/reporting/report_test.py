@@ -142,6 +142,12 @@ def choose(browser, name, value):
     Select(browser.find_element('css selector', f'select[data-filter={name}]')).select_by_visible_text(value)
 
 
+def press(browser, element):
+    """Clicks where no other element is in the way."""
+    browser.execute_script('arguments[0].scrollIntoView({block: "center"})', element)
+    element.click()
+
+
 def hovered(browser, plot):
     """The text that a plot shows on pointing at the first point of its first trace with text."""
     return browser.execute_script(
@@ -181,21 +187,21 @@ def test_the_page_works_in_a_browser(report, made_up, browser):
     key = figure.find_element('css selector', '.legend button')
     visible = 'return arguments[0].data.filter(trace => trace.visible !== false).length'
     before = browser.execute_script(visible, plot)
-    browser.execute_script('arguments[0].click()', key)
+    press(browser, key)
     assert browser.execute_script(visible, plot) == before - 2  # its points and its line
-    browser.execute_script('arguments[0].click()', key)
+    press(browser, key)
     assert browser.execute_script(visible, plot) == before
 
     # Cells by fifties, which open to their seeds.
     assert browser.find_element('id', 'shown').text == '86 of 86 cells, 208 runs'
     assert len(shown(browser)) == 50
-    browser.find_element('id', 'next').click()
+    press(browser, browser.find_element('id', 'next'))
     assert len(shown(browser)) == 36
     choose(browser, 'mechanism', 'sparse')
     choose(browser, 'state', 'failed')
     assert browser.find_element('id', 'shown').text == '1 of 86 cells, 3 runs'
     assert 'diverged: <loss> is nan' in column(browser, 'why')[0]
-    browser.find_element('css selector', '#runs .open').click()
+    press(browser, browser.find_element('css selector', '#runs .open'))
     assert len(shown(browser)) == 1 + 3
     assert column(browser, 'seed') == ['3 seeds', '0', '1', '2']
     choose(browser, 'state', 'all')
@@ -210,7 +216,7 @@ def test_the_page_works_in_a_browser(report, made_up, browser):
         b for b in browser.find_elements('css selector', '#runs th button') if b.text == 'parameters'
     )
     for reverse in (False, True):
-        button.click()
+        press(browser, button)
         texts = column(browser, 'parameters')
         numbers = [int(text.replace(',', '')) for text in texts if text]
         assert numbers == sorted(numbers, reverse=reverse)
@@ -220,7 +226,7 @@ def test_the_page_works_in_a_browser(report, made_up, browser):
     (button, *_) = (
         b for b in browser.find_elements('css selector', 'table.sortable th button') if b.text == 'over bound'
     )
-    button.click()
+    press(browser, button)
     ratios = browser.execute_script(
         """const table = document.querySelector('table.sortable');
            const place = [...table.rows[0].cells].findIndex(h => h.textContent === 'over bound');
