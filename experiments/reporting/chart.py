@@ -189,13 +189,19 @@ def apart(places: Iterable[float], limits: tuple[float, float], least: float = 0
     return kept
 
 
+_FACTORS = (1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)
+
+
 def round_ticks(limits: tuple[float, float]) -> list[float]:
-    """Round numbers on a logarithmic axis: 1, 2, 5, 10 and so on or, over many decades, powers of ten."""
+    """Round numbers on a logarithmic axis, at least three where there are: powers of ten or finer."""
     low, high = limits
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if high / low < 200 else (1,)
-    ticks = (float(f'{factor}e{power}') for power in powers for factor in factors)
-    return [tick for tick in ticks if low <= tick <= high]
+    for factors in _FACTORS:
+        ticks = [float(f'{factor}e{power}') for power in powers for factor in factors]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            break
+    return ticks
 
 
 def log_axis(label: str, values: Iterable[float], room: float = 0.06) -> Axis:

@@ -1,11 +1,10 @@
 """The figure of the main question, as a chart: the width that a problem needs, and what it costs."""
 
-import math
 from collections.abc import Mapping
 
 from experiments.reporting import analysis, labels
 from experiments.reporting.analysis import Cost, Widths
-from experiments.reporting.chart import Axis, Chart, Key, Panel, Point, Series, chart, log_axis, padded
+from experiments.reporting.chart import Chart, Key, Panel, Point, Series, chart, log_axis
 from experiments.reporting.looks import GREY, Look, looks_of
 from experiments.reporting.records import GridRecord
 from experiments.reporting.width_figures import BELOW, BEYOND, over_length, shifts_of
@@ -17,18 +16,14 @@ def width_and_cost(grid: GridRecord, widths: Widths) -> Chart | None:
     costs = analysis.least_costs(grid)
     looks = looks_of(grid.axes['mechanism'])
     marked, x, _, keys = over_length(grid, widths, looks)
-    joined = [
-        Series(
-            m,
-            tuple(Point(at.x, at.y) for at in marked if at.mechanism == m and at.is_exact),
-            look.colour,
-            line='solid',
-        )
-        for m, look in looks.items()
-    ]
+    joined = []
+    for mechanism, look in looks.items():
+        exact = tuple(Point(at.x, at.y) for at in marked if at.mechanism == mechanism and at.is_exact)
+        if len(exact) > 1:
+            joined.append(Series(mechanism, exact, look.colour, line='solid'))
     bounds = [_bound_line(grid, widths, mechanism, look) for mechanism, look in looks.items()]
     values = [p.y for line in (*bounds, *(at.series for at in marked)) for p in line.points]
-    y = Axis('needed width D', _powers(padded(values)), limits=padded(values), is_log=True)
+    y = log_axis('needed width D', values)
     needed = Panel(
         f'Width that reaches {labels.reaching(grid)}', x, y, (*bounds, *joined, *(at.series for at in marked))
     )
@@ -99,10 +94,3 @@ def _cost_lines(
         Series(mechanism, tuple(reached), look.colour, look.marker, 'solid'),
         Series(mechanism, tuple(beyond), look.colour, 'triangle-up', is_open=True),
     ]
-
-
-def _powers(limits: tuple[float, float]) -> list[float]:
-    """Powers of two, or of four where they would crowd an axis."""
-    low, high = (math.log2(limit) for limit in limits)
-    step = 1 if high - low < 8 else 2
-    return [2.0**power for power in range(math.ceil(low), math.floor(high) + 1) if power % step == 0]

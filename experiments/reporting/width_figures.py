@@ -41,9 +41,13 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Chart | None:
         exact = [(at.x, at.y) for at in marked if at.mechanism == mechanism and at.is_exact]
         if len(exact) > 1:
             lines.append(_fitted(mechanism, look, exact, widths.exponents[mechanism]))
-    ends, least = x.limits, y.limits[0] * 1.03
+    # Below all marks there is room for the slopes of theory.
+    ends = x.limits
+    rise = lambda exponent: (ends[1] / ends[0]) ** exponent
+    least = y.limits[0] / rise(max(thresholds.HYPOTHESES.values()))
+    y = y._replace(limits=(least / 1.05, y.limits[1]))
     slopes = tuple(
-        Reference(((ends[0], least), (ends[1], least * (ends[1] / ends[0]) ** exponent)), f'slope {name}')
+        Reference(((ends[0], least), (ends[1], least * rise(exponent))), f'slope {name}')
         for name, exponent in thresholds.HYPOTHESES.items()
     )
     panel = Panel('', x, y, (*lines, *(at.series for at in marked)), slopes)

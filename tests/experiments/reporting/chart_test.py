@@ -45,7 +45,12 @@ def test_labels_of_a_logarithmic_axis_do_not_meet():
 
 
 @pytest.mark.parametrize(
-    'limits, ticks', [((0.08, 6), [0.1, 0.2, 0.5, 1, 2, 5]), ((0.5, 5e3), [1, 10, 100, 1000])]
+    'limits, ticks',
+    [
+        ((0.08, 6), [0.1, 0.2, 0.5, 1, 2, 5]),
+        ((0.5, 5e3), [1, 10, 100, 1000]),
+        ((2.9, 5.1), [3, 4, 5]),
+    ],
 )
 def test_ticks_are_round_numbers(limits, ticks):
     assert round_ticks(limits) == ticks
@@ -94,6 +99,16 @@ def test_both_renderers_draw_the_same_points(charts):
     by_plotly = sorted(point for t in traces for point in zip(t['x'], t['y'], strict=True))
     assert [x for point in by_plotly for x in point] == pytest.approx(
         [x for point in by_matplotlib for x in point], rel=1e-5
+    )
+    bars = [line.get_ydata() for line in axis.lines if len(set(line.get_xdata())) < len(line.get_xdata())]
+    errors = [
+        (y - below, y + above)
+        for t in traces if 'error_y' in t
+        for y, below, above in zip(t['y'], t['error_y']['arrayminus'], t['error_y']['array'], strict=True)
+    ]  # fmt: skip
+    assert len(bars) == 9
+    assert [end for bar in sorted(errors) for end in bar] == pytest.approx(
+        [end for bar in sorted(map(tuple, bars)) for end in bar], rel=1e-4
     )
     assert [text.get_text() for text in axis.texts] == ['slope 0', 'slope 1/4', 'slope 1/2']
     plt.close(figure)
