@@ -1,34 +1,37 @@
-"""Figures, tables and a page of sweeps: python -m experiments.report DIR [DIR ...]
+"""A page of figures, tables and verdicts of sweeps: python -m experiments.report DIR [DIR ...]
 
-Reads the run directories of sweeps, the bundled values of the paper's Figure 1, and the theory; writes
+Reads the runs of sweeps, the bundled values of the paper's Figure 1, and the theory; writes
 
-    OUT/index.html        one page with all of it, which works from disk
-    OUT/figures/          every figure as PNG, PDF and SVG
-    OUT/tables.json       the figures in the tables, for machines
+    OUT/index.html        one page with everything, which works from disk and without a network
+    OUT/tables.json       the tables of the page, for machines
 
-    --out=DIR       by default DIR/report, of the first DIR
-    --export=DIR    copies the small files of all runs there too, without checkpoints and with logs thinned,
-                    to be kept or published; a report can be made of them again
+    --out=DIR       where to write; by default DIR/report, of the first DIR
+    --static        writes OUT/figures/ too: every figure as PNG, PDF and SVG, for papers
+    --export=DIR    copies the small files of all runs to DIR, without checkpoints and with thinned logs, to
+                    be kept or published; a report can be made of the copy
 """
 
 import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags, logging
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.command_line import directory_problems, parse_flags, refuse
-from experiments.reporting import analysis, figures, page, plotting, records, width_figures
+from experiments.reporting import page, records, sections
+from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord, RecordError
 
 _OUT = flags.DEFINE_string('out', None, 'Where to write; by default DIR/report, of the first DIR.')
+_STATIC = flags.DEFINE_bool('static', False, 'Write every figure as PNG, PDF and SVG too.')
 _EXPORT = flags.DEFINE_string('export', None, "Where to copy the runs' small files.")
 
-# Without dates, so that the same runs make the same files.
-_FORMATS = {'png': {}, 'pdf': {'CreationDate': None}, 'svg': {'Date': None}}
+Say = Callable[[str], None]
+"""Shows what is being done."""
 
 
 def main(argv):
@@ -39,74 +42,84 @@ def main(argv):
     problems = directory_problems('out', out) + directory_problems('export', _EXPORT.value)
     names = [directory.resolve().name for directory in directories]
     problems += [
-        f'{names.count(name)} directories are called {name}, by which a report tells them apart'
+        f'{names.count(name)} directories are called {name}; a report needs a different name for each'
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
-    try:
-        grids = records.read(directories)
-    except (RecordError, OSError) as error:
-        problems.append(str(error))
-    if problems:
-        return refuse(problems)
-    try:
-        if _EXPORT.value:
-            for directory in directories:
-                name = directory.resolve().name
-                print(f'{records.export(directory, Path(_EXPORT.value) / name)} runs copied of {name}')
-        write(grids, out)
-    except (RecordError, OSError) as error:
-        print(f'Stopped: {error}.', file=sys.stderr)
-        return 1
+    console = Console(stderr=True, highlight=False)
+    progress = Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        bar = progress.add_task('', total=len(directories))
+        grids = []
+        for directory in directories:
+            progress.update(bar, description=f'reading {directory.resolve().name}')
+            try:
+                grids += records.read([directory])
+            except (RecordError, OSError) as error:
+                problems.append(str(error))
+            progress.advance(bar)
+        if problems:
+            progress.stop()
+            return refuse(problems)
+
+        progress.reset(bar, total=len(grids))
+
+        def say(text: str) -> None:
+            progress.update(bar, description=text, advance=1)
+            if not console.is_terminal:
+                console.print(text, markup=False, soft_wrap=True)
+
+        try:
+            if _EXPORT.value:
+                for directory in directories:
+                    name = directory.resolve().name
+                    print(f'{records.export(directory, Path(_EXPORT.value) / name)} runs copied of {name}')
+            write(grids, out, _STATIC.value, say)
+        except (RecordError, OSError) as error:
+            progress.stop()
+            print(f'Stopped: {error}.', file=sys.stderr)
+            return 1
     print(out / 'index.html')
     return 0
 
 
-def write(grids: list[GridRecord], out: Path) -> None:
-    """Writes a report, over one that is there."""
-    plotting.style()
-    (out / 'figures').mkdir(parents=True, exist_ok=True)
-    sections, machine = [], {}
+def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = lambda text: None) -> None:
+    """Writes a report, over one that is there.
+
+    Args:
+        grids: in the order of the page.
+        out: the directory; it is made if it is missing.
+        static: whether to write every figure as PNG, PDF and SVG too.
+        say: is given a line about each grid that is done.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    described, tables = [], {}
     for grid in grids:
-        drawn, tables = _draw(grid) if grid.done else ({}, {})
         title = f'{grid.sweep.resolve().name}-{grid.name}'
-        images = {name: _save(figure, out / 'figures', f'{title}-{name}') for name, figure in drawn.items()}
-        sections.append(page.Section(grid, images, tables))
-        machine[title] = tables
-    (out / 'tables.json').write_text(json.dumps(machine, indent=1) + '\n')
-    (out / 'index.html').write_text(page.render(sections, out))
+        section = sections.describe(grid)
+        described.append(section)
+        tables[title] = section.tables
+        if static:
+            _save(section.charts, out / 'figures', title)
+        say(f'{title}: {len(grid.done):,} of {len(grid.runs):,} runs done, {len(section.charts)} figures')
+    text = page.render(described, out)
+    (out / 'tables.json').write_text(json.dumps(tables, indent=1) + '\n')
+    (out / 'index.html').write_text(text)
 
 
-def _draw(grid: GridRecord) -> tuple[dict[str, Figure], dict]:
-    """The figures and tables of a grid."""
-    if not grid.is_of_widths:
-        return {'accuracy': figures.by_last_axis(grid)}, {}
-    found = analysis.widths(grid)
-    drawn = {
-        'heat_maps': figures.heat_maps(grid),
-        'accuracy_over_width': figures.accuracy_over_width(grid),
-    }
-    if grid.is_of_localities:
-        drawn['width_over_locality'] = width_figures.width_over_locality(grid, found)
-    if grid.is_of_spans:
-        drawn['width_over_span'] = width_figures.width_over_span(grid, found)
-    if grid.is_of_one_size:
-        drawn['width_over_length'] = width_figures.width_over_length(grid, found)
-        drawn['over_bound'] = width_figures.over_bound(grid, found)
-    drawn |= {
-        'cost': figures.cost_frontier(grid),
-        'first_errors': figures.first_errors(grid),
-        'learning_curves': figures.learning_curves(grid),
-    }
-    return drawn, analysis.tables(grid, found)
+def _save(charts: tuple[Chart, ...], directory: Path, title: str) -> None:
+    """Writes a grid's figures for papers; matplotlib is loaded for them alone."""
+    from experiments.reporting import static
 
-
-def _save(figure: Figure, directory: Path, stem: str) -> Path:
-    """Writes a figure in every format; the SVG's path."""
-    for suffix, metadata in _FORMATS.items():
-        figure.savefig(directory / f'{stem}.{suffix}', metadata=metadata)
-    plt.close(figure)
-    return directory / f'{stem}.svg'
+    directory.mkdir(exist_ok=True)
+    for chart in charts:
+        static.save(chart, directory, f'{title}-{chart.name}')
 
 
 if __name__ == '__main__':

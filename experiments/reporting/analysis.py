@@ -1,4 +1,4 @@
-"""What follows from a grid of widths: the widths needed, their growth and bounds, and the least cost."""
+"""What a grid of widths shows: the needed widths, their growth and lower bounds, and the least cost."""
 
 import itertools
 import math
@@ -15,13 +15,15 @@ from experiments.sweeping.cells import short
 
 
 class Widths(NamedTuple):
-    """Of a grid.
+    """The needed widths of a grid.
 
     Attributes:
         needed: the width that reaches the target, by mechanism and size.
-        intervals: of it.
-        exponents: how it grows with length, by mechanism; where sizes differ in one field alone.
-        bounds: the least width that the bottleneck allows, at ceil(log2 L) bits a neuron.
+        intervals: 95% intervals of the needed widths, by mechanism and size.
+        exponents: how the needed width grows with length, by mechanism; empty unless sizes differ in one
+            field alone.
+        bounds: the least width that the information bottleneck allows, at ceil(log2 L) bits a neuron; 0 where
+            it bounds nothing.
     """
 
     needed: dict[tuple[str, str], Crossing]
@@ -30,12 +32,12 @@ class Widths(NamedTuple):
     bounds: dict[tuple[str, str], float]
 
     def ratio(self, mechanism: str, size: str) -> float:
-        """The needed width, or where it is only bounded the most that it may be, over the least allowed."""
+        """The needed width over the lower bound; where the width is only bounded, its upper end counts."""
         return self.needed[mechanism, size].most / self.bounds[mechanism, size]
 
 
 def widths(grid: GridRecord) -> Widths:
-    """All of it."""
+    """The needed widths of a grid, with all that `Widths` holds."""
     mechanisms, sizes, _ = grid.axes.values()
     needed, intervals, bounds, exponents = {}, {}, {}, {}
     for mechanism in mechanisms:
@@ -51,7 +53,7 @@ def widths(grid: GridRecord) -> Widths:
 
 
 def _bound(grid: GridRecord, mechanism: str, size: str) -> float:
-    """The bottleneck's; 0 where the task claims none."""
+    """The bottleneck's least width; 0 where the chain is not written, and no bound is claimed."""
     run = next(run for run in grid.begun if run.labels[:2] == (mechanism, size))
     experiment = run.experiment
     if experiment.task.answer_mode == 'direct':
@@ -60,12 +62,12 @@ def _bound(grid: GridRecord, mechanism: str, size: str) -> float:
 
 
 class Cost(NamedTuple):
-    """The cheapest width, of those run, that reaches the target.
+    """The cheapest model, of those run, that reaches the target.
 
     Attributes:
-        width: the least such; None where there is none.
-        gflops: of a forward pass over the longest sequence.
-        state_size: numbers that decoding keeps.
+        width: its width; None where no model reaches the target.
+        gflops: cost of its forward pass over the longest sequence.
+        state_size: how many numbers decoding keeps.
     """
 
     width: int | None
@@ -74,7 +76,7 @@ class Cost(NamedTuple):
 
 
 def least_costs(grid: GridRecord) -> dict[tuple[str, str], Cost]:
-    """By mechanism and size, where anything was run."""
+    """The cheapest model by mechanism and size, for all that have results."""
     mechanisms, sizes, columns = grid.axes.values()
     costs = {}
     for mechanism in mechanisms:
@@ -90,13 +92,13 @@ _NONE = Cost(None, math.inf, math.inf)
 
 
 def _cost(runs: list[Run]) -> Cost:
-    """Of one of a cell's runs that are done; the others cost the same."""
+    """The cost of a cell, whose runs all cost the same."""
     run = next(run for run in runs if run.result)
     return Cost(run.experiment.model.dim, run.result['forward_flops'] / 1e9, run.result['state_size'])
 
 
 def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the tables of a grid of widths, by the table's title."""
+    """The tables of a grid of widths: rows by title."""
     costs = least_costs(grid)
     rows = []
     for (mechanism, size), needed in found.needed.items():
@@ -105,7 +107,7 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'mechanism': short(mechanism),
             'size': short(size),
             'L': grid.length(mechanism, size),
-            f'D reaching {grid.target:.0%}': _needed_text(needed),
+            f'D reaching {grid.target:.0%}': needed_text(needed),
             'bootstrap over seeds': _interval_text(grid, mechanism, size, found.intervals[mechanism, size]),
             'lower bound': f'{bound:.2g}' if bound else '',
             'over bound': _over_bound_text(needed, bound),
@@ -119,11 +121,11 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'exponent': '' if math.isnan(fit.value) else f'{fit.value:.2f}',
             '95% interval': ''
             if math.isnan(fit.value)
-            else _range_text(*fit.interval, '.2f', least=-math.inf),
+            else range_text(*fit.interval, '.2f', least=-math.inf),
             'sizes known': f'{fit.sizes} of {len(grid.axes["size"])}',
             'agrees with': fit.verdict,
             'exponent of the bound': _bound_exponent(grid, found, mechanism),
-            'paper': _PAPER.get(grid.task, {}).get(short(mechanism), ''),
+            'paper': theory.text if (theory := theory_of(grid.task, mechanism)) else '',
         }
         for mechanism, fit in found.exponents.items()
     ]
@@ -134,69 +136,106 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-# Lengths that differ by no more are taken for one.
+# Lengths that differ by no more than this factor count as one.
 _ALIKE = 1.1
 
 
+class Comparison(NamedTuple):
+    """Two sizes of which one needs a wider model, perhaps.
+
+    Attributes:
+        title: what differs between them, and what does not.
+        is_of_length: whether length differs and locality does not; otherwise it is the other way round.
+        ratio: the needed width of the greater size over that of the smaller one.
+    """
+
+    title: str
+    is_of_length: bool
+    ratio: Ratio
+
+
+def comparisons(grid: GridRecord, mechanism: str) -> list[Comparison]:
+    """How the needed width grows with length at one locality, and with locality at one length."""
+    known = [size for size in grid.axes['size'] if grid.curve(mechanism, size) is not None]
+    measure = lambda size: (grid.locality(size), grid.length(mechanism, size))
+    found = []
+    for pair in itertools.combinations(known, 2):
+        first, second = sorted(pair, key=measure)
+        (locality, length), (wider, longer) = measure(first), measure(second)
+        if locality == wider:
+            title = f'L {length} to {longer}, locality {locality}'
+        elif max(length, longer) <= _ALIKE * min(length, longer):
+            title = f'locality {locality} to {wider}, L {length}, {longer}'
+        else:
+            continue
+        curves = grid.curve(mechanism, second), grid.curve(mechanism, first)
+        found.append(Comparison(title, locality == wider, thresholds.ratio(*curves, grid.target)))
+    return found
+
+
 def _ratios(grid: GridRecord) -> list[dict[str, str]]:
-    """How the needed width grows with length where locality stays, and with locality where length does."""
-    mechanisms, sizes, _ = grid.axes.values()
+    """The comparisons as a table, a row for each mechanism."""
     rows = []
-    for mechanism in mechanisms:
-        row = {'mechanism': short(mechanism)}
-        known = [size for size in sizes if grid.curve(mechanism, size) is not None]
-        for pair in itertools.combinations(known, 2):
-            measure = lambda size, m=mechanism: (grid.locality(size), grid.length(m, size))
-            first, second = sorted(pair, key=measure)
-            (locality, length), (wider, longer) = measure(first), measure(second)
-            if locality == wider:
-                title = f'L {length} to {longer}, locality {locality}'
-            elif max(length, longer) <= _ALIKE * min(length, longer):
-                title = f'locality {locality} to {wider}, L {length}, {longer}'
-            else:
-                continue
-            curves = grid.curve(mechanism, second), grid.curve(mechanism, first)
-            row[title] = _ratio_of_widths_text(thresholds.ratio(*curves, grid.target))
-        rows.append(row)
+    for mechanism in grid.axes['mechanism']:
+        found = {at.title: ratio_text(at.ratio) for at in comparisons(grid, mechanism)}
+        rows.append({'mechanism': short(mechanism), **found})
     columns = dict.fromkeys(title for row in rows for title in row)
     return [{title: row.get(title, '') for title in columns} for row in rows]
 
 
-def _ratio_of_widths_text(ratio: Ratio) -> str:
-    interval = _range_text(*ratio.interval, '.2f')
+def ratio_text(ratio: Ratio) -> str:
+    """A ratio in words, with its interval where the ratio is known: `2.07 (1.14 to 2.43)`."""
+    interval = range_text(*ratio.interval, '.2f')
     return interval if math.isnan(ratio.value) else f'{ratio.value:.2f} ({interval})'
 
 
-# Exponents of the width in the length, up to logarithms. The lower bound of 1/2 is for DP of L = O(n) tokens,
-# which edit distance is not; the upper one is for any.
-_PAPER = {
-    'lis': {'standard': '0', 'linear': '1/2', 'sparse': '1/2'},
-    'edit_distance': {'standard': '0', 'linear': 'at most 1/2', 'sparse': 'at most 1/2'},
-    'arithmetic': {'standard': '0', 'linear': '1/4 or more (open)', 'sparse': '0'},
-}
+class Theory(NamedTuple):
+    """The exponents of the width in the length that the paper's theorems allow, up to logarithms."""
+
+    text: str
+    least: float
+    most: float
+
+
+_NO_GROWTH = Theory('0', 0.0, 0.0)
+_HALF, _AT_MOST_HALF = Theory('1/2', 0.5, 0.5), Theory('at most 1/2', -math.inf, 0.5)
+# The lower bound of 1/2 holds for DP of L = O(n) tokens, which edit distance is not; the upper one for any.
+_THEORY = {
+    'lis': {'standard': _NO_GROWTH, 'linear': _HALF, 'sparse': _HALF},
+    'edit_distance': {'standard': _NO_GROWTH, 'linear': _AT_MOST_HALF, 'sparse': _AT_MOST_HALF},
+    'arithmetic': {
+        'standard': _NO_GROWTH, 'linear': Theory('1/4 or more (open)', 0.25, math.inf), 'sparse': _NO_GROWTH,
+    },
+}  # fmt: skip
+
+
+def theory_of(task: str, mechanism: str) -> Theory | None:
+    """What the paper proves of a mechanism on a task; None where it proves nothing."""
+    return _THEORY.get(task, {}).get(short(mechanism))
 
 
 def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:
-    """How the bottleneck's least width grows over the sizes that were run."""
+    """The slope of the bottleneck's log least width over log length, at the sizes that were run."""
     points = [(grid.length(m, size), bound) for (m, size), bound in found.bounds.items() if m == mechanism]
     if len({length for length, _ in points}) < 2 or min(bound for _, bound in points) <= 0:
         return ''
     return f'{stats.linregress(*np.log(points).T).slope:.2f}'
 
 
-def _needed_text(needed: Crossing) -> str:
+def needed_text(needed: Crossing) -> str:
+    """A needed width in words: `26.4`, `above 32`, `at most 8` or `reached at 32, lost above`."""
     if not math.isnan(needed.lost_above):
         return f'reached at {needed.lost_above:.0f}, lost above'
-    return _range_text(needed.least, needed.most, '.1f')
+    return range_text(needed.least, needed.most, '.1f')
 
 
 def _interval_text(grid: GridRecord, mechanism: str, size: str, interval: Interval) -> str:
     seeds = len(grid.curve(mechanism, size).accuracy)
-    return f'{_range_text(*interval, ".1f")} ({seeds})' if seeds > 1 else ''
+    return f'{range_text(*interval, ".1f")} ({seeds})' if seeds > 1 else ''
 
 
-def _range_text(low: float, high: float, layout: str, least: float = 0.0) -> str:
-    """An interval in words, of what is never below `least`."""
+def range_text(low: float, high: float, layout: str, least: float = 0.0) -> str:
+    """An interval in words, of a quantity that is never below `least`."""
     write = lambda end: format(end, layout).removesuffix('.0')
     if low == high:
         return write(low)

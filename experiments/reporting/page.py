@@ -1,178 +1,172 @@
-"""The report as one self-contained HTML page."""
+"""The report as one HTML page that works from disk: verdicts, interactive figures, tables and runs."""
 
-import base64
 import html
-import os
-import re
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
-from experiments.reporting import plotting
-from experiments.reporting.records import GridRecord, Run
-from experiments.sweeping.cells import short
-
-_CAPTIONS = {
-    'heat_maps': 'Accuracy by width and size; where the paper has the same, its Figure 1 below. Sizes and '
-    'budgets differ: compare shapes.',
-    'accuracy_over_width': 'Every seed, and the isotonic curve of their mean.',
-    'width_over_length': 'The width that reaches the target; bars: bootstrap over seeds. Fitted exponents.',
-    'width_over_locality': 'The width that reaches the target, as a step looks further back.',
-    'width_over_span': 'The width that reaches the target, over the size of blocks and windows.',
-    'over_bound': 'The same over the least width that the information bottleneck allows.',
-    'cost': 'Accuracy against what a forward pass over the longest sequence costs, width by width.',
-    'first_errors': 'Where along the chain the first error stands, at the widths that all mechanisms have.',
-    'learning_curves': 'Accuracy while training, at the greatest width.',
-    'accuracy': 'Accuracy, seeds as points and their mean.',
-}
+from experiments.reporting import interactive, labels, run_table
+from experiments.reporting.chart import Chart, Key, Panel
+from experiments.reporting.records import GridRecord
+from experiments.reporting.sections import Section
 
 _NOTES = {
-    'Width and cost': 'D is read where the isotonic curve of the mean reaches the target. The least cost is '
-    'of the cheapest width that was run and whose own mean reaches it: where a greater width falls short '
-    'again, this may be below D. FLOPs are of a forward pass over the longest sequence.',
-    'Growth of the needed width with length': 'By least squares over the sizes whose D is known. The '
-    'interval holds that of the bootstrap over seeds and what the line leaves unexplained.',
-    'Ratio of needed widths': 'Of the greater size to the smaller one, with the interval of both bootstraps; '
-    'where not both widths are known, what their seeds leave possible.',
+    'Width and cost': 'D: where the isotonic regression of mean accuracy on width reaches the target. Least '
+    'GFLOPs: of a forward pass over the longest sequence, by the cheapest model whose own mean reaches the '
+    'target. Where a wider model falls short again, its width may be below D.',
+    'Growth of the needed width with length': 'Least squares over the sizes whose D is known. The interval '
+    'contains that of the bootstrap over seeds and that of the residuals.',
+    'Ratio of needed widths': 'The D of the greater size over the D of the smaller one, with its bootstrap '
+    'interval. Where one of them is only bounded: what the seeds leave possible.',
 }
 
 _STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
+_FILES = Path(__file__).parent
 
-# What a cell is sorted by, where it is a number, or begins with one.
-_NUMBER = re.compile(r'(?:above |at most |reached at )?(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?=,? |$)')
-
-
-class Section(NamedTuple):
-    """A grid's part of the page.
-
-    Attributes:
-        grid: its runs.
-        images: SVG files by the figure's name.
-        tables: rows by title.
-    """
-
-    grid: GridRecord
-    images: Mapping[str, Path]
-    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+# Figures that are shown at once.
+_MAIN = ('width_over_length', 'width_and_cost', 'width_over_locality', 'width_over_span', 'accuracy')
 
 
 def render(sections: Sequence[Section], out: Path) -> str:
     """The page.
 
     Args:
-        sections: in this order.
-        out: the directory that it is to lie in, from which run directories are linked.
+        sections: in the order of the page; those of a sweep together.
+        out: the directory of the page, from which run directories are linked.
     """
-    template = Template((Path(__file__).parent / 'page.html').read_text())
-    runs = [(section.grid, run) for section in sections for run in section.grid.runs]
-    states = {state: sum(run.state == state for _, run in runs) for state in _STATES}
+    runs = [run for section in sections for run in section.grid.runs]
+    states = {state: sum(run.state == state for run in runs) for state in _STATES}
     summary = ', '.join(f'{count:,} {state}' for state, count in states.items() if count)
-    return template.substitute(
+    sweeps = {}
+    for section in sections:
+        sweeps.setdefault(section.grid.sweep.resolve().name, []).append(section)
+    charts = [chart for section in sections for chart in section.charts]
+    table = run_table.data((section.grid for section in sections), out)
+    values = [row['values'] for row in table['rows']]
+    return Template((_FILES / 'page.html').read_text()).substitute(
         summary=f'{len(runs):,} runs: {summary}' if runs else 'No runs',
-        contents=''.join(f'<a href="#{_anchor(s.grid)}">{_text(_name(s.grid))}</a> ' for s in sections),
-        sections=''.join(map(_section, sections)),
-        runs=_runs_table(runs, out),
-        tasks=_options(grid.task for grid, _ in runs),
-        grids=_options(grid.name for grid, _ in runs),
-        mechanisms=_options(short(run.labels[0]) for _, run in runs),
-        states=_options(run.state for _, run in runs),
+        contents=''.join(_contents(name, found) for name, found in sweeps.items()),
+        sections=''.join(_sweep(name, found) for name, found in sweeps.items()),
+        filters=''.join(_filter(name, values) for name in ('task', 'grid', 'mechanism', 'state')),
+        charts=_json([[interactive.figure(panel) for panel in chart.panels] for chart in charts]),
+        runs=_json(table),
+        plotly=interactive.script() if charts else '',
+        script=(_FILES / 'page.js').read_text(),
     )
+
+
+def _contents(name: str, sections: Sequence[Section]) -> str:
+    """A sweep's entry: links to its grids, with their answers."""
+    items = ''.join(
+        f'<li><a href="#{_anchor(s.grid)}">{_text(labels.title(s.grid))}</a> '
+        f'<span>{_text(s.verdict.headline)}</span></li>'
+        for s in sections
+    )
+    return f'<h3><a href="#{_text(name)}">{_text(name)}</a></h3><ul>{items}</ul>'
+
+
+def _sweep(name: str, sections: Sequence[Section]) -> str:
+    return f'<section id="{_text(name)}"><h2>{_text(name)}</h2>{"".join(map(_section, sections))}</section>'
 
 
 def _section(section: Section) -> str:
     grid = section.grid
     done, failed = len(grid.done), sum(run.state == 'failed' for run in grid.runs)
-    parts = [
-        f'<section id="{_anchor(grid)}"><h2>{_text(_name(grid))}</h2>',
-        f'<p>{done} of {len(grid.runs)} runs done, {failed} failed.</p>',
-    ]
-    for title, rows in section.tables.items():
-        if rows:
-            parts.append(f'<h3>{_text(title)}</h3>{_table(rows)}<p class="note">{_text(_NOTES[title])}</p>')
-    for name, path in section.images.items():
-        data = base64.b64encode(path.read_bytes()).decode()
-        caption = _text(_CAPTIONS[name])
-        parts.append(
-            f'<figure><img alt="{_text(_name(grid))}. {caption}" src="data:image/svg+xml;base64,{data}">'
-            f'<figcaption>{caption}</figcaption></figure>'
-        )
-    return ''.join([*parts, '</section>'])
+    details = ''.join(f'<li>{_text(detail)}</li>' for detail in section.verdict.details)
+    main = ''.join(_chart(chart) for chart in section.charts if chart.name in _MAIN)
+    others = [chart for chart in section.charts if chart.name not in _MAIN]
+    tables = ''.join(
+        f'<h4>{_text(title)}</h4>{_table(rows)}<p class="note">{_text(_NOTES[title])}</p>'
+        for title, rows in section.tables.items()
+        if rows
+    )
+    return (
+        f'<article id="{_anchor(grid)}"><h3>{_text(labels.title(grid))}</h3>'
+        f'<div class="verdict"><p><strong>{_text(section.verdict.headline)}</strong> '
+        f'{_text(section.verdict.more)}</p>'
+        f'<p class="note">{_text(section.verdict.lead)}</p><ul>{details}</ul>'
+        f'<p class="note">{done} of {len(grid.runs)} runs done, {failed} failed.</p></div>'
+        f'{main}{_more(others)}{tables}</article>'
+    )
 
 
-def _runs_table(runs: Sequence[tuple[GridRecord, Run]], out: Path) -> str:
-    body, titles = [], []
-    for grid, run in runs:
-        cells = _run_cells(grid, run, out)
-        titles = list(cells)
-        body.append(
-            f'<tr class="{run.state.replace(" ", "-")}" data-state="{run.state}" '
-            f'data-task="{_text(grid.task)}" data-grid="{_text(grid.name)}" '
-            f'data-mechanism="{_text(short(run.labels[0]))}">{"".join(cells.values())}</tr>'
-        )
-    return f'<table id="runs"><thead><tr>{_head(titles)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+def _more(charts: Sequence[Chart]) -> str:
+    """Figures that a reader may open."""
+    if not charts:
+        return ''
+    names = ', '.join(chart.title.partition(': ')[2] for chart in charts)
+    return f'<details><summary>More figures: {_text(names)}</summary>{"".join(map(_chart, charts))}</details>'
 
 
-def _run_cells(grid: GridRecord, run: Run, out: Path) -> dict[str, str]:
-    """A run's row, by column; what a reader looks for comes first, since a phone shows no more."""
-    link = _text(run.path.relative_to(grid.sweep))
-    if run.path.exists():
-        link = f'<a href="{_text(os.path.relpath(run.path, out))}">{link}</a>'
-    result = lambda field, layout: _cell(format(run.result[field], layout) if run.result else None)
-    experiment = run.experiment
-    others = run.labels[1:-1] if grid.is_of_widths else run.labels[1:]
-    width = plotting.value(run.labels[-1]) if grid.is_of_widths else None
-    return {
-        'mechanism': _cell(short(run.labels[0])),
-        'cell': _cell(' '.join(map(short, others))),
-        'width': _cell(experiment.model.dim if experiment else width),
-        'answers': result('answer_accuracy', '.3f'),
-        'chains': result('chain_accuracy', '.3f'),
-        'state': _cell(run.state),
-        'teacher-forced': result('teacher_forced_accuracy', '.3f'),
-        'parameters': result('num_params', ','),
-        'FLOPs': result('forward_flops', ','),
-        'state size': result('state_size', ','),
-        'steps': result('train_steps', ','),
-        'learning rate': _cell(experiment.train.learning_rate if experiment else None),
-        'seed': _cell(run.seed),
-        'L': _cell(experiment.task.max_length if experiment else None),
-        'devices': f'<td>{_text((run.result or {}).get("devices", ""))}</td>',  # once not recorded
-        'run': f'<td>{link}</td>',
-        'why': _cell(run.error),
-        'grid': _cell(grid.name),
-        'sweep': _cell(grid.sweep.resolve().name),
-    }
+def _chart(chart: Chart) -> str:
+    """A figure without its panels' insides, which plotly draws when they come into sight."""
+    keys = ''.join(map(_key, chart.keys))
+    title = f'<span>{_text(chart.legend_title)}</span>' if chart.legend_title else ''
+    signs = ''.join(f'<span>{interactive.swatch(key)} {_text(key.text)}</span>' for key in chart.signs)
+    legend = f'<div class="legend">{title}{keys}</div>' if keys else ''
+    legend += f'<div class="legend signs">{signs}</div>' if signs else ''
+    panels = ''.join(_panel(chart, panel) for panel in chart.panels)
+    return (
+        f'<figure class="chart" data-name="{chart.name}"><h4>{_text(chart.title)}</h4>{legend}'
+        f'<div class="panels" style="--columns:{chart.columns}">{panels}</div>'
+        f'<figcaption>{_text(chart.caption)}</figcaption></figure>'
+    )
+
+
+def _key(key: Key) -> str:
+    text = _text(key.text or key.name)
+    return (
+        f'<button type="button" aria-pressed="true" data-key="{_text(key.name)}">'
+        f'{interactive.swatch(key)}{text}</button>'
+    )
+
+
+def _panel(chart: Chart, panel: Panel) -> str:
+    title = '<br>'.join(map(_text, panel.title.split('\n')))
+    notes = '<br>'.join(map(_text, panel.notes))
+    height = interactive.height(chart, panel)
+    label = _text(f'{chart.title}. {panel.title}'.replace('\n', ', '))
+    return (
+        f'<div class="panel">{f"<h5>{title}</h5>" if title else ""}'
+        f'<div class="plot" role="img" aria-label="{label}" style="height:{height}px"></div>'
+        f'{f"<p>{notes}</p>" if notes else ""}</div>'
+    )
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    body = ''.join(f'<tr>{"".join(map(_cell, row.values()))}</tr>' for row in rows)
-    head = f'<thead><tr>{_head(rows[0])}</tr></thead>'
-    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+    head = ''.join(f'<th scope="col"><button>{_text(title)}</button></th>' for title in rows[0])
+    body = ''.join(f'<tr>{"".join(_cell(*item) for item in row.items())}</tr>' for row in rows)
+    return (
+        '<div class="wide"><table class="sortable">'
+        f'<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
-def _head(titles: Iterable[str]) -> str:
-    return ''.join(f'<th scope="col"><button>{_text(title)}</button></th>' for title in titles)
+def _cell(title: str, value: Any) -> str:
+    """A cell, with the number that it is sorted by where there is one."""
+    text = labels.readable(str(value)) if title == 'mechanism' else str(value)
+    number = run_table.number(text)
+    value = '' if number is None else f' data-value="{number}"'
+    return f'<td{value}>{_text(text)}</td>'
 
 
-def _cell(value: Any) -> str:
-    """A cell, with what to sort it by where that is a number."""
-    text = '' if value is None else str(value)
-    found = _NUMBER.match(text)
-    number = f' data-value="{found[1].replace(",", "")}"' if found else ''
-    return f'<td{number}>{_text(text)}</td>'
-
-
-def _options(names: Iterable[str]) -> str:
-    return ''.join(f'<option>{_text(name)}</option>' for name in dict.fromkeys(names))
-
-
-def _name(grid: GridRecord) -> str:
-    return f'{grid.sweep.resolve().name}: {grid.name}'
+def _filter(name: str, values: Iterable[Mapping[str, Sequence[str]]]) -> str:
+    found = dict.fromkeys(value for each in values for value in each[name])
+    options = ''.join(f'<option>{_text(value)}</option>' for value in found)
+    return (
+        f'<label>{name} <select data-filter="{name}"><option value="">all</option>{options}</select></label>'
+    )
 
 
 def _anchor(grid: GridRecord) -> str:
     return html.escape(f'{grid.sweep.resolve().name}-{grid.name}')
+
+
+def _json(value: Any) -> str:
+    """JSON that no text in it can end the script element of."""
+    return json.dumps(value, separators=(',', ':'), ensure_ascii=False).replace('<', '\\u003c')
 
 
 def _text(value: Any) -> str:

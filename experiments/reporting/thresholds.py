@@ -86,12 +86,14 @@ class Exponent(NamedTuple):
         verdict: the one hypothesis within the interval, 'inconclusive' where there are several or where the
             line misses the bound of a size whose width is only bounded, 'none' where there is none, and 'not
             known' without a value.
+        is_contradicted: whether the line misses such a bound.
     """
 
     value: float
     interval: Interval
     sizes: int
     verdict: str
+    is_contradicted: bool = False
 
 
 def crossing(curve: Curve, target: float) -> Crossing:
@@ -160,7 +162,7 @@ def exponent(lengths: Sequence[float], curves: Sequence[Curve], target: float) -
         if math.isnan(at.width)
     )
     verdict = 'inconclusive' if off else _verdict(low, high)
-    return Exponent(float(fit.slope), Interval(float(low), float(high)), len(known), verdict)
+    return Exponent(float(fit.slope), Interval(float(low), float(high)), len(known), verdict, off)
 
 
 def _bootstrap_of_slope(x: np.ndarray, resampled: Sequence['_Resamples']) -> Interval:

@@ -49,7 +49,7 @@ def test_a_width_that_reaches_the_target_is_told_where_a_wider_one_falls_short_a
     ],
 )
 def test_intervals_are_told_as_far_as_they_are_closed(low, high, least, text):
-    assert analysis._range_text(low, high, '.1f', least) == text
+    assert analysis.range_text(low, high, '.1f', least) == text
 
 
 def test_the_table_of_growth_sets_the_measured_exponent_beside_the_theorys(grid):

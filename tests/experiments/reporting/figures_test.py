@@ -2,48 +2,44 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
-from experiments.reporting import figures, plotting, records
-
-
-def numbers(axis):
-    return [text.get_text() for text in axis.texts]
+from experiments.reporting import figures, records
 
 
-def test_the_heat_map_lays_the_papers_values_below(grid):
-    plotting.style()
-    figure = figures.heat_maps(grid)
-    below = [axes for axes in figure.axes if axes.get_xticklabels()[0].get_text() == '32']
-    assert len(below) == 3
-    assert numbers(below[1])[3] == '78'  # linear, L = 83, D = 256
-    # Of ours there is '-' where nothing is done, and a diverged cell is 0.
-    linear, sparse = figure.axes[1:3]
+def lines(panel, name):
+    """The series of a mechanism that are lines."""
+    return [series for series in panel.series if series.name == name and series.line]
+
+
+def test_heat_maps_are_followed_by_those_of_the_paper(grid):
+    panels = figures.heat_maps(grid).panels
+    titles = ['standard', 'linear', 'sparse']
+    assert [panel.title for panel in panels] == [*titles, *(f'{name}: paper, Figure 1' for name in titles)]
+    paper = panels[4].heat_map
+    assert paper.columns[0] == '32'
+    assert paper.values[0][3] == pytest.approx(0.78, abs=0.005)  # linear, L = 83, D = 256
+    _, linear, sparse = (panel.heat_map for panel in panels[:3])
     sizes, widths = (8, 16, 32), (8, 16, 32, 64)
     mean = lambda *point: grid.mean_accuracy('mechanism=linear', *point)
-    assert numbers(linear) == [f'{100 * mean(f"n={n}", f"dim={dim}"):.0f}' for n in sizes for dim in widths]
-    assert numbers(sparse)[-3:] == ['0', '-', '-']
-    plt.close(figure)
+    assert linear.values == [[mean(f'n={n}', f'dim={dim}') for dim in widths] for n in sizes]
+    # A diverged cell is 0; where nothing is done there is no value.
+    assert str(sparse.values[-1][1:]) == '[0.0, nan, nan]'
+    assert sparse.hover[-1][-1].endswith('not run')
+    assert ', seed 2: ' in linear.hover[0][0]
 
 
 def test_the_paper_stands_beside_the_accuracy_that_it_reports_and_no_other(grid):
-    figure = figures.heat_maps(replace(grid, metric='answer_accuracy'))
-    assert len(figure.axes) == 3
-    plt.close(figure)
+    assert len(figures.heat_maps(replace(grid, metric='answer_accuracy')).panels) == 3
 
 
 def test_cost_is_that_of_a_forward_pass_at_each_width(grid):
-    figure = figures.cost_frontier(grid)
-    for axis, size in zip(figure.axes, grid.axes['size'], strict=True):
-        line = axis.lines[1]
-        assert line.get_label() == 'linear'
+    for panel, size in zip(figures.cost_frontier(grid).panels, grid.axes['size'], strict=True):
+        (line,) = lines(panel, 'mechanism=linear')
         runs = [grid.select('mechanism=linear', size, width)[0] for width in grid.axes['width']]
-        assert list(line.get_xdata()) == [run.result['forward_flops'] / 1e6 for run in runs]
+        assert [point.x for point in line.points] == [run.result['forward_flops'] / 1e6 for run in runs]
         means = [grid.mean_accuracy('mechanism=linear', size, width) for width in grid.axes['width']]
-        assert list(line.get_ydata()) == means
-    plt.close(figure)
+        assert [point.y for point in line.points] == means
 
 
 def test_seeds_that_diverged_are_points_of_the_mean_that_they_pull_down(others):
@@ -52,53 +48,54 @@ def test_seeds_that_diverged_are_points_of_the_mean_that_they_pull_down(others):
     runs = [
         replace(run, result=None, state='failed', diverged=True) if lost(run) else run for run in grid.runs
     ]
-    figure = figures.by_last_axis(replace(grid, runs=tuple(runs)))
-    (axis,) = figure.axes
-    _, mean, *points = axis.lines
-    assert list(mean.get_ydata()) == pytest.approx([0.1, 0.1])
-    assert [sorted(line.get_ydata()) for line in points] == [[0.1, 0.1], [0.0, 0.2]]
-    plt.close(figure)
+    (panel,) = figures.by_last_axis(replace(grid, runs=tuple(runs))).panels
+    mean, seeds = panel.series
+    assert [point.y for point in mean.points] == pytest.approx([0.1, 0.1])
+    assert sorted((p.x, p.y) for p in seeds.points) == [(0, 0.1), (0, 0.1), (1, 0.0), (1, 0.2)]
+    (diverged,) = (point.hover for point in seeds.points if point.y == 0)
+    assert 'seed 1' in diverged
+    assert 'diverged' in diverged
 
 
 def test_first_errors_are_of_widths_that_all_have(grid):
-    figure = figures.first_errors(grid)
-    said = [axis.get_xlabel().splitlines()[1:] for axis in figure.axes]
+    panels = figures.first_errors(grid).panels
     # Of sparse attention at n = 32 all but the narrowest is missing.
-    assert said == [['at D=8, 16, 32, 64'], ['at D=8, 16, 32, 64'], ['at D=8']]
-    assert [len(axis.lines) for axis in figure.axes] == [3 + 3, 3, 3]
-    plt.close(figure)
+    notes = [('widths 8, 16, 32, 64',), ('widths 8, 16, 32, 64',), ('widths 8',)]
+    assert [panel.notes for panel in panels] == notes
+    assert [len(panel.series) for panel in panels] == [3, 3, 3]
+    assert sum(point.y for point in panels[0].series[0].points) == pytest.approx(1)
+    top = max(point.y for panel in panels for series in panel.series for point in series.points)
+    assert all(panel.y.limits[0] == 0 and top < panel.y.limits[1] for panel in panels)
 
 
 def test_a_few_errors_are_told_and_not_drawn(grid):
     few = lambda run: (
         run.result and {**run.result, 'first_errors': [0, 2, 0] if 'linear' in run.labels[0] else [9, 90, 0]}
     )
-    figure = figures.first_errors(
-        replace(grid, runs=tuple(replace(run, result=few(run)) for run in grid.runs))
-    )
-    assert figure.axes[0].get_xlabel().splitlines()[2:] == ['linear: 24 wrong rows']
-    assert [len(axis.lines) for axis in figure.axes] == [3 + 2, 2, 2]
-    plt.close(figure)
+    runs = tuple(replace(run, result=few(run)) for run in grid.runs)
+    panels = figures.first_errors(replace(grid, runs=runs)).panels
+    assert panels[0].notes[1:] == ('linear: only 24 wrong chains',)
+    assert [len(panel.series) for panel in panels] == [2, 2, 2]
 
 
 def test_learning_curves_are_of_widths_that_have_ended_and_were_graded_twice(grid):
     under_way = lambda run: run.labels == ('mechanism=linear', 'n=32', 'dim=64')
     runs = [replace(run, state='unfinished', result=None) if under_way(run) else run for run in grid.runs]
-    figure = figures.learning_curves(replace(grid, runs=tuple(runs)))
+    panels = figures.learning_curves(replace(grid, runs=tuple(runs))).panels
     # Sparse attention diverged at 16 before it was graded, and is under way or missing above.
-    assert figure.axes[2].get_xlabel().splitlines() == ['step', 'standard: D=64', 'linear: D=32']
-    assert len(figure.axes[2].lines) == 2 * 3
-    plt.close(figure)
+    assert panels[2].notes == ('D=64: standard', 'D=32: linear')
+    assert len(panels[2].series) == 2 * 3
+    assert 'seed 1; linear, n=32, dim=32' in panels[2].series[4].hover
+
+
+def test_without_a_run_that_was_graded_twice_there_is_no_figure_of_learning_curves(grid):
     once = [replace(run, path=run.path / 'without a log') for run in grid.runs]
-    figure = figures.learning_curves(replace(grid, runs=tuple(once)))
-    assert [axis.get_xlabel() for axis in figure.axes] == ['step\nnone was graded twice'] * 3
-    plt.close(figure)
+    assert figures.learning_curves(replace(grid, runs=tuple(once))) is None
 
 
-def test_first_errors_are_shown_whole_though_sizes_share_an_axis(grid):
-    figure = figures.first_errors(grid)
-    for axis in figure.axes:
-        top = max(np.max(line.get_ydata(), initial=0) for line in axis.lines)
-        assert axis.get_ylim()[0] == 0
-        assert top < axis.get_ylim()[1]
-    plt.close(figure)
+def test_a_size_at_which_nothing_was_done_has_no_panel(grid):
+    undone = lambda run: run.labels[1] == 'n=16'
+    runs = [replace(run, result=None, state='missing') if undone(run) else run for run in grid.runs]
+    less = replace(grid, runs=tuple(runs))
+    for draw in (figures.accuracy_over_width, figures.cost_frontier, figures.first_errors):
+        assert [panel.title for panel in draw(less).panels] == ['n=8, L=20', 'n=32, L=68']

@@ -1,47 +1,87 @@
-"""Tables of the page say of every run what it was, and sort by the numbers that their cells begin with."""
+"""The page says of every run what it was, sorts by numbers, and links only to what is there."""
 
+import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
 
-from experiments.reporting import page, records
+from experiments.reporting import page, records, run_table, sections
 
 
 @pytest.mark.parametrize(
     'text, value',
     [
-        ('12.9', '12.9'),
-        ('1,920', '1920'),
-        ('-3.40 to 2', '-3.40'),
-        ('above 48', '48'),
-        ('at most 9.4 (3)', '9.4'),
-        ('reached at 32, lost above', '32'),
-        ('1e-05', '1e-05'),
+        ('12.9', 12.9),
+        ('1,920', 1920),
+        ('-3.40 to 2', -3.4),
+        ('above 48', 48),
+        ('at most 9.4 (3)', 9.4),
+        ('reached at 32, lost above', 32),
+        ('1e-05', 1e-5),
         ('none reaches it', None),
         ('n=8', None),
         ('8x', None),
-        (None, None),
+        ('', None),
     ],
 )
 def test_what_begins_with_a_number_is_sorted_by_it(text, value):
-    found = re.match(r'<td data-value="(.*?)">', page._cell(text))
-    assert (found and found[1]) == value
+    assert run_table.number(text) == value
 
 
-def texts(grid, run, tmp_path):
-    return {title: re.sub('<.*?>', '', cell) for title, cell in page._run_cells(grid, run, tmp_path).items()}
-
-
-def test_every_run_has_its_width_and_learning_rate_whatever_its_grid_varies(grid, others, tmp_path):
+def test_every_run_has_its_width_and_learning_rate_whatever_its_grid_varies(grid, others):
     _, rates = records.read([others])
-    row = texts(rates, rates.runs[-1], tmp_path)
+    row = run_table.cell_texts(rates, [rates.runs[-1]])
     assert (row['mechanism'], row['cell'], row['width']) == ('linear', 'n=2 learning_rate=0.2', '8')
     assert (row['learning rate'], row['seed']) == ('0.2', '1')
-    row = texts(grid, grid.runs[0], tmp_path)
+    row = run_table.cell_texts(grid, [grid.runs[0]])
     assert (row['cell'], row['width']) == ('n=8', '8')
     assert row['devices'] == ''  # as earlier versions left results
     run = replace(grid.runs[0], result={**grid.runs[0].result, 'devices': '2 x cpu'})
-    assert texts(grid, run, tmp_path)['devices'] == '2 x cpu'
-    missing = texts(grid, grid.runs[-1], tmp_path)
+    assert run_table.cell_texts(grid, [run])['devices'] == '2 x cpu'
+    missing = run_table.cell_texts(grid, [grid.runs[-1]])
     assert (missing['state'], missing['width'], missing['learning rate']) == ('missing', '64', '')
+
+
+def test_a_cell_is_one_row_with_the_mean_of_its_seeds_which_it_holds(grid, tmp_path):
+    table = run_table.data([grid], tmp_path)
+    assert len(table['rows']) == 36
+    place = {title: number for number, title in enumerate(table['columns'])}
+    row = table['rows'][0]
+    text, value = row['cells'][place['chains']]
+    mean = grid.mean_accuracy('mechanism=standard', 'n=8', 'dim=8')
+    assert text == f'{mean:.3f}'
+    assert value == pytest.approx(mean, abs=5e-4)
+    assert [seed[place['seed']] for seed in row['seeds']] == [['0', 0], ['1', 1], ['2', 2]]
+    assert row['values'] == {
+        'task': ['lis'], 'grid': ['lis'], 'mechanism': ['standard'], 'state': ['done'],
+    }  # fmt: skip
+    two_states = [*grid.runs[:2], replace(grid.runs[2], result=None, state='unfinished'), *grid.runs[3:]]
+    row = run_table.data([replace(grid, runs=tuple(two_states))], tmp_path)['rows'][0]
+    assert row['cells'][place['state']] == 'done: 2, unfinished: 1'
+    assert row['values']['state'] == ['done', 'unfinished']
+
+
+def test_links_are_percent_encoded_and_only_to_directories_that_are_there(made_up, tmp_path):
+    odd = tmp_path / 'a + b % c'
+    shutil.copytree(made_up, odd)
+    (grid,) = records.read([odd])
+    rows = run_table.data([grid], tmp_path / 'out')['rows']
+    cell, seed = rows[0]['cells'][-1], rows[0]['seeds'][0][-1]
+    assert re.fullmatch(r'\.\./a%20%2B%20b%20%25%20c/lis-standard-\w+', cell['link'])
+    assert seed == {'text': f'{cell["text"]}/seed-0', 'link': f'{cell["link"]}/seed-0'}
+    shutil.rmtree(odd / cell['text'])
+    rows = run_table.data([grid], tmp_path / 'out')['rows']
+    assert rows[0]['cells'][-1] == cell['text']
+    assert rows[0]['seeds'][0][-1] == seed['text']
+
+
+def test_no_text_of_a_run_can_leave_its_place_in_the_page(grid, tmp_path):
+    evil = '</script><script>alert(1)</script>'
+    runs = [replace(run, error=evil) if run.error else run for run in grid.runs]
+    text = page.render([sections.describe(replace(grid, runs=tuple(runs)))], tmp_path)
+    assert 'alert(1)' in text
+    assert evil not in text
+    (data,) = re.findall(r'<script type="application/json" id="table">(.*?)</script>', text)
+    assert evil in str(json.loads(data))

@@ -1,0 +1,88 @@
+"""The words of figures and tables: names of mechanisms, sizes, metrics and runs."""
+
+import math
+from collections.abc import Iterable
+
+from experiments.reporting.records import GridRecord, Run
+from experiments.sweeping.cells import short
+
+METRIC_NAMES = {
+    'answer_accuracy': 'answer accuracy',
+    'chain_accuracy': 'chain accuracy',
+    'teacher_forced_accuracy': 'teacher-forced accuracy',
+}
+
+_TASK_NAMES = {'lis': 'longest increasing subsequence', 'edit_distance_local': 'local edit distance'}
+
+_READABLE = {
+    'pattern=': '',
+    'block_size=': 'block ',
+    'window=': '',
+    'answer_mode=direct': 'direct answer',
+}
+
+
+def mechanism(label: str) -> str:
+    """A mechanism's name: `sparse strided block 8` of `mechanism=sparse,pattern=strided,block_size=8`."""
+    return readable(short(label))
+
+
+def readable(text: str) -> str:
+    """A mechanism's name from its short label, such as `sparse pattern=strided block_size=8`."""
+    name, *options = text.split(' ')
+    words = [name]
+    for option in options:
+        prefix = next((prefix for prefix in _READABLE if option.startswith(prefix)), '')
+        words.append(_READABLE.get(prefix, '') + option.removeprefix(prefix))
+    return ' '.join(words)
+
+
+def title(grid: GridRecord) -> str:
+    """The name of a grid and, where the name is not the task's, of the task."""
+    task = _TASK_NAMES.get(grid.task, grid.task.replace('_', ' '))
+    name = grid.name.replace('_', ' ')
+    text = task if grid.name == grid.task else f'{name} ({task})'
+    return text[0].upper() + text[1:]
+
+
+def size_title(grid: GridRecord, size: str, separator: str = ', ') -> str:
+    """A size and its lengths: `n=8, L=20`."""
+    return f'{short(size)}{separator}{lengths_text(grid.lengths(size))}'
+
+
+def panel_title(grid: GridRecord, size: str) -> str:
+    """A size and its lengths, on two lines where one would be long."""
+    return size_title(grid, size, '\n' if ' ' in short(size) else ', ')
+
+
+def lengths_text(lengths: Iterable[int]) -> str:
+    return f'L={", ".join(map(str, sorted(lengths))) or "?"}'
+
+
+def value(label: str) -> str:
+    """The value of a label's first field: `8` of `dim=8`."""
+    return label.partition(',')[0].partition('=')[2]
+
+
+def field(label: str) -> str:
+    """The name of a label's first field in words: `learning rate` of `learning_rate=0.008`."""
+    return label.partition('=')[0].replace('_', ' ')
+
+
+def reaching(grid: GridRecord) -> str:
+    """The target: `90% chain accuracy`."""
+    return f'{grid.target:.0%} {METRIC_NAMES[grid.metric]}'
+
+
+def run_name(grid: GridRecord, run: Run) -> str:
+    """The name of a run's directory in the sweep."""
+    return str(run.path.relative_to(grid.sweep))
+
+
+def hover(grid: GridRecord, run: Run, *more: str) -> str:
+    """What a reader sees on pointing at a run: its name, seed and labels, its accuracy, and more lines."""
+    point = ', '.join([mechanism(run.labels[0]), *map(short, run.labels[1:])])
+    accuracy = grid.accuracy(run)
+    reached = 'diverged' if run.diverged else f'{METRIC_NAMES[grid.metric]} {accuracy:.3f}'
+    lines = [run_name(grid, run), f'seed {run.seed}; {point}']
+    return '\n'.join([*lines, *([] if math.isnan(accuracy) else [reached]), *more])

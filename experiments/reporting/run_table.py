@@ -1,0 +1,124 @@
+"""The table of all runs as data for the page: a row for each cell, which opens to its seeds."""
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from experiments.reporting import labels
+from experiments.reporting.records import GridRecord, Run
+from experiments.sweeping.cells import short
+
+# What a cell of a table is sorted by, where it is a number or begins with one.
+_NUMBER = re.compile(r'(?:above |at most |reached at )?(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?=,? |$)')
+
+_LAYOUTS = {
+    'answers': ('answer_accuracy', '.3f'),
+    'chains': ('chain_accuracy', '.3f'),
+    'teacher-forced': ('teacher_forced_accuracy', '.3f'),
+    'parameters': ('num_params', ',.0f'),
+    'FLOPs': ('forward_flops', ',.0f'),
+    'state size': ('state_size', ',.0f'),
+    'steps': ('train_steps', ',.0f'),
+}
+"""Columns of a result: its field, and how it is written; a cell shows the mean of its seeds."""
+
+
+def number(text: str) -> float | None:
+    """What a text is sorted by, where it is a number or begins with one."""
+    found = _NUMBER.match(text)
+    return float(found[1].replace(',', '')) if found else None
+
+
+def data(grids: Iterable[GridRecord], out: Path) -> dict[str, Any]:
+    """The table as JSON.
+
+    Args:
+        grids: whose runs it lists.
+        out: the directory of the page, from which run directories are linked.
+
+    Returns:
+        `columns`, the titles; `rows`, each with the `values` that filters choose by, with `cells` and with
+        the `cells` of its `seeds`: a text, or a text and a number to sort by, or a text with a link.
+    """
+    rows = [_row(grid, runs, out) for grid in grids for runs in _cells(grid).values()]
+    columns = list(rows[0].pop('titles')) if rows else []
+    for row in rows:
+        row.pop('titles', None)
+    return {'columns': columns, 'rows': rows}
+
+
+def _cells(grid: GridRecord) -> dict[tuple[str, ...], list[Run]]:
+    """The runs of a grid by their labels."""
+    cells = {}
+    for run in grid.runs:
+        cells.setdefault(run.labels, []).append(run)
+    return cells
+
+
+def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
+    cell = cell_texts(grid, runs)
+    directories = {run.path if len(runs) == 1 else run.path.parent for run in runs} - {grid.sweep}
+    path = next(iter(directories)) if len(directories) == 1 else None
+    seeds = [[*map(_sortable, cell_texts(grid, [run]).values()), _link(grid, run.path, out)] for run in runs]
+    return {
+        'titles': [*cell, 'run'],
+        'values': {
+            'task': [grid.task],
+            'grid': [grid.name],
+            'mechanism': [labels.mechanism(runs[0].labels[0])],
+            'state': sorted({run.state for run in runs}),
+        },
+        'cells': [*map(_sortable, cell.values()), _link(grid, path, out) if path else ''],
+        'seeds': seeds,
+    }
+
+
+def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
+    """The row of a cell or, given one run, of a seed: texts by column, the most wanted first."""
+    run = next((run for run in runs if run.experiment), runs[0])
+    experiment = run.experiment
+    others = run.labels[1:-1] if grid.is_of_widths else run.labels[1:]
+    width = labels.value(run.labels[-1]) if grid.is_of_widths else ''
+    states = [run.state for run in runs]
+    counts = {state: states.count(state) for state in dict.fromkeys(states)}
+    results = {title: _mean(runs, *layout) for title, layout in _LAYOUTS.items()}
+    texts = {
+        'mechanism': labels.mechanism(run.labels[0]),
+        'cell': ' '.join(map(short, others)),
+        'width': experiment.model.dim if experiment else width,
+        'answers': results.pop('answers'),
+        'chains': results.pop('chains'),
+        'state': states[0] if len(counts) == 1 else ', '.join(f'{s}: {n}' for s, n in counts.items()),
+        'seed': run.seed if len(runs) == 1 else f'{len(runs)} seeds',
+        **results,
+        'learning rate': experiment.train.learning_rate if experiment else '',
+        'L': experiment.task.max_length if experiment else '',
+        'devices': ', '.join(sorted({(run.result or {}).get('devices', '') for run in runs} - {''})),
+        'why': '; '.join(sorted({run.error for run in runs if run.error})),
+        'grid': grid.name,
+        'sweep': grid.sweep.resolve().name,
+    }
+    return {title: str(text) for title, text in texts.items()}
+
+
+def _mean(runs: list[Run], field: str, layout: str) -> str:
+    """Over the runs that have a result; empty where none has."""
+    values = [run.result[field] for run in runs if run.result]
+    return format(math.fsum(values) / len(values), layout) if values else ''
+
+
+def _sortable(text: str) -> str | list:
+    value = number(text)
+    return text if value is None else [text, value]
+
+
+def _link(grid: GridRecord, path: Path, out: Path) -> str | dict[str, str]:
+    """A directory's name in its sweep, with its address where it is there."""
+    name = str(path.relative_to(grid.sweep))
+    if not path.is_dir():
+        return name
+    return {'text': name, 'link': quote(Path(os.path.relpath(path, out)).as_posix())}
