@@ -98,6 +98,7 @@ class Arithmetic(Task):
     """
 
     aliases: ClassVar = ('arith',)
+    dp_class: ClassVar = 'arithmetic'
     metric: ClassVar = 'answer_accuracy'  # [paper]
     published_sizes: ClassVar = ({'n': 6}, {'n': 10}, {'n': 13}, {'n': 16})  # [inferred]
     stream_options: ClassVar = ('n', 'modulus', 'order', 'answer_mode')

@@ -87,6 +87,7 @@ class EditDistance(Task):
     """
 
     aliases: ClassVar = ('ed',)
+    dp_class: ClassVar = 'general'
     published_sizes: ClassVar = ({'n': 6}, {'n': 12}, {'n': 16}, {'n': 20})  # [inferred]
     stream_options: ClassVar = ('n', 'border', 'answer_mode')
 

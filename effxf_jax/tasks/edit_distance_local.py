@@ -79,6 +79,7 @@ class EditDistanceLocal(Task):
     """
 
     aliases: ClassVar = ('ed_local',)
+    title: ClassVar = 'local edit distance'
     size_option: ClassVar = 'rows'
     published_sizes: ClassVar = tuple(
         {'rows': rows, 'pattern_length': 4} for rows in (7, 20, 35, 50)

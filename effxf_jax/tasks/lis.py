@@ -73,6 +73,8 @@ class LongestIncreasingSubsequence(Task):
         ValueError: naming every option that is out of range.
     """
 
+    title: ClassVar = 'longest increasing subsequence'
+    dp_class: ClassVar = 'regular'
     published_sizes: ClassVar = ({'n': 40}, {'n': 110}, {'n': 174}, {'n': 249})  # [inferred]
     stream_options: ClassVar = ('n', 'number_range', 'answer_mode')
 

@@ -120,7 +120,10 @@ class Task(abc.ABC):
     honour.
 
     Attributes:
-        aliases: other names that it answers to.
+        aliases: other names that are accepted for it.
+        title: its name in words; None where that is the name in `tasks.TASKS`.
+        dp_class: its class in the paper's theorems, a key of `theory.theorems.WIDTH_EXPONENTS`; None where no
+            theorem speaks of it.
         size_option: the option that grows with the problem; `scaled` multiplies it.
         metric: the accuracy that counts, a field of `evaluation.Evaluation`; the paper's, if it has the task.
         published_sizes: options of the sizes that are prepared as TensorFlow datasets under their names.
@@ -130,6 +133,8 @@ class Task(abc.ABC):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str | None] = None
+    dp_class: ClassVar[str | None] = None
     size_option: ClassVar[str] = 'n'
     metric: ClassVar[str] = 'chain_accuracy'
     published_sizes: ClassVar[tuple[Mapping[str, Any], ...]] = ()

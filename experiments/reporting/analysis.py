@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from effxf_jax import tasks
 from effxf_jax.theory import bottleneck
+from effxf_jax.theory.theorems import WidthExponent, width_exponent
 from experiments.reporting import thresholds
 from experiments.reporting.records import GridRecord, Run
 from experiments.reporting.thresholds import Crossing, Exponent, Interval, Ratio
@@ -125,7 +127,7 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'sizes known': f'{fit.sizes} of {len(grid.axes["size"])}',
             'agrees with': fit.verdict,
             'exponent of the bound': _bound_exponent(grid, found, mechanism),
-            'paper': theory.text if (theory := theory_of(grid.task, mechanism)) else '',
+            'paper': theory.text if (theory := theory_of(grid, mechanism)) else '',
         }
         for mechanism, fit in found.exponents.items()
     ]
@@ -189,29 +191,9 @@ def ratio_text(ratio: Ratio) -> str:
     return interval if math.isnan(ratio.value) else f'{ratio.value:.2f} ({interval})'
 
 
-class Theory(NamedTuple):
-    """The exponents of the width in the length that the paper's theorems allow, up to logarithms."""
-
-    text: str
-    least: float
-    most: float
-
-
-_NO_GROWTH = Theory('0', 0.0, 0.0)
-_HALF, _AT_MOST_HALF = Theory('1/2', 0.5, 0.5), Theory('at most 1/2', -math.inf, 0.5)
-# The lower bound of 1/2 holds for DP of L = O(n) tokens, which edit distance is not; the upper one for any.
-_THEORY = {
-    'lis': {'standard': _NO_GROWTH, 'linear': _HALF, 'sparse': _HALF},
-    'edit_distance': {'standard': _NO_GROWTH, 'linear': _AT_MOST_HALF, 'sparse': _AT_MOST_HALF},
-    'arithmetic': {
-        'standard': _NO_GROWTH, 'linear': Theory('1/4 or more (open)', 0.25, math.inf), 'sparse': _NO_GROWTH,
-    },
-}  # fmt: skip
-
-
-def theory_of(task: str, mechanism: str) -> Theory | None:
-    """What the paper proves of a mechanism on a task; None where it proves nothing."""
-    return _THEORY.get(task, {}).get(short(mechanism))
+def theory_of(grid: GridRecord, mechanism: str) -> WidthExponent | None:
+    """What the paper proves of a mechanism on the grid's task; None where it proves nothing."""
+    return width_exponent(tasks.TASKS[grid.task], short(mechanism))
 
 
 def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from effxf_jax import tasks
 from experiments.reporting import labels, thresholds
 from experiments.reporting.chart import (
     Axis,
@@ -27,10 +28,6 @@ from experiments.reporting.records import GridRecord, Run
 from experiments.sweeping.cells import short
 
 _PAPER = json.loads((Path(__file__).parent / 'figure1.json').read_text())
-# What the paper's figure shows: answers of arithmetic, whole chains of the others.
-_PAPERS_METRIC = {
-    'arithmetic': 'answer_accuracy', 'edit_distance': 'chain_accuracy', 'lis': 'chain_accuracy',
-}  # fmt: skip
 
 # Fewer wrong rows do not show where errors stand.
 _LEAST_ROWS = 50
@@ -44,7 +41,7 @@ def heat_maps(grid: GridRecord) -> Chart | None:
     """
     mechanisms, sizes, widths = grid.axes.values()
     paper = _PAPER['tasks'].get(grid.task, {'accuracy': {}})
-    is_comparable = grid.metric == _PAPERS_METRIC.get(grid.task)
+    is_comparable = grid.metric == tasks.TASKS[grid.task].metric
     beside = [m for m in mechanisms if is_comparable and short(m) in paper['accuracy']]
     panels = []
     columns = [labels.value(width) for width in widths]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from effxf_jax import tasks
 from experiments.reporting.records import GridRecord, Run
 from experiments.sweeping.cells import short
 
@@ -11,8 +12,6 @@ METRIC_NAMES = {
     'chain_accuracy': 'chain accuracy',
     'teacher_forced_accuracy': 'teacher-forced accuracy',
 }
-
-_TASK_NAMES = {'lis': 'longest increasing subsequence', 'edit_distance_local': 'local edit distance'}
 
 _READABLE = {
     'pattern=': '',
@@ -39,7 +38,7 @@ def readable(text: str) -> str:
 
 def title(grid: GridRecord) -> str:
     """The name of a grid and, where the name is not the task's, of the task."""
-    task = _TASK_NAMES.get(grid.task, grid.task.replace('_', ' '))
+    task = tasks.TASKS[grid.task].title or grid.task.replace('_', ' ')
     name = grid.name.replace('_', ' ')
     text = task if grid.name == grid.task else f'{name} ({task})'
     return text[0].upper() + text[1:]

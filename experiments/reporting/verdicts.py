@@ -67,7 +67,7 @@ def _name(mechanism: str) -> str:
 
 
 def _growth(grid: GridRecord, widths: Widths, mechanism: str) -> _Growth:
-    fit, theory = widths.exponents[mechanism], analysis.theory_of(grid.task, mechanism)
+    fit, theory = widths.exponents[mechanism], analysis.theory_of(grid, mechanism)
     low, high = fit.interval
     tried = sum(m == mechanism for m, _ in widths.needed)
     if math.isnan(fit.value):
