@@ -271,7 +271,7 @@ def test_tasks_are_frozen_values(name, options):
 
 
 def test_make_names_what_it_does_not_know():
-    with pytest.raises(ValueError, match="unknown task 'sorting'; there are arithmetic, .*lis"):
+    with pytest.raises(ValueError, match="unknown task 'sorting'; expected one of arithmetic, .*lis"):
         tasks.make('sorting')
     with pytest.raises(ValueError, match="unknown task 'edit_distanse'; did you mean edit_distance?"):
         tasks.make('edit_distanse')
