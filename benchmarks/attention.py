@@ -2,9 +2,9 @@
 
     python -m benchmarks.attention [--out=DIR]
 
-One sequence, four heads of 32 numbers, float32. PyTorch takes all cores with its threads; ours, with several
-devices, shares the heads out over them. Memory is what the compiled program takes besides its arguments and
-results, over all devices, in arrays of the size of q.
+One sequence, four heads of size 32, float32. PyTorch uses all cores through threads; our mechanisms, with
+several devices, distribute the heads over them. Memory is what the compiled program allocates besides its
+arguments and results, over all devices, in units of q's size.
 """
 
 import functools
@@ -30,7 +30,7 @@ _MECHANISMS = {
 
 
 def ours(mechanism, qkvg):
-    """A call that runs forward and backward, and the program's memory in arrays of q's size."""
+    """A function that runs forward and backward, and the program's memory in units of q's size."""
 
     def both(q, k, v, g):
         out, pullback = jax.vjp(mechanism.attend, q, k, v)
@@ -47,7 +47,7 @@ def ours(mechanism, qkvg):
 
 
 def peer(qkvg):
-    """PyTorch on the same numbers, in its own layout."""
+    """A function that runs PyTorch's attention forward and backward on the same numbers."""
     *qkv, g = (torch.from_numpy(x.swapaxes(1, 2).copy()) for x in qkvg)
     for x in qkv:
         x.requires_grad_()
@@ -86,7 +86,7 @@ def main(argv):
 
 
 def growth(rows, name: str) -> float:
-    """The exponent of a least-squares line through the logarithms."""
+    """The exponent x of time ~ length^x: the slope of a least-squares line through the logarithms."""
     points = [(row['length'], row['ms']) for row in rows if row['mechanism'] == name]
     return np.polyfit(*np.log(np.array(points)).T, 1)[0]
 

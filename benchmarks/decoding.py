@@ -1,13 +1,14 @@
-"""Greedy decoding against the full forward pass for every token, and against PyTorch with a cache.
+"""Greedy decoding with caches, against a full forward pass per token and against PyTorch.
 
     python -m benchmarks.decoding [--dim=128 --length=212 --batch=64] [--out=DIR]
 
-All write rows of one length after prompts of one length, with random parameters. PyTorch's full way, which is
-the predecessor's, runs the prefix again for every token; ours runs a row of full length each time, so as to
-be compiled once. The plot shows what a token costs at ever later positions of longer rows.
+All programs write rows of one length after prompts of one length, with random parameters. PyTorch's full
+pass, as in the predecessor, runs the whole prefix for every token; our full pass runs a whole row for every
+token, so that it is compiled once. The plot shows the time of one token at several positions of one long row.
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -33,12 +34,12 @@ _STEPS_AT_POSITION = 32
 def make(mechanism: str, length: int):
     model = Transformer(ModelConfig(_VOCAB, length, dim=_DIM.value, mechanism=mechanism, dropout=0.0))
     params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']
-    params['head']['bias'] = params['head']['bias'].at[EOS].set(-1e9)  # every row to its full length
+    params['head']['bias'] = params['head']['bias'].at[EOS].set(-1e9)  # so that no row ends early
     return model, params
 
 
 def throughput() -> list[dict]:
-    """Tokens written a second, ours and PyTorch's."""
+    """Tokens written per second by our programs and by PyTorch, and their ratios."""
     batch, length, prompt = _BATCH.value, _LENGTH.value, _PROMPT.value
     written = batch * (length - prompt)
     tokens = np.random.default_rng(0).integers(2, _VOCAB, (batch, length))
@@ -70,17 +71,31 @@ def throughput() -> list[dict]:
     ]
 
 
-def microseconds_at(mechanism: str, position: int) -> float:
-    """Of one token of one row after `position` others, by our decoder's step."""
-    model, params = make(mechanism, position + _STEPS_AT_POSITION)
+def by_position(positions: Sequence[int]) -> list[dict]:
+    """The time of one token of one row at several positions, in microseconds, by mechanism."""
+    microseconds = {mechanism: microseconds_at(mechanism, positions) for mechanism in _MECHANISMS}
+    return [
+        {'position': position, **{mechanism: microseconds[mechanism][position] for mechanism in _MECHANISMS}}
+        for position in positions
+    ]
+
+
+def microseconds_at(mechanism: str, positions: Sequence[int]) -> dict[int, float]:
+    """The time of one token of one row, by the number of tokens before it, with the decoder's step.
+
+    One model is measured at all positions; its max_length fits the last one. Caches have room for exactly the
+    tokens up to the end of the measurement (those of `greedy_decode` grow by quarters of a row).
+    """
+    model, params = make(mechanism, max(positions) + _STEPS_AT_POSITION)
+
+    @functools.partial(jax.jit, static_argnames='position')
+    def prefill(params, position):
+        apply = functools.partial(model.apply, {'params': params})
+        caches = apply(1, position + _STEPS_AT_POSITION, method='init_cache')
+        return apply(caches, jnp.ones((1, position), jnp.int32), 0, method='prefill')[0]
 
     @jax.jit
-    def prefill(params, tokens):
-        caches = model.apply({'params': params}, 1, model.config.max_length, method='init_cache')
-        return model.apply({'params': params}, caches, tokens, 0, method='prefill')[0]
-
-    @jax.jit
-    def write(params, caches):
+    def write(params, caches, position):
         apply = functools.partial(model.apply, {'params': params})
 
         def one(step, loop):
@@ -90,17 +105,20 @@ def microseconds_at(mechanism: str, position: int) -> float:
 
         return jax.lax.fori_loop(0, _STEPS_AT_POSITION, one, (caches, jnp.ones(1, jnp.int32)))[1]
 
-    caches = prefill(params, jnp.ones((1, position), jnp.int32))
-    seconds = measure.in_turn({mechanism: lambda: jax.block_until_ready(write(params, caches))})
-    return seconds[mechanism] / _STEPS_AT_POSITION * 1e6
+    def call(position):
+        caches = prefill(params, position)
+        return lambda: jax.block_until_ready(write(params, caches, position))
+
+    seconds = measure.in_turn({position: call(position) for position in positions})
+    return {position: value / _STEPS_AT_POSITION * 1e6 for position, value in seconds.items()}
 
 
-def plot(by_position, path):
+def plot(rows, path):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
     for mechanism in _MECHANISMS:
-        points = [(row['position'], row[mechanism]) for row in by_position]
+        points = [(row['position'], row[mechanism]) for row in rows]
         axes.loglog(*zip(*points, strict=True), 'o-', label=mechanism)
     axes.set(xlabel='position', ylabel='one token of one row, µs', title=f'Width {_DIM.value}, three layers')
     axes.set_xticks(_POSITIONS, [str(position) for position in _POSITIONS])
@@ -113,11 +131,8 @@ def main(argv):
     del argv
     torch.set_num_threads(measure.machine()['cores'])
     measure.report('decoding', throughput())
-    by_position = [
-        {'position': position, **{name: microseconds_at(name, position) for name in _MECHANISMS}}
-        for position in _POSITIONS
-    ]
-    measure.report('decoding_by_position', by_position, functools.partial(plot, by_position))
+    rows = by_position(_POSITIONS)
+    measure.report('decoding_by_position', rows, functools.partial(plot, rows))
 
 
 if __name__ == '__main__':

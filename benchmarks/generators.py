@@ -1,10 +1,10 @@
-"""How many examples a second the tasks make: sampled, solved and encoded, on one core.
+"""How many examples per second the tasks sample, solve and encode on one core.
 
     python -m benchmarks.generators [--block 4096] [--runs 9]
 
-Prints one line per task and size: examples per second of processor time, so that other processes on the
-machine matter little, as the median over runs; the size in tokens; and, at the sizes where there are figures
-of the predecessor's generators, how many times as fast this is as the figure set and as the figure timed.
+Prints one line per task and size: the size in tokens; the examples per second of processor time (which other
+processes on the machine affect little), as the median over runs; and the ratio to both figures of the
+predecessor's generators, at the sizes for which they are known.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import numpy as np
 
 from effxf_jax import tasks
 
-# Examples a second of the generators published by Feng et al. (github.com/guyuntian/CoT_benchmark, at
-# {arithmetic,ED,LIS}/data.py). First the figures that this project set its targets by, whose machine is not
-# recorded; then those of an AMD EPYC 7003 core, in processor time as below, of the functions that draw, solve
-# and spell one example, without duplicates being sought or files written.
+# Examples per second of the generators published by Feng et al. (github.com/guyuntian/CoT_benchmark, at
+# {arithmetic,ED,LIS}/data.py). First this project's reference figures ("set"), whose machine is not recorded.
+# Then figures timed on an AMD EPYC 7003 core ("timed"), in processor time as below, of the functions that
+# draw, solve and write one example, without the search for duplicates and without writing files.
 PREDECESSOR = {
     ('arithmetic', 'n=6'): (14_000, 41_000),
     ('edit_distance', 'n=12'): (3_500, 5_500),
@@ -38,20 +38,20 @@ CASES = [
 
 
 def examples_per_second(task: tasks.Task, block: int, runs: int) -> float:
-    """The median over runs; each makes one block from a generator of its own."""
+    """The median over runs, each of which makes one block of examples with its own random generator."""
     seconds = []
     for seed in range(runs + 1):
         rng = np.random.default_rng(seed)
         start = time.process_time()
         task.encode(task.sample(rng, block))  # encode solves
         seconds.append(time.process_time() - start)
-    return block / statistics.median(seconds[1:])  # the first fills caches
+    return block / statistics.median(seconds[1:])  # the first run fills caches
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--block', type=int, default=4096, help='examples made at once')
-    parser.add_argument('--runs', type=int, default=9)
+    parser.add_argument('--block', type=int, default=4096, help='examples in a block')
+    parser.add_argument('--runs', type=int, default=9, help='blocks per task; the median counts')
     arguments = parser.parse_args()
 
     print(f'blocks of {arguments.block} examples, median of {arguments.runs} runs, one core')

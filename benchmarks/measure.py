@@ -1,4 +1,4 @@
-"""Timing programs in turn, and writing down what came of it."""
+"""Timing of several programs in turn, and reports of the results."""
 
 import json
 import os
@@ -12,25 +12,24 @@ from typing import Any
 import jax
 from absl import flags
 
-_RUNS = flags.DEFINE_integer('runs', 9, 'Repetitions of each program; medians count.')
-_OUT = flags.DEFINE_string('out', None, 'A directory to write figures to, as JSON, and a plot.')
+_RUNS = flags.DEFINE_integer('runs', 9, 'Repetitions of each program; the median counts.')
+_OUT = flags.DEFINE_string('out', None, 'A directory to write the results to, as JSON, and plots.')
 
-# Idle threads, PyTorch's above all, spin for a while after their work, on cores that are the next program's.
+# Seconds between calls: idle threads, above all PyTorch's, spin for a while on cores that the next call uses.
 _REST = 0.3
 
 
 def in_turn(
     calls: Mapping[str, Callable[[], Any]], runs: int | None = None, warmups: int = 2
 ) -> dict[str, float]:
-    """Median seconds of each call, which must wait for what it starts.
+    """The median time of each call, in seconds, by its name.
 
-    Each is run a few times first, to compile and to warm up. Then they are run in turn, so that whatever else
-    the machine does falls on all alike.
+    The calls run in turn, so that other load on the machine affects all of them alike.
 
     Args:
-        calls: by name.
-        runs: of each; by default what --runs says.
-        warmups: how often each is run first.
+        calls: functions by name; each must wait for the work that it starts.
+        runs: timed runs of each call; by default the flag --runs.
+        warmups: runs of each call before the timed ones, to compile it and to warm up.
     """
     for call in calls.values():
         for _ in range(warmups):
@@ -46,7 +45,7 @@ def in_turn(
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on besides the code."""
+    """The machine and versions, on which timings depend besides the code."""
     cpu = platform.processor()
     if Path('/proc/cpuinfo').exists():
         lines = [line.partition(':') for line in Path('/proc/cpuinfo').read_text().splitlines()]
@@ -64,7 +63,7 @@ def machine() -> dict[str, Any]:
 
 
 def report(name: str, rows: Sequence[Mapping[str, Any]], plot: Callable[[Path], None] | None = None) -> None:
-    """Prints rows as a table; with --out writes NAME.json and, where there is a plot, NAME.png."""
+    """Prints rows as a table; with --out also writes NAME.json and, given `plot`, NAME.png."""
     print(f'{name}: {machine()}')
     columns = list(rows[0])
     shown = [[_show(row[column]) for column in columns] for row in rows]

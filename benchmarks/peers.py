@@ -1,4 +1,4 @@
-"""The same Transformer in PyTorch, as minGPT and the predecessor write it: the peer to measure against."""
+"""The same Transformer in PyTorch, as minGPT and the predecessor implement it, for comparison."""
 
 import torch
 from torch import nn
@@ -9,9 +9,9 @@ from effxf_jax.model.transformer import sinusoids
 
 
 class PeerTransformer(nn.Module):
-    """Eager PyTorch, attention by `scaled_dot_product_attention`, dropout at the same places as ours.
+    """The Transformer of a ModelConfig, whose mechanism must be 'standard', in eager PyTorch.
 
-    Made from a ModelConfig, whose mechanism must be 'standard'.
+    Attention is `scaled_dot_product_attention`; dropout is at the same places as in our model.
     """
 
     def __init__(self, config: ModelConfig):
@@ -27,7 +27,7 @@ class PeerTransformer(nn.Module):
         self.register_buffer('positions', torch.from_numpy(sinusoids(config.max_length, config.dim)))
 
     def forward(self, tokens, caches=None, start=0):
-        """Logits `[batch, length, vocab_size]`; with caches, of tokens that go on from `start`."""
+        """Logits `[batch, length, vocab_size]`; with caches, for tokens from position `start` on."""
         x = self.embedding(tokens) + self.positions[start : start + tokens.shape[1]]
         x = self.dropout(self.embedding_norm(x))
         for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
@@ -35,14 +35,14 @@ class PeerTransformer(nn.Module):
         return self.head(self.final_norm(x))
 
     def empty_caches(self, batch: int):
-        """Per layer a buffer for keys and one for values, `[batch, heads, max_length, head_dim]`."""
+        """For each layer a buffer of keys and one of values, `[batch, heads, max_length, head_dim]`."""
         config = self.config
         shape = batch, config.num_heads, config.max_length, config.dim // config.num_heads
         return [(torch.zeros(shape), torch.zeros(shape)) for _ in self.blocks]
 
     @torch.inference_mode()
     def greedy_full(self, tokens, length: int):
-        """The predecessor's way: the whole prefix again for every token."""
+        """Greedy decoding as in the predecessor: runs the whole prefix for every token."""
         while tokens.shape[1] < length:
             chosen = self(tokens)[:, -1].argmax(dim=-1, keepdim=True)
             tokens = torch.cat([tokens, chosen], dim=1)
@@ -50,7 +50,7 @@ class PeerTransformer(nn.Module):
 
     @torch.inference_mode()
     def greedy_cached(self, tokens, length: int):
-        """With a cache of keys and values that is written in place."""
+        """Greedy decoding with a cache of keys and values that is written in place."""
         caches, start, new = self.empty_caches(len(tokens)), 0, tokens
         out = [tokens]
         for _ in range(length - tokens.shape[1]):
@@ -81,7 +81,7 @@ class PeerBlock(nn.Module):
             stop = start + length
             cache[0][:, :, start:stop], cache[1][:, :, start:stop] = k, v
             k, v = cache[0][:, :, :stop], cache[1][:, :, :stop]
-        # A single query sees every key there is.
+        # A single query sees every key in the cache.
         out = functional.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
         x = x + self.dropout(self.attention_out(out.transpose(1, 2).reshape(batch, length, dim)))
         hidden = functional.gelu(self.expand(self.feed_forward_norm(x)), approximate='tanh')
@@ -89,9 +89,10 @@ class PeerBlock(nn.Module):
 
 
 def train_step(model: PeerTransformer):
-    """A function that makes one AdamW update of a model in training mode, and waits for its loss.
+    """A function that makes one AdamW update of a model in training mode and returns its loss.
 
-    It takes tokens, int64 `[batch, length]`, and which of them the loss counts, float32 likewise.
+    The function takes tokens, int64 `[batch, length]`, and float32 weights of the same shape: 1 for tokens
+    that the loss counts, otherwise 0.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
 

@@ -1,8 +1,8 @@
-"""What the input pipeline costs a training step.
+"""How much time the input pipeline adds to a training step.
 
     python -m benchmarks.pipeline [--config=experiments/arith.py]
 
-Times the same training steps twice, on batches from the pipeline and on some held in memory.
+Times the same training steps twice, on batches from the pipeline and on batches in memory.
 """
 
 import statistics
@@ -47,14 +47,15 @@ def main(argv):
         return (time.perf_counter() - begun) / _STEPS
 
     seconds_per_step(held)
-    # In turn, so that whatever else the machine does falls on both alike.
+    # In turn, so that other load on the machine affects both alike.
     pairs = [(seconds_per_step(held), seconds_per_step(pipeline)) for _ in range(_REPEATS)]
     held_time, pipeline_time = (statistics.median(times) for times in zip(*pairs, strict=True))
     share = statistics.median(with_pipeline / without - 1 for without, with_pipeline in pairs)
     print(
-        f'step on a batch in memory {held_time * 1e3:.2f} ms, from the pipeline {pipeline_time * 1e3:.2f} ms'
+        f'a step takes {held_time * 1e3:.2f} ms on a batch in memory, '
+        f'{pipeline_time * 1e3:.2f} ms on one from the pipeline'
     )
-    print(f'the pipeline costs {share:.1%} of a step (median of {_REPEATS} pairs of {_STEPS} steps)')
+    print(f'the pipeline adds {share:.1%} to a step (median of {_REPEATS} pairs of {_STEPS} steps)')
 
 
 if __name__ == '__main__':

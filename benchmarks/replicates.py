@@ -1,9 +1,9 @@
-"""Many small models at once: replicates trained as one program against the same runs one after another.
+"""Replicates trained side by side as one program, against the same runs one after another.
 
     python -m benchmarks.replicates [--out=DIR]
 
-The laptop preset of arithmetic (batches of 32, at most 26 tokens) at widths that a sweep spends its time on.
-Both sides train on batches from the pipeline, as a run does.
+The laptop preset of arithmetic (batches of 32, at most 26 tokens), at widths typical of a sweep. All train on
+batches from the pipeline, as a run does.
 """
 
 import jax
@@ -22,7 +22,7 @@ _STEPS = 50
 
 
 def steps_of(dim: int, num_replicates: int):
-    """A call that makes some updates of as many replicates, and waits for their losses."""
+    """A function that makes _STEPS updates of all replicates and waits for their losses."""
     config = arith.get_config(f'dim={dim},num_replicates={num_replicates}')
     experiment = configs.make_experiment(config, jax.device_count())
     replicates = experiment.replicates()

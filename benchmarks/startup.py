@@ -1,9 +1,9 @@
-"""From the command to the first step in metrics.jsonl, again and again.
+"""The time from the command to the first step in metrics.jsonl.
 
     python -m benchmarks.startup [--config=experiments/arith.py] [--out=DIR]
 
-A step is reported when the next one has been started. The first run finds no compiled programs, the others
-those of the first. Each is then killed.
+A run reports a step once the next one has started. The first start compiles; the others find its compiled
+programs in a cache. Each run is killed after its first step.
 """
 
 import os
@@ -17,16 +17,16 @@ from absl import app, flags
 
 from benchmarks import measure
 
-_CONFIG = flags.DEFINE_string('config', 'experiments/arith.py', 'What to start.')
+_CONFIG = flags.DEFINE_string('config', 'experiments/arith.py', 'The configuration to start.')
 _STARTS = 4
 _PATIENCE = 300.0
 
 
 def seconds_to_first_step(workdir: Path, cache: Path) -> float:
-    """Starts a run, and kills it after its first step.
+    """Starts a run and kills it after its first step.
 
     Raises:
-        RuntimeError: it ended before, or took too long.
+        RuntimeError: the run ended before its first step, or took longer than _PATIENCE seconds.
     """
     command = [sys.executable, '-m', 'experiments.main', f'--config={_CONFIG.value}', f'--workdir={workdir}']
     metrics = workdir / 'metrics.jsonl'

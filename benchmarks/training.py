@@ -1,10 +1,10 @@
-"""A training step of every mechanism against eager PyTorch's, on the same batches.
+"""A training step with every mechanism, against one in eager PyTorch on the same batches.
 
     python -m benchmarks.training [--out=DIR]
 
-Three layers, four heads, dropout 0.1, AdamW, gradient clipping; the first batches of an arithmetic task, once
-with the padding to the task's longest length, once cut behind their longest rows as a run's are. PyTorch runs
-standard attention, whatever ours runs.
+Three layers, four heads, dropout 0.1, AdamW, gradient clipping; the first batches of an arithmetic task,
+padded to the task's longest length ("whole") or, as in a run, cut after their longest row ("cut"). PyTorch
+always runs standard attention.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
 from effxf_jax.training.layout import Layout
 
-# Width, operators of the arithmetic task (their longest chains take 86 and 222 tokens), batch size.
+# Width, operators of the arithmetic task (the longest chains have 86 and 222 tokens), batch size.
 _CASES = ((64, 6, 64), (128, 10, 32))
 _BATCHES = 8
 _MECHANISMS = ('standard', 'sparse', 'sliding_window', 'linear', 'linear+linear+standard')
 
 
 def ours(config: ModelConfig, batches: list[Examples]):
-    """A call that makes an update on each batch, and waits for its loss."""
+    """A function that makes an update on each batch and waits for its loss."""
     model = Transformer(config)
     train = training.TrainConfig(steps=10**6, batch_size=len(batches[0].tokens), learning_rate=1e-4)
     optimizer = training.make_optimizer(train, config)
@@ -49,7 +49,7 @@ def ours(config: ModelConfig, batches: list[Examples]):
 
 
 def pytorch(config: ModelConfig, batches: list[Examples]):
-    """The same of PyTorch's Transformer."""
+    """A function that makes the same updates of PyTorch's Transformer."""
     step = peers.train_step(peers.PeerTransformer(config))
     pairs = [(torch.from_numpy(b.tokens).long(), torch.from_numpy(produced(b)).float()) for b in batches]
 

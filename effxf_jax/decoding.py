@@ -1,4 +1,4 @@
-"""Greedy decoding with caches on all local devices, compiled once per shape and shortest prompt."""
+"""Greedy decoding with caches on all local devices, compiled once per shape and length of the prefill."""
 
 import functools
 import math
@@ -16,24 +16,24 @@ _PREFILL_STEP = 8
 
 
 def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
-    """Writes the tokens that are not given, each the most likely one after all before it.
+    """Generates the tokens that are not given, each the most likely one after the tokens before it.
 
-    The batch's shortest leading run of given tokens, or a little less, goes through the model in one parallel
-    pass; from there on one token at a time, with caches, where given tokens are forced. A row ends at the
-    first `<eos>` that it writes with nothing given after it; decoding stops when every row has ended.
+    One parallel pass, the prefill, processes the batch's shortest leading run of given tokens (rounded down).
+    The model then decodes one token at a time with caches; given tokens are forced. A row ends at the first
+    `<eos>` that it generates with no given token after it; decoding stops when every row has ended.
 
     Args:
         model: the Transformer.
         params: its parameters.
-        tokens: int `[batch, length]`; what stands at positions that are not given is ignored.
+        tokens: int `[batch, length]`; values at positions that are not given are ignored.
         given: bool `[batch, length]`; the first token of each row must be given.
 
     Returns:
-        int32 `[batch, length]`: the given tokens and the ones written, and `<pad>` after a row's end.
+        int32 `[batch, length]`: the given and the generated tokens, and `<pad>` after a row's end.
 
     Raises:
-        ValueError: shapes that do not fit, a row longer than the model's, or one that starts with a
-            token that is not given.
+        ValueError: tokens and given differ in shape, a row is longer than the model's max_length, or the
+            first token of a row is not given.
     """
     tokens, given = np.asarray(tokens, np.int32), np.asarray(given, bool)
     if tokens.ndim != 2 or tokens.shape != given.shape or tokens.size == 0:
@@ -41,7 +41,7 @@ def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
             f'tokens and given must have one shape [batch, length]; got {tokens.shape}, {given.shape}'
         )
     if tokens.shape[1] > model.config.max_length:
-        raise ValueError(f'rows of at most {model.config.max_length} tokens; got {tokens.shape[1]}')
+        raise ValueError(f'rows must have at most {model.config.max_length} tokens; got {tokens.shape[1]}')
     if not given[:, 0].all():
         raise ValueError('the first token of every row must be given')
     leading_run = int(np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1)).min())
@@ -55,7 +55,7 @@ def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=('model', 'prefill_length', 'devices'))
 def _decode(model: Transformer, params, tokens, given, *, prefill_length: int, devices: tuple):
-    """Shares the rows out over devices, each of which goes on until its own rows have ended."""
+    """Distributes the rows over devices; each device stops when its own rows have ended."""
     by_row, whole = PartitionSpec('rows'), PartitionSpec()
     return jax.shard_map(
         functools.partial(_decode_rows, model, prefill_length),
@@ -80,26 +80,26 @@ def _decode_rows(model: Transformer, prefill_length: int, params, tokens, given)
     for cache_length in cache_lengths:
         room = jax.eval_shape(functools.partial(init_cache, cache_length))
         loop = loop._replace(caches=_padded_to(loop.caches, room))
-        # A row's last token is written, not read. Before a cache grows, its last place stays free too: what
-        # lies there is needed only by what comes after it, so a mechanism need not keep it.
+        # A row's last token is written but not read. Before a cache grows, its last slot stays free too: a
+        # full cache may lack what only tokens beyond its length would need.
         loop = _run(apply, given, loop, cache_length - 1)
     return loop.tokens
 
 
 @functools.partial(jax.jit, static_argnames=('model',))
 def continue_rows(model: Transformer, params, caches, tokens, given, position) -> jax.Array:
-    """Writes on, as `greedy_decode` does, from caches of all before a position.
+    """Continues rows from caches, as `greedy_decode` does.
 
     Args:
-        model, params: the Transformer.
-        caches: of the first `position` tokens of each row, with room for `length`.
-        tokens: int32 `[batch, length]`; those up to and including `position` are read, or forced where they
-            come later and are given.
+        model, params: the Transformer and its parameters.
+        caches: caches of the first `position` tokens of each row, with room for `length` tokens.
+        tokens: int32 `[batch, length]`; tokens up to and including `position` are read, later ones are forced
+            where they are given.
         given: bool `[batch, length]`.
-        position: int32 scalar.
+        position: int32 scalar, the position of the first token to read.
 
     Returns:
-        int32 `[batch, length]`.
+        int32 `[batch, length]`: the rows, completed.
     """
     apply = functools.partial(model.apply, {'params': params})
     tokens = jnp.where(given | (jnp.arange(tokens.shape[1]) <= position), tokens, PAD)
@@ -108,7 +108,7 @@ def continue_rows(model: Transformer, params, caches, tokens, given, position) -
 
 
 class _Loop(NamedTuple):
-    """What a step changes: the position of the token to be read next, and all that is written so far."""
+    """What a step changes: the position of the next token to read, the rows, which have ended, and caches."""
 
     position: jax.Array
     tokens: jax.Array
@@ -117,7 +117,7 @@ class _Loop(NamedTuple):
 
 
 def _run(apply, given, loop: _Loop, last: int) -> _Loop:
-    """Writes a token at a time until the one at `last` is written, or every row has ended."""
+    """Writes one token at a time until the token at `last` is written or every row has ended."""
     last_given = _last_given(given)
 
     def step(loop: _Loop) -> _Loop:
@@ -131,12 +131,12 @@ def _run(apply, given, loop: _Loop, last: int) -> _Loop:
 
 
 def _last_given(given):
-    """The last position given in each row, which may only end behind it."""
+    """The last given position of each row, before which the row cannot end."""
     return given.shape[1] - 1 - jnp.argmax(given[:, ::-1], axis=1)
 
 
 def _write(tokens, given, last_given, ended, logits, position):
-    """Fills in the token at `position`, from the logits of the one before it."""
+    """Writes the token at `position`, given the logits at the position before; updates which rows ended."""
     chosen = jnp.where(ended, PAD, jnp.argmax(logits, axis=-1).astype(jnp.int32))
     forced = jax.lax.dynamic_index_in_dim(tokens, position, 1, keepdims=False)
     is_given = jax.lax.dynamic_index_in_dim(given, position, 1, keepdims=False)
@@ -146,9 +146,9 @@ def _write(tokens, given, last_given, ended, logits, position):
 
 
 def _cache_lengths(init_cache, prefill_length: int, length: int) -> list[int]:
-    """For how many tokens caches have room, one after another; a step goes over all the room there is.
+    """The lengths of the successive caches; the time of a step grows with its cache's length.
 
-    Where the caches of a quarter of the tokens take much less than those of all, they grow by quarters.
+    If caches for a quarter of the tokens are much smaller than those for all, they grow by quarters.
     """
     quarters = [-(-length * i // 4) for i in (1, 2, 3, 4)]
     numbers = lambda n: sum(x.size for x in jax.tree.leaves(jax.eval_shape(lambda: init_cache(n))))
@@ -158,7 +158,7 @@ def _cache_lengths(init_cache, prefill_length: int, length: int) -> list[int]:
 
 
 def _padded_to(caches, shapes):
-    """A cache with room for more tokens is the smaller one, not yet full, padded with zeros."""
+    """Pads caches that are not full with zeros to the shapes of longer caches."""
 
     def pad(x, to):
         widths = [(0, n - m) for m, n in zip(x.shape, to.shape, strict=True)]

@@ -1,4 +1,4 @@
-"""Metrics of a model on a task: what it writes, judged step by step, and what it says under the reference."""
+"""Metrics of a model on a task: grades of generated rows, and the likelihood of reference rows."""
 
 import functools
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from effxf_jax.training import token_losses
 
 
 class Evaluation(NamedTuple):
-    """Shares and means over the examples.
+    """Metrics over the examples.
 
     Attributes:
         answer_accuracy: share of generated rows that end in the right answer.
-        chain_accuracy: share of generated rows whose every step is legal, and the answer right.
-        teacher_forced_accuracy: share of reference rows of which the model, fed the row itself, finds
-            every produced token the most likely one. Where a task allows many right chains, no model can
-            reach 1: the measure of Feng et al. for edit distance and LIS.
+        chain_accuracy: share of generated rows whose every step is legal and whose answer is right.
+        teacher_forced_accuracy: share of reference rows in which every produced token is the model's most
+            likely one after the reference tokens before it. The metric of Feng et al. for edit distance and
+            LIS; it cannot reach 1 where several chains are right.
         teacher_forced_loss: mean negative log-likelihood of a produced reference token, in nats.
     """
 
@@ -33,7 +33,7 @@ class Evaluation(NamedTuple):
 
 
 class Generations(NamedTuple):
-    """What the model wrote: tokens int32 `[count, length]`, and their grade."""
+    """The rows that the model generated, int32 `[count, length]`, and their grade."""
 
     tokens: np.ndarray
     grade: Grade
@@ -42,19 +42,19 @@ class Generations(NamedTuple):
 def evaluate(
     model: Transformer, params, task: Task, examples: Examples, batch_size: int = 256
 ) -> tuple[Evaluation, Generations]:
-    """Measures a model on examples, generating greedily from each one's given tokens.
+    """Evaluates a model on examples, and generates greedily from the given tokens of each.
 
     Args:
-        model, params: the Transformer.
-        task: the examples' task, which judges what is generated.
-        examples: `[count, length]`.
-        batch_size: examples run at a time.
+        model, params: the Transformer and its parameters.
+        task: the examples' task, which grades the generated rows.
+        examples: reference rows, `[count, length]`.
+        batch_size: number of examples to process at a time.
     """
     count = len(examples.tokens)
     batch_size = min(batch_size, count)
     tokens, losses, counted, matched = [], [], [], []
     for start in range(0, count, batch_size):
-        # The last batch reaches back over rows already done, so that all have one shape.
+        # The last batch repeats earlier rows, so that all batches have one shape.
         first = min(start, count - batch_size)
         new = slice(start - first, None)
         batch = Examples(*(x[first : first + batch_size] for x in examples))
@@ -76,17 +76,17 @@ def evaluate(
 
 
 def first_errors(examples: Examples, grade: Grade, parts: int = 10) -> np.ndarray:
-    """Where along the chain the first error stands, of rows that have one.
+    """Counts the rows with an error by the position of their first error along the chain.
 
     Args:
-        examples: the reference rows `[count, length]`; a chain is all from a row's first to its last produced
-            token.
-        grade: of what was generated from their given tokens.
-        parts: of a chain, all of one length.
+        examples: the reference rows `[count, length]`; a chain reaches from a row's first to its last
+            produced token.
+        grade: the grade of the rows generated from their given tokens.
+        parts: number of equal parts of a chain.
 
     Returns:
-        int64 `[parts]`: rows by the part of the reference chain in which their first error stands; errors
-            behind its end, where many chains are right, count in the last.
+        int64 `[parts]`: the number of rows whose first error is in each part of the reference chain; errors
+            after its end, possible where several chains are right, count in the last part.
     """
     due = produced(examples)
     start, end = due.argmax(axis=1), due.shape[1] - due[:, ::-1].argmax(axis=1)
@@ -103,13 +103,13 @@ def mean_loss(model: Transformer, params, examples: Examples) -> float:
 
 @functools.partial(jax.jit, static_argnames='model')
 def _teacher_forced(model: Transformer, params, batch: Examples):
-    """Per row: summed loss, number of produced tokens, and whether all of them are the most likely."""
+    """Per row: the summed loss, the number of produced tokens, and whether all of them are most likely."""
     losses, counts, matches = token_losses(model, params, batch)
     return jnp.sum(losses, axis=1), jnp.sum(counts, axis=1), jnp.all(matches | ~counts, axis=1)
 
 
 def describe(task: Task, generations: Generations, row: int) -> str:
-    """One generated row to read: a step a line, marked right or wrong up to the first wrong one."""
+    """Formats a generated row, one step per line, each marked right or wrong up to the first wrong one."""
     tokens = generations.tokens[row]
     first_wrong = generations.grade.first_wrong[row]
     right = first_wrong < 0
@@ -122,7 +122,7 @@ def describe(task: Task, generations: Generations, row: int) -> str:
         elif step.start <= first_wrong:
             mark = '✗'
         else:
-            mark = '?'  # what follows a wrong step is not judged
+            mark = '?'  # steps after a wrong one are not graded
         lines.append(f'  {mark} {task.spell(tokens[step])}')
     if not right and step.stop <= first_wrong:
         lines.append('  ✗ (cut off)')

@@ -1,7 +1,7 @@
-"""Tables of what is chosen by name: mechanisms, tasks, optimisers.
+"""Tables of factories by name: of mechanisms, of tasks, of optimisers.
 
-A table maps names to factories. A factory's signature declares its options, with their defaults and types, in
-one place: configurations, messages and the names of runs are derived from it.
+A factory's signature is the one place that declares its options, their defaults and their types;
+configurations, messages and the names of runs are derived from it.
 """
 
 import difflib
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 REQUIRED = inspect.Parameter.empty
-"""The default of an option that must be given."""
+"""The default of an option that has none and must be given."""
 
 
 class Option(NamedTuple):
     """An option of a factory.
 
     Attributes:
-        name: of the factory's parameter.
-        default: its value where none is given; REQUIRED where one must be.
-        type: of its values other than None.
+        name: the name of the factory's parameter.
+        default: the value if none is given, or REQUIRED.
+        type: the type of its values, None aside.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Option(NamedTuple):
 
 
 def options(factory: Callable) -> dict[str, Option]:
-    """A factory's options by name, in their order."""
+    """A factory's options by name, in the order of its signature."""
     return {
         name: Option(name, parameter.default, _without_none(parameter.annotation))
         for name, parameter in inspect.signature(factory).parameters.items()
@@ -38,21 +38,21 @@ def options(factory: Callable) -> dict[str, Option]:
 
 
 def defaults(factory: Callable) -> dict[str, Any]:
-    """The options that need not be given, with their values."""
+    """The default values, by name, of the options that have one."""
     return {name: o.default for name, o in options(factory).items() if o.default is not REQUIRED}
 
 
 def find(kind: str, name: str, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
-    """The name in a table that a given name means.
+    """Resolves a name or an alias to a name of a table.
 
     Args:
         kind: what the table holds, for the message: 'task'.
-        name: the given one.
-        names: those of the table.
-        aliases: other names that are accepted, with those that they stand for.
+        name: the name or alias to resolve.
+        names: the names of the table.
+        aliases: the table's name for each alias.
 
     Raises:
-        ValueError: nothing has the name; the message suggests the nearest one.
+        ValueError: the name is unknown; the message suggests the nearest one.
     """
     names, aliases = list(names), aliases or {}
     name = aliases.get(name, name)
@@ -62,19 +62,21 @@ def find(kind: str, name: str, names: Iterable[str], aliases: Mapping[str, str] 
 
 
 def suggestion(name: str, known: Iterable[str], shown: Iterable[str] | None = None) -> str:
-    """The known name nearest to a wrong one; or, where none is near, all those to be shown."""
+    """A hint after an unknown name: the nearest known name or, if none is near, the names in `shown`."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
-    return f'did you mean {near[0]}?' if near else f'there are {", ".join(known if shown is None else shown)}'
+    if near:
+        return f'did you mean {near[0]}?'
+    return f'expected one of {", ".join(known if shown is None else shown)}'
 
 
 def option_values(title: str, factories: Iterable[Callable], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that some factories have, with their values: those given, and defaults.
+    """The value of each option that some factories have: the given value, or else the default.
 
     Args:
         title: what the factories make, for messages: "mechanism 'linear+standard'".
-        factories: the first to declare an option gives its default.
-        given: values by option.
+        factories: the factories; the first one that declares an option determines its default.
+        given: values by option name.
 
     Raises:
         ValueError: naming every given option that none of the factories has.
@@ -83,7 +85,7 @@ def option_values(title: str, factories: Iterable[Callable], given: Mapping[str,
     for factory in factories:
         known = defaults(factory) | known
     problems = [
-        f'{name} is not an option of {title}, which has {", ".join(known) or "none"}; got {name}={value!r}'
+        f'{name} is not an option of {title} (options: {", ".join(known) or "none"}); got {name}={value!r}'
         for name, value in given.items()
         if name not in known
     ]
@@ -93,7 +95,7 @@ def option_values(title: str, factories: Iterable[Callable], given: Mapping[str,
 
 
 def _without_none(hint: Any) -> type:
-    """`int` of `int | None`; the bare type of a generic one."""
+    """Strips None and parameters from a type: `int` for `int | None`, `tuple` for `tuple[int, ...]`."""
     if isinstance(hint, types.UnionType):
         parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
         return _without_none(parts[0]) if len(parts) == 1 else object

@@ -1,4 +1,4 @@
-"""Attention mechanisms as values made of pure functions; `mechanism.Mechanism` is the contract."""
+"""Attention mechanisms as tuples of pure functions; `mechanism.Mechanism` is the contract."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,15 @@ from effxf_jax.attention.sparse import sparse
 from effxf_jax.attention.standard import standard
 
 MECHANISMS = {'standard': standard, 'sparse': sparse, 'sliding_window': sliding_window, 'linear': linear}
-"""Factories by name. A new mechanism is one file and one row here; its signature declares its options."""
+"""The factory of each mechanism, by name. A new mechanism is one file with a factory, whose signature
+declares the options, and one row here."""
 
 VARIANTS = {
     'standard': ('standard', {}),
     'sparse': ('sparse', {'pattern': 'fixed'}),
     'sparse, strided': ('sparse', {'pattern': 'strided', 'summary_size': 1}),
 }
-"""Mechanisms and options by title, where tables show more than a mechanism with its defaults."""
+"""Variants of a mechanism that tables list separately: the mechanism's name and its options, by title."""
 
 __all__ = [
     'MECHANISMS',
@@ -40,15 +41,15 @@ __all__ = [
 
 
 def variants() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Every mechanism, and the VARIANTS: names and options by title."""
+    """The VARIANTS, and every other mechanism with its defaults: name and options, by title."""
     return VARIANTS | {name: (name, {}) for name in MECHANISMS if name not in VARIANTS}
 
 
 def parse(mechanisms: str) -> tuple[str, ...]:
-    """The names in a mixture such as `'linear+linear+standard'`.
+    """Splits a mixture such as `'linear+linear+standard'` into the names of its mechanisms.
 
     Raises:
-        ValueError: a name is not in MECHANISMS.
+        ValueError: naming every mechanism that is not in MECHANISMS.
     """
     names = mechanisms.split('+')
     problems = []
@@ -63,18 +64,18 @@ def parse(mechanisms: str) -> tuple[str, ...]:
 
 
 def options() -> dict[str, registry.Option]:
-    """Every option of every mechanism, by name."""
+    """The options of all mechanisms, by option name."""
     return {
         name: option for factory in MECHANISMS.values() for name, option in registry.options(factory).items()
     }
 
 
 def option_values(mechanisms: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a mixture's mechanisms have, with their values: those given, and defaults.
+    """The value of each option that a mixture's mechanisms have: the given value, or else the default.
 
     Args:
-        mechanisms: names joined by `+`.
-        given: values by option.
+        mechanisms: the name of one mechanism, or several joined by `+`.
+        given: values by option name.
 
     Raises:
         ValueError: an unknown mechanism, or a given option that none of the mechanisms has.
@@ -84,14 +85,14 @@ def option_values(mechanisms: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make(mechanisms: str, given: Mapping[str, Any] | None = None) -> tuple[Mechanism, ...]:
-    """The mechanisms of a mixture, in its order.
+    """Makes the mechanisms of a mixture, in its order.
 
     Args:
-        mechanisms: names joined by `+`.
-        given: values by option; an option goes to every mechanism that declares it.
+        mechanisms: the name of one mechanism, or several joined by `+`.
+        given: values by option name; a value applies to every mechanism that declares the option.
 
     Raises:
-        ValueError: an unknown name, an option that no mechanism of the mixture has, or a refused value.
+        ValueError: an unknown mechanism, an option that no mechanism of the mixture has, or an invalid value.
     """
     given = given or {}
     option_values(mechanisms, given)

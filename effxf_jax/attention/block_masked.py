@@ -1,4 +1,4 @@
-"""Mechanisms that are softmax attention under a block mask: what they have in common."""
+"""What the mechanisms that compute softmax attention under a block mask share."""
 
 import math
 from collections.abc import Callable
@@ -19,15 +19,16 @@ def mechanism(
     complexity: str,
     block_size: int | None = None,
 ) -> Mechanism:
-    """A mechanism of a block mask; the rest as in `Mechanism`.
+    """Makes a mechanism that computes softmax attention under a block mask.
 
     Args:
-        mask_for: the mask by length.
-        pairs: how many pairs of query and key it keeps, by length; see `kept_pairs`.
+        mask_for: `(length) -> BlockMask`.
+        pairs: `(length) -> int`, the number of query-key pairs that the mask keeps; see `kept_pairs`.
+        at_length, init_cache, step, prefill, memory, complexity, block_size: fields of `Mechanism`.
     """
 
     def cost(length: int, heads: int, head_dim: int) -> Cost:
-        # Of each kept pair a dot product, and a scaled value.
+        # Each kept pair: one dot product for the score, one scaled sum of values.
         return Cost(macs=2 * pairs(length) * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
 
     return Mechanism(
@@ -45,17 +46,20 @@ def mechanism(
 
 
 def kept_pairs(length: int, block_size: int, before: bool, earlier: int) -> int:
-    """Pairs of a mask that keeps, of a query's own block, all that is not in the future.
+    """Counts the query-key pairs that a block mask keeps.
+
+    The mask keeps at least each query's own block up to the query itself.
 
     Args:
-        length: positions.
-        block_size: of the mask.
-        before: whether it keeps of the block before what makes `block_size` positions in all.
-        earlier: how many positions of every earlier block it keeps, besides.
+        length: positions in the sequence.
+        block_size: positions in a block.
+        before: whether the mask also keeps the end of the preceding block, so that a query sees `block_size`
+            positions in total.
+        earlier: how many positions of every earlier block the mask keeps in addition.
     """
     blocks, rest = divmod(length, block_size)
     own = blocks * (block_size * (block_size + 1) // 2) + rest * (rest + 1) // 2
-    # A query at place i sees block_size - 1 - i of the block before.
+    # The query at offset i sees block_size - 1 - i positions of the preceding block.
     of_rest = rest * (block_size - 1) - rest * (rest - 1) // 2
     window = max(blocks - 1, 0) * (block_size * (block_size - 1) // 2) + (blocks > 0) * of_rest
     return own + before * window + earlier * (blocks * (blocks - 1) // 2 * block_size + blocks * rest)

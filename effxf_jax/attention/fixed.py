@@ -1,4 +1,4 @@
-"""The fixed pattern of `sparse`: the own block, and a summary of every earlier one."""
+"""The pattern 'fixed' of `sparse`: a query sees its own block and a summary of every earlier block."""
 
 import functools
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from effxf_jax.attention.mechanism import Mechanism, Memory
 
 
 class FixedCache(NamedTuple):
-    """The current block and the summaries of the blocks before it.
+    """The keys and values of the current block, and those of the summaries of all earlier blocks.
 
     Attributes:
-        key, value: `[batch, heads, block_size, head_dim]`, zero where the block is not filled yet.
+        key, value: `[batch, heads, block_size, head_dim]`, zero at positions that are not filled yet.
         summary_key, summary_value: `[batch, heads, (blocks - 1) * summary_size, head_dim]`.
         index: int32 scalar, the number of tokens seen.
     """
@@ -72,7 +72,7 @@ def fixed_mask(block_size: int, summary_size: int) -> BlockMask:
 
 
 def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
-    """Continues a cache by a stretch: the stretch, laid after the current block, is whole blocks again."""
+    """Processes a stretch of tokens, appended to the current block so that they form whole blocks."""
     check_qkv(q, k, v)
     batch, stretch, heads, head_dim = q.shape
     block_size, slots = cache.key.shape[2], cache.summary_key.shape[2]
@@ -114,7 +114,7 @@ def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
 
 
 def _step(cache: FixedCache, q, k, v, *, summary_size: int):
-    """Continues a cache by one token: its one query over the current block and the summaries."""
+    """Processes one token, whose query sees the current block and the summaries."""
     block_size, slots = cache.key.shape[2], cache.summary_key.shape[2]
     block, offset = cache.index // block_size, cache.index % block_size
     key = heads_major_update(cache.key, k[:, None], offset)
@@ -127,7 +127,7 @@ def _step(cache: FixedCache, q, k, v, *, summary_size: int):
         seen[None],
     )
 
-    place = offset - (block_size - summary_size)  # in the block's summary, if it is of it
+    place = offset - (block_size - summary_size)  # within the block's summary; negative before it
     slot = block * summary_size + place
     belongs = (place >= 0) & (slot < slots)
 

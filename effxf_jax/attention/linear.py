@@ -1,4 +1,4 @@
-"""Linear attention: a softmax replaced by a feature map, so that a fixed-size state is enough."""
+"""Linear attention: a feature map replaces the softmax, so that a state of fixed size holds the past."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ FEATURE_MAPS = {
     'softplus': jax.nn.softplus,
 }
 
-# Below this the normaliser is taken as zero: far under any value that training meets, and far enough
-# above float32's smallest number that the square of its inverse, in the gradient, stays finite.
+# The least value of the normaliser: far below the values that occur in training, and large enough that the
+# square of its inverse, in the gradient, is finite in float32.
 _SMALLEST_NORMALISER = 1e-12
 
 
@@ -35,13 +35,13 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
     """Causal linear attention, `out_t = phi(q_t) S_t / phi(q_t) z_t` with prefix sums S and z.
 
     `S_t = sum_{s<=t} phi(k_s) v_s^T` and `z_t = sum_{s<=t} phi(k_s)` (Katharopoulos et al. 2020,
-    equations 9 to 11). The sums over whole chunks come from `jax.lax.associative_scan`; within a chunk
-    the pairs are formed directly. Memory is O(L / chunk_size * d^2 + L * (d + chunk_size)) per head, and
-    chunk_size=1 is the textbook form. States and sums are float32 whatever the input's dtype.
+    equations 9 to 11). `jax.lax.associative_scan` computes the sums over whole chunks; within a chunk every
+    pair has a score. Memory is O(L / chunk_size * d^2 + L * (d + chunk_size)) per head; chunk_size=1 is the
+    textbook form. States and sums are float32 for every input dtype.
 
     Args:
         feature_map: phi, a key of FEATURE_MAPS.
-        chunk_size: positions in a chunk, at most.
+        chunk_size: the largest number of positions in a chunk.
 
     Raises:
         ValueError: an unknown feature map, or chunk_size < 1.
@@ -97,12 +97,12 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
 
 
 def _chunk_length(length: int, most: int) -> int:
-    """Of as few chunks as `most` allows, all alike: of 68 tokens two of 34, not 64 and a nearly empty one."""
+    """The length of equal chunks, as few as `most` allows: for 68 tokens two of 34, not 64 and 4."""
     return -(-length // -(-length // most))
 
 
 def init_cache(batch: int, length, heads: int, head_dim: int, dtype) -> LinearState:
-    """The empty state: neither its size nor its dtype depends on `length` and `dtype`."""
+    """The empty state, whose size and dtype do not depend on `length` and `dtype`."""
     del length, dtype
     return LinearState(
         jnp.zeros((batch, heads, head_dim, head_dim), jnp.float32),
@@ -112,14 +112,14 @@ def init_cache(batch: int, length, heads: int, head_dim: int, dtype) -> LinearSt
 
 @jax.custom_vjp
 def _chunked(q, k, v):
-    """Normalised causal sums after feature maps.
+    """Linear attention of features.
 
     Args:
         q, k: features, float32 `[batch, heads, chunks, chunk_size, head_dim]`; zero at padded positions.
-        v: float32, of the same shape.
+        v: values, float32 of the same shape.
 
     Returns:
-        float32, of the same shape.
+        The output, float32 of the same shape.
     """
     return _forward(q, k, v)[0]
 
@@ -132,7 +132,7 @@ def _forward(q, k, v):
 
 
 def _backward(residuals, out_gradient):
-    """The chain rule through out = u / z, with g the gradient of u and n that of z."""
+    """The chain rule for out = u / z, where g is the gradient of u and n the gradient of z."""
     q, k, v, before, out, normaliser = residuals
     g = out_gradient / normaliser[..., None]
     n = jnp.where(normaliser > _SMALLEST_NORMALISER, -contract('...d,...d->...', out, g), 0)
@@ -159,7 +159,7 @@ _chunked.defvjp(_forward, _backward)
 
 
 def _prefix_sums(k, v, state: LinearState) -> tuple[LinearState, LinearState]:
-    """Sums over all chunks before each, continuing a state, `[batch, heads, chunks, ...]`; and over all."""
+    """The states before each chunk, `[batch, heads, chunks, ...]`, and after the last, continuing a state."""
     ones = jnp.ones(k.shape[3])
     sums = LinearState(contract('bhckd,bhcke->bhcde', k, v), contract('bhckd,k->bhcd', k, ones))
     before = jax.tree.map(lambda start, sums: start[:, :, None] + sums, state, _exclusive_sums(sums))
@@ -167,7 +167,7 @@ def _prefix_sums(k, v, state: LinearState) -> tuple[LinearState, LinearState]:
 
 
 def _exclusive_sums(x: LinearState, reverse: bool = False) -> LinearState:
-    """Sums over all chunks before each chunk; or after each."""
+    """Sums over all chunks before each chunk or, reversed, after each chunk."""
     add = lambda a, b: jax.tree.map(jnp.add, a, b)
     x = jax.lax.associative_scan(add, x, axis=2, reverse=reverse)
 
@@ -180,7 +180,7 @@ def _exclusive_sums(x: LinearState, reverse: bool = False) -> LinearState:
 
 
 def _outputs(q, k, v, before: LinearState):
-    """Normalised sums, and their normalisers `[batch, heads, chunks, chunk_size]`."""
+    """The outputs, and their normalisers `[batch, heads, chunks, chunk_size]`."""
     scores = _scores(q, k)
     out = contract('bhcqk,bhcke->bhcqe', scores, v) + contract('bhcqd,bhcde->bhcqe', q, before.key_value)
     ones = jnp.ones(scores.shape[-1])

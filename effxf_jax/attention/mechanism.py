@@ -1,9 +1,9 @@
 """The contract of an attention mechanism.
 
-A mechanism is a value made of pure functions. It declares what it reads of the residual stream, its
-projections; parameters, cost, weight decay and the axes of heads follow from that. Everything that a
-Transformer, a decoder or a cost model needs to know about attention is here; a mechanism knows neither models
-nor tasks.
+A mechanism is a tuple of pure functions. It declares its projections, the linear maps of the residual stream
+that yield its inputs; parameters, cost, weight decay and head axes follow from them. The contract holds all
+that a Transformer, a decoder or a cost model needs to know about attention; a mechanism depends on neither
+models nor tasks.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from typing import Any, NamedTuple
 import jax
 
 Cache = Any
-"""A mechanism's own pytree: what decoding must remember of the tokens that it has seen.
+"""A mechanism's own pytree: what decoding must keep of the tokens seen so far.
 
-Its leaves are `[batch, heads, ...]`, or scalars that are the same for all rows.
+Its leaves are `[batch, heads, ...]`, or scalars that all rows share.
 """
 
 
 class Cost(NamedTuple):
-    """What one causal pass over a whole sequence takes, per example.
+    """The cost of one causal pass over a whole sequence, per example.
 
     Attributes:
-        macs: multiply-adds, from the mechanism's equations; one exponential, division or comparison
-            per score is not counted.
-        bytes: bytes that must be moved at least: every input, the output and a state where there is one, each
-            once, in float32.
+        macs: multiply-adds in the mechanism's equations; the exponential, division or comparison of each
+            score is not counted.
+        bytes: the least number of bytes to move: every input, the output and the state (if any), each once,
+            in float32.
     """
 
     macs: int
@@ -33,11 +33,11 @@ class Cost(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What of the past can reach anything later.
+    """The part of the past that later outputs can depend on.
 
     Attributes:
-        name: of the neurons that all later output must pass through, where it looks back.
-        positions: how many earlier positions later ones attend to; None where a state stands for them.
+        name: what holds it, as reports say it: 'the window'.
+        positions: how many earlier positions later queries attend to; None if a state replaces them.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Memory(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """A linear map, with a bias, of the residual stream: where some of a mechanism's inputs come from.
+    """A linear map of the residual stream, with a bias, that yields some of a mechanism's inputs.
 
     Attributes:
-        name: of its parameters.
+        name: the name of its parameters.
         count: how many inputs it yields, each `[batch, length, heads, size]`.
-        size: numbers of an input, per head and token; None means head_dim.
+        size: features of an input, per head and token; None means head_dim.
         decays: whether weight decay applies to its matrix.
     """
 
@@ -60,7 +60,7 @@ class Projection(NamedTuple):
     decays: bool = True
 
     def features(self, heads: int, head_dim: int) -> int:
-        """Numbers per token, over all of its inputs and heads."""
+        """Output features per token, over all inputs and heads."""
         return self.count * heads * (head_dim if self.size is None else self.size)
 
 
@@ -71,31 +71,31 @@ QKV = Projection('qkv', count=3)
 class Mechanism(NamedTuple):
     """Causal attention as pure functions.
 
-    In the functions below, `inputs` are the arrays of all projections in their order: q, k and v, where
-    nothing else is declared.
+    Below, `inputs` are the arrays that all projections yield, in their order; by default q, k and v.
 
     Attributes:
-        attend: `(*inputs) -> out`. Inputs are `[batch, length, heads, size]` of one dtype, for any
-            `length >= 1`; out is `[batch, length, heads, head_dim]`. `out[:, t]` depends on q at t, and on
-            the other inputs at positions `<= t`.
-        init_cache: `(batch, length, heads, head_dim, dtype) -> cache`, empty, for at most `length`
-            tokens. A cache that holds fewer, padded with zeros to the shapes of a longer one, is that one.
+        attend: `(*inputs) -> out` over a whole sequence of any `length >= 1`. Inputs are
+            `[batch, length, heads, size]` of one dtype; out is `[batch, length, heads, head_dim]`.
+            `out[:, t]` depends on q at position t, and on the other inputs at positions `<= t`.
+        init_cache: `(batch, length, heads, head_dim, dtype) -> cache`, an empty cache for at most `length`
+            tokens. A cache that is not full, padded with zeros to the shapes of a longer one, must work as
+            that longer cache.
         step: `(cache, *inputs) -> (cache, out)` for one token; inputs are `[batch, heads, size]`, and out is
             `[batch, heads, head_dim]`.
-        prefill: `(cache, *inputs) -> (cache, out)` for a stretch of tokens, laid out as for `attend`,
-            that continues what the cache holds. It leaves the cache that stepping would.
-        cost: `(length, heads, head_dim) -> Cost` of `attend`.
-        memory: `(length) -> Memory` after `length` tokens.
-        state_size: `(length, heads, head_dim) -> int`: how many numbers fix all that is generated
-            after `length` tokens (the paper's information bottleneck): keys and values of
+        prefill: `(cache, *inputs) -> (cache, out)` for a stretch of tokens that follow those in the cache;
+            arrays as for `attend`. The cache is the same as after as many calls of `step`.
+        cost: `(length, heads, head_dim) -> Cost`, the cost of `attend`.
+        memory: `(length) -> Memory`, the memory after `length` tokens.
+        state_size: `(length, heads, head_dim) -> int`, how many numbers determine everything generated
+            after `length` tokens (the paper's information bottleneck): the keys and values of
             the memory's positions, or the state.
-        complexity: the order of `cost(...).macs` as a formula in L, the length, D = heads * head_dim, and
-            the mechanism's own sizes.
-        at_length: `(max_length) -> Mechanism`: the mechanism with every option that depends on the
-            longest sequence resolved, so that shorter batches and the decoder agree on it.
-        block_size: where memory shrinks at a block's end, the block's size; else None.
-        projections: what it reads of the residual stream.
-        matrices: fields of its cache that are `[batch, heads, rows, columns]`, matrices with a rank.
+        complexity: the order of `cost(...).macs` as a formula in the length L, the width D = heads *
+            head_dim, and the mechanism's own sizes.
+        at_length: `(max_length) -> Mechanism`, the mechanism with every option that depends on the
+            longest sequence resolved, so that shorter batches and the decoder use the same values.
+        block_size: the size of the blocks at whose ends the memory shrinks; None if it never shrinks.
+        projections: the projections that yield the inputs.
+        matrices: the fields of the cache that are matrices, `[batch, heads, rows, columns]`, with a rank.
     """
 
     attend: Callable[..., jax.Array]
@@ -113,5 +113,5 @@ class Mechanism(NamedTuple):
 
 
 def keys_and_values(memory: Callable[[int], Memory]) -> Callable[[int, int, int], int]:
-    """The `state_size` of a memory of positions."""
+    """The `state_size` of a mechanism whose memory is keys and values of positions."""
     return lambda length, heads, head_dim: 2 * memory(length).positions * heads * head_dim

@@ -15,10 +15,10 @@ from effxf_jax.attention.mechanism import Mechanism, Memory
 
 
 class RingCache(NamedTuple):
-    """The last `window` keys and values.
+    """The keys and values of the last `window` tokens.
 
     Attributes:
-        key, value: `[batch, heads, window, head_dim]`; position t lies at t modulo window.
+        key, value: `[batch, heads, window, head_dim]`; position t is in slot t modulo window.
         index: int32 scalar, the number of tokens seen.
     """
 
@@ -28,14 +28,14 @@ class RingCache(NamedTuple):
 
 
 def sliding_window(window: int | None = None) -> Mechanism:
-    """Softmax attention of every position over the last `window` positions, itself included.
+    """Softmax attention of every position to the last `window` positions, itself included.
 
-    Time is O(L * window), and the cache does not grow with L (Beltagy et al. 2020, section 3.1; the causal
-    half of it).
+    Time is O(L * window); the cache does not grow with L. This is the causal half of the window of Beltagy et
+    al. (2020, section 3.1).
 
     Args:
-        window: positions seen; None means the largest power of two <= sqrt(L), where L is the length given
-            to `at_length`, or else the length of the call.
+        window: how many positions a query sees; None means the largest power of two <= sqrt(L), where L is
+            the length given to `at_length` or, without it, the length of the call.
 
     Raises:
         ValueError: window < 1.
@@ -71,7 +71,7 @@ def window_mask(window: int) -> BlockMask:
 
 
 def _prefill(cache: RingCache, q, k, v):
-    """Continues a cache by a stretch: the ring, put in order, is the block before the stretch's first."""
+    """Processes a stretch of tokens; the ring, put in order, is the block before their first block."""
     check_qkv(q, k, v)
     stretch, window = q.shape[1], cache.key.shape[2]
     mask = window_mask(window)
@@ -106,7 +106,7 @@ def _prefill(cache: RingCache, q, k, v):
 
 
 def _step(cache: RingCache, q, k, v):
-    """Continues a cache by one token, which takes the place of the oldest."""
+    """Processes one token, which replaces the oldest token in the cache."""
     window = cache.key.shape[2]
     place = cache.index % window
     key = heads_major_update(cache.key, k[:, None], place)

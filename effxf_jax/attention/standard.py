@@ -1,4 +1,4 @@
-"""Softmax attention over every earlier position."""
+"""Softmax attention to every earlier position."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, keys_and_valu
 
 
 class KeyValueCache(NamedTuple):
-    """Keys and values of the tokens seen.
+    """The keys and values of the tokens seen.
 
     Attributes:
-        key, value: `[batch, heads, length, head_dim]`, so that each head's keys lie together; slots at
-            `index` and beyond are empty.
+        key, value: `[batch, heads, length, head_dim]`, so that each head's keys are contiguous; slots from
+            `index` on are empty.
         index: int32 scalar, the number of tokens seen.
     """
 
@@ -28,8 +28,8 @@ class KeyValueCache(NamedTuple):
 def standard() -> Mechanism:
     """Causal softmax attention, `out_t = sum_{s<=t} softmax_s(q_t k_s / sqrt(d)) v_s`.
 
-    Time is quadratic in the length (Vaswani et al. 2017, equation 1), memory is not; the cache holds
-    `length` keys and values. On a GPU, 16-bit inputs go to cuDNN's kernel.
+    Time is quadratic in the length (Vaswani et al. 2017, equation 1), memory is linear; the cache holds
+    `length` keys and values. On a GPU, cuDNN's kernel processes 16-bit inputs.
     """
     return Mechanism(
         attend=attend,
@@ -52,7 +52,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def _has_cudnn_kernel(q) -> bool:
-    """cuDNN's attention takes 16-bit heads of 8, 16, ... 128 numbers."""
+    """Whether cuDNN's attention applies: on a GPU, in 16 bits, with a head_dim of 8, 16, ... 128."""
     head_dim = q.shape[3]
     is_16_bit = q.dtype in (jnp.bfloat16, jnp.float16)
     return jax.default_backend() == 'gpu' and is_16_bit and head_dim % 8 == 0 and head_dim <= 128
@@ -79,7 +79,7 @@ def step(cache, q, k, v):
 
 
 def cost(length: int, heads: int, head_dim: int) -> Cost:
-    # Each of the t(t+1)/2 causal pairs: one dot product for the score, one scaled sum of values.
+    # Each of the L (L + 1) / 2 causal pairs: one dot product for the score, one scaled sum of values.
     pairs = length * (length + 1) // 2
     return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
 

@@ -1,4 +1,4 @@
-"""The strided pattern of `sparse`: the last positions, and every so-many-th before them."""
+"""The pattern 'strided' of `sparse`: a query sees the last positions and every stride-th one before them."""
 
 from typing import NamedTuple
 
@@ -16,10 +16,10 @@ from effxf_jax.attention.standard import memory
 
 
 class StridedCache(NamedTuple):
-    """Keys and values of the tokens seen: each of them is a stride away from some later query.
+    """The keys and values of all tokens seen: each lies a multiple of the stride before some later query.
 
     Attributes:
-        key, value: `[batch, heads, blocks, stride, head_dim]`; empty from position `index` on.
+        key, value: `[batch, heads, blocks, stride, head_dim]`; slots from position `index` on are empty.
         index: int32 scalar, the number of tokens seen.
     """
 
@@ -54,20 +54,20 @@ def strided(stride: int | None) -> Mechanism:
 def strided_mask(stride: int) -> BlockMask:
     return BlockMask(
         within=np.tri(stride, dtype=bool),
-        before=~np.tri(stride, dtype=bool),  # so that with the own block there are `stride` in all
+        before=~np.tri(stride, dtype=bool),  # `stride` positions in total with the own block
         earlier=np.eye(stride, dtype=bool),
     )
 
 
 def _write(cached, stretch, index):
-    """Writes `[batch, length, heads, head_dim]` at a position, into blocks."""
+    """Writes `[batch, length, heads, head_dim]` into a cache's blocks from position `index` on."""
     batch, heads, blocks, stride, head_dim = cached.shape
     flat = cached.reshape(batch, heads, blocks * stride, head_dim)
     return heads_major_update(flat, stretch, index).reshape(cached.shape)
 
 
 def _prefill(cache: StridedCache, q, k, v):
-    """Continues a cache by a stretch: the blocks that it touches, over themselves and all before them."""
+    """Processes a stretch of tokens; the blocks that hold it attend to themselves and to earlier blocks."""
     check_qkv(q, k, v)
     batch, stretch, heads, head_dim = q.shape
     blocks, stride = cache.key.shape[2:4]
@@ -80,7 +80,7 @@ def _prefill(cache: StridedCache, q, k, v):
     touched = queries.shape[2]
 
     def blocks_from(x, first):
-        """As many as there are blocks of queries; first >= -1. Beyond the ends there is nothing."""
+        """`touched` blocks of x, from block `first` >= -1 on; zeros beyond the ends."""
         x = jnp.pad(x, ((0, 0), (0, 0), (1, touched), (0, 0), (0, 0)))
         return jax.lax.dynamic_slice_in_dim(x, first + 1, touched, axis=2)
 
@@ -102,7 +102,7 @@ def _prefill(cache: StridedCache, q, k, v):
 
 
 def _step(cache: StridedCache, q, k, v):
-    """Continues a cache by one token: its one query over two blocks' parts and a column of the cache."""
+    """Processes one token, whose query sees parts of two blocks and one offset of all earlier blocks."""
     blocks, stride = cache.key.shape[2:4]
     block, offset = cache.index // stride, cache.index % stride
     key, value = (_write(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v)))

@@ -1,4 +1,4 @@
-"""Sizes of a Transformer."""
+"""The configuration of a Transformer."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ DTYPES = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a Transformer.
+    """The configuration of a Transformer.
 
     Attributes:
         vocab_size: tokens in the vocabulary.
-        max_length: the longest sequence, in tokens.
+        max_length: the length of the longest sequence, in tokens.
         dim: width D of the residual stream; even, and divisible by num_heads.
-        num_heads: attention heads.
-        num_layers: blocks.
-        mechanism: the layers' attention, a name of `attention.MECHANISMS`; or a mixture, several joined by
-            `+`, which the layers take in turn, over and over: `'linear+linear+standard'`.
-        dropout: rate on embeddings and on residual branches while training.
-        dtype: dtype of activations; parameters, softmax and sums are float32.
-        options: of the mechanism or mixture, by name, as its factories declare them: a mapping, kept as
-            sorted pairs without those that have their default value.
+        num_heads: attention heads per layer.
+        num_layers: Transformer blocks.
+        mechanism: the layers' attention: a name of `attention.MECHANISMS`, or a mixture of several joined by
+            `+`, through which the layers cycle: `'linear+linear+standard'`.
+        dropout: dropout rate on embeddings and on residual branches in training.
+        dtype: dtype of activations, one of DTYPES; parameters, softmax and sums are float32.
+        options: values of the options that the mechanisms declare, by name; given as a mapping, kept as
+            sorted pairs without those equal to the default.
 
     Raises:
-        ValueError: naming every value that is out of range and every option that the mechanism lacks.
+        ValueError: naming every value that is out of range and every option that the mechanisms lack.
     """
 
     vocab_size: int
@@ -52,7 +52,7 @@ class ModelConfig:
                 f'dim must be divisible by num_heads; got dim {self.dim}, num_heads {self.num_heads}'
             )
         if self.dim % 2:
-            problems.append(f'dim must be even, for sines and cosines; got {self.dim}')
+            problems.append(f'dim must be even, for positions as sines and cosines; got {self.dim}')
         if not 0 <= self.dropout < 1:
             problems.append(f'dropout must be in [0, 1); got {self.dropout}')
         if self.dtype not in DTYPES:
@@ -68,20 +68,23 @@ class ModelConfig:
         except (TypeError, ValueError) as error:
             problems += str(error).splitlines()
         if self.mechanism.count('+') >= self.num_layers:
-            problems.append(f'{self.num_layers} layers are too few for the mixture {self.mechanism!r}')
+            problems.append(
+                f'num_layers must be at least {self.mechanism.count("+") + 1} for the mixture '
+                f'{self.mechanism!r}; got {self.num_layers}'
+            )
         if problems:
             raise ValueError('\n'.join(problems))
 
     @property
     def head_dim(self) -> int:
-        """Numbers of a query, a key or a value."""
+        """Features of a query, a key or a value."""
         return self.dim // self.num_heads
 
     def option_values(self) -> dict[str, Any]:
-        """The mechanism's options with their values, by name."""
+        """The value of every option of the mechanisms, by name."""
         return attention.option_values(self.mechanism, dict(self.options))
 
     def mechanisms(self) -> tuple[Mechanism, ...]:
-        """One mechanism per layer, resolved at max_length."""
+        """One mechanism per layer, with its options resolved at max_length."""
         mixture = [m.at_length(self.max_length) for m in attention.make(self.mechanism, dict(self.options))]
         return tuple(mixture[layer % len(mixture)] for layer in range(self.num_layers))

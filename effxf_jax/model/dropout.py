@@ -1,8 +1,8 @@
-"""Dropout whose mask is a hash of a seed and the position: cheap on every backend, and the same anywhere.
+"""Dropout whose mask is a hash of a key and an index: cheap and identical on every backend.
 
-JAX's own generator, of cryptographic ancestry, takes a tenth of a small model's training step on a CPU.
-Whether a number is dropped needs far less: here one round of integer mixing. The bits are a function of the
-key and the index alone, so that they do not change under `vmap`, `pmap` or in a resumed run.
+JAX's own generator, derived from a cryptographic one, takes a tenth of a small model's training step on a
+CPU. A dropout mask needs only one round of integer mixing. The bits are a function of the key and the index
+alone, so they are the same under `vmap`, under `pmap` and in a resumed run.
 """
 
 import math
@@ -13,19 +13,19 @@ import jax.numpy as jnp
 
 
 class Dropout(nn.Module):
-    """Sets numbers to zero with probability `rate` and divides the others by `1 - rate`.
+    """Sets elements to zero with probability `rate` and divides the others by `1 - rate`.
 
     Attributes:
-        rate: in [0, 1).
+        rate: the probability, in [0, 1).
     """
 
     rate: float
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool, first_row: int | jax.Array = 0) -> jax.Array:
-        """`x` itself if deterministic; otherwise a key named 'dropout' must be given.
+        """Applies dropout, which requires an rng named 'dropout'; returns `x` if deterministic.
 
-        `x` may be some rows of a larger array, from `first_row` on: what is dropped of them is the same.
+        `x` may be the rows of a larger array from `first_row` on; their masks are those in the larger array.
         """
         if deterministic or self.rate == 0:
             return x
@@ -36,12 +36,12 @@ class Dropout(nn.Module):
 def keep_mask(
     key: jax.Array, shape: tuple[int, ...], rate: float, first_row: int | jax.Array = 0
 ) -> jax.Array:
-    """bool `shape`, each True with probability `1 - rate` (to within 2^-32).
+    """A bool array of the given shape, each element True with probability `1 - rate` (to within 2^-32).
 
-    The bits of a number depend on its row, the first index counted from `first_row`, and on its place within
-    the row, so that rows have the same masks however a batch is padded or shared out. Rows begin multiples of
-    2^32 divided by the golden ratio apart, which keeps them from meeting while there are fewer than 2^32 / 3
-    numbers in all, in at most 75,000 rows.
+    An element depends on its row (its first index plus `first_row`) and on its index within the row, so a
+    row's mask stays the same if a batch is padded or distributed over devices. The hashed counters of
+    successive rows start 2^32 divided by the golden ratio apart, so rows do not overlap while there are fewer
+    than 2^32 / 3 elements in total, in at most 75,000 rows.
 
     Two words of the key enter before and after the first half of the mixing function lowbias32 (Wellons 2018,
     "Prospecting for Hash Functions"), so that masks of different keys are not shifts of one another.

@@ -1,8 +1,8 @@
 """The decoder-only Transformer, the same for every attention mechanism.
 
-The block of Feng et al. (2023), whose code the paper is taken to reuse: sinusoidal positions added to token
-embeddings and layer-normed, pre-LN blocks with a tanh-GELU feed-forward layer of width 4 dim, a final
-LayerNorm and an untied output head with bias; every linear layer starts as torch's default does.
+The architecture of Feng et al. (2023), whose code the paper is assumed to reuse: LayerNorm over the sum of
+token embeddings and sinusoidal positions; pre-LN blocks with a tanh-GELU feed-forward layer of width 4 dim; a
+final LayerNorm; an untied output head with bias. Linear layers have torch's default initialisation.
 """
 
 import functools
@@ -22,8 +22,8 @@ from effxf_jax.model.dropout import Dropout
 class Transformer(nn.Module):
     """`Transformer(config).apply({'params': params}, tokens) -> logits`.
 
-    `init_cache`, `step` and `prefill` (through `apply(..., method=...)`) run the same layers with caches,
-    a token or a stretch at a time.
+    `init_cache`, `step` and `prefill` (called through `apply(..., method=...)`) run the same layers with
+    caches, on one token or on a stretch of tokens.
     """
 
     config: ModelConfig
@@ -40,12 +40,12 @@ class Transformer(nn.Module):
     def __call__(
         self, tokens: jax.Array, deterministic: bool = True, first_row: int | jax.Array = 0
     ) -> jax.Array:
-        """The logits of each next token.
+        """Computes the logits of each next token.
 
         Args:
             tokens: int `[batch, length]`, length at most max_length.
-            deterministic: False applies dropout, and needs an rng named 'dropout'.
-            first_row: which row of a larger batch comes first here; dropout depends on it.
+            deterministic: False applies dropout, which requires an rng named 'dropout'.
+            first_row: the index of the first row in a larger batch; dropout depends on it.
 
         Returns:
             float32 `[batch, length, vocab_size]`.
@@ -55,12 +55,12 @@ class Transformer(nn.Module):
         """
         length = tokens.shape[1]
         if length > self.config.max_length:
-            raise ValueError(f'sequences of at most {self.config.max_length} tokens; got {length}')
+            raise ValueError(f'a sequence must have at most {self.config.max_length} tokens; got {length}')
         mixers = [lambda *inputs, m=m: (None, m.attend(*inputs)) for m in self.config.mechanisms()]
         return self._run(tokens, jnp.arange(length), mixers, deterministic, first_row)[1]
 
     def init_cache(self, batch: int, length: int):
-        """Empty caches, one per layer, for `batch` sequences of at most `length` tokens."""
+        """Makes empty caches, one per layer, for `batch` sequences of at most `length` tokens."""
         config = self.config
         return [
             mechanism.init_cache(
@@ -74,7 +74,7 @@ class Transformer(nn.Module):
         ]
 
     def prefill(self, caches, tokens: jax.Array, start: jax.Array):
-        """Runs a stretch int `[batch, length]` at positions start, start + 1, ...: caches, logits."""
+        """Runs tokens int `[batch, length]` at positions start, start + 1, ...; returns caches and logits."""
         mixers = [
             functools.partial(m.prefill, cache)
             for m, cache in zip(self.config.mechanisms(), caches, strict=True)
@@ -82,7 +82,7 @@ class Transformer(nn.Module):
         return self._run(tokens, start + jnp.arange(tokens.shape[1]), mixers)
 
     def step(self, caches, tokens: jax.Array, position: jax.Array):
-        """Runs one token, int `[batch]`, at a position: caches and logits `[batch, vocab_size]`."""
+        """Runs one token per row, int `[batch]`; returns caches and logits `[batch, vocab_size]`."""
 
         def one_token(mechanism, cache):
             def mix(*inputs):
@@ -110,8 +110,8 @@ class Block(nn.Module):
     """Pre-LN attention and feed-forward layers, each a residual branch.
 
     Attributes:
-        config: of the model.
-        projections: what the layer's mechanism reads of the residual stream.
+        config: the model's configuration.
+        projections: the projections of the layer's mechanism.
     """
 
     config: ModelConfig
@@ -119,7 +119,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, mix: Callable, deterministic: bool, first_row: int | jax.Array):
-        """Runs the block; `mix` is attention, `(*inputs) -> (cache, out)`, of the projections' outputs."""
+        """Runs the block, with attention `mix`: `(*inputs) -> (cache, out)`, inputs from the projections."""
         config = self.config
         dropout = Dropout(config.dropout)
         batch, length, dim = x.shape
@@ -140,12 +140,12 @@ class Block(nn.Module):
 
 
 def decayed(config: ModelConfig) -> Callable[[Any], Any]:
-    """Which parameters weight decay applies to: `params -> a tree of bool`.
+    """Selects the parameters that weight decay applies to: returns `params -> tree of bool`.
 
-    These are matrices and embeddings, without the matrices of projections that declare otherwise; biases and
-    LayerNorm are spared.
+    Weight decay applies to matrices and embeddings, except the matrices of projections that declare
+    `decays=False`. It does not apply to biases and LayerNorm.
     """
-    spared = [
+    exempt = [
         (f'blocks_{layer}', projection.name)
         for layer, mechanism in enumerate(config.mechanisms())
         for projection in mechanism.projections
@@ -154,13 +154,13 @@ def decayed(config: ModelConfig) -> Callable[[Any], Any]:
 
     def decays(path, _) -> bool:
         names = tuple(key.key for key in path)
-        return names[-1] in ('kernel', 'embedding') and names[:2] not in spared
+        return names[-1] in ('kernel', 'embedding') and names[:2] not in exempt
 
     return lambda params: jax.tree.map_with_path(decays, params)
 
 
 def dense(config: ModelConfig, features: int, name: str | None = None) -> nn.Module:
-    """A linear layer that starts as torch's does: uniform within 1 / sqrt(inputs), bias included."""
+    """A linear layer with torch's default initialisation: uniform within 1 / sqrt(inputs), bias included."""
     return _Dense(features, dtype=jnp.dtype(config.dtype), name=name)
 
 
@@ -174,7 +174,7 @@ class _Dense(nn.Module):
         within = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
         kernel = self.param('kernel', within, (x.shape[-1], self.features), jnp.float32)
         bias = self.param('bias', within, (self.features,), jnp.float32)
-        # Over rows laid end to end: with three axes, XLA transposes both factors of the kernel's gradient.
+        # Batch and length are merged: with three axes, XLA transposes both factors of the kernel's gradient.
         rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
         out = rows @ kernel.astype(self.dtype) + bias.astype(self.dtype)
         return out.reshape(*x.shape[:-1], self.features)
@@ -186,6 +186,6 @@ def layer_norm(config: ModelConfig, name: str | None = None) -> nn.LayerNorm:
 
 @functools.cache
 def sinusoids(max_length: int, dim: int) -> np.ndarray:
-    """Positions as sines and cosines in turn, float32 `[max_length, dim]` (Vaswani et al. 2017, 3.5)."""
+    """Positions as alternating sines and cosines, float32 `[max_length, dim]` (Vaswani et al. 2017, 3.5)."""
     angle = np.arange(max_length)[:, None] * np.exp(np.arange(0, dim, 2) * (-np.log(10000.0) / dim))
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(max_length, dim).astype(np.float32)

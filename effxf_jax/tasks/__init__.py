@@ -1,4 +1,4 @@
-"""Dynamic-programming problems written out as chains of thought; `task.Task` is the contract."""
+"""Dynamic-programming problems written as chains of thought; `task.Task` is the contract."""
 
 from typing import Any
 
@@ -17,7 +17,8 @@ TASKS = {
     'linear_equations': LinearEquations,
     'lis': LongestIncreasingSubsequence,
 }
-"""Tasks by name. A new task is one file and one row here; its fields declare its options."""
+"""The class of each task, by name. A new task is one file with a class, whose fields declare the options, and
+one row here."""
 
 __all__ = [
     'EOS',
@@ -36,10 +37,10 @@ __all__ = [
 
 
 def find(name: str) -> str:
-    """The name of a task, given that or a short one: 'edit_distance' for 'ed'.
+    """Resolves a task's name or alias to its name: 'edit_distance' for 'ed'.
 
     Raises:
-        ValueError: there is no such task; the message suggests the nearest one.
+        ValueError: the name is unknown; the message suggests the nearest one.
     """
     aliases = {alias: name for name, kind in TASKS.items() for alias in kind.aliases}
     return registry.find('task', name, TASKS, aliases)
@@ -49,29 +50,31 @@ def options(name: str) -> tuple[str, ...]:
     """The names of a task's options.
 
     Raises:
-        ValueError: there is no such task.
+        ValueError: the task's name is unknown.
     """
     return tuple(registry.options(TASKS[find(name)]))
 
 
 def make(name: str, **values) -> Task:
-    """A task by name, such as `make('arithmetic', n=6, modulus=11)`.
+    """Makes a task by name: `make('arithmetic', n=6, modulus=11)`.
 
     Raises:
-        ValueError: an unknown task or option, or values that the task refuses.
+        ValueError: an unknown task, an unknown option, or invalid values.
     """
     unknown = sorted(set(values) - set(options(name)))
     if unknown:
-        raise ValueError(f'task {name!r} has no option {unknown}; it has {list(options(name))}')
+        raise ValueError(
+            f'task {name!r} has no option {", ".join(unknown)}; its options are {", ".join(options(name))}'
+        )
     return TASKS[find(name)](**values)
 
 
 def name_of(task: Task) -> str:
-    """The name that makes a task of this kind."""
+    """The name of a task's class in TASKS."""
     return next(name for name, kind in TASKS.items() if type(task) is kind)
 
 
 def required_options(task: Task) -> dict[str, Any]:
-    """The options of a task that have no default, its size, with their values."""
+    """The values, by name, of the options that have no default: they set the task's size."""
     known = registry.options(type(task))
     return {name: getattr(task, name) for name, o in known.items() if o.default is registry.REQUIRED}

@@ -1,12 +1,12 @@
-"""Arithmetic over the integers modulo a prime, one operation a line.
+"""Arithmetic over the integers modulo a prime, one operation per line.
 
     8 - ( 9 * 1 + 9 / 7 ) = 8 - ( 9 + 9 / 7 ) = 8 - ( 9 + 6 ) = 8 - 4 = 4
 
-An expression has n operators among + - * / with the usual precedence, and brackets where the meaning
-needs them. A step replaces one `a op b` by its value, together with the brackets that would then enclose
-a single number. Expressions are grown backwards from the answer, one random number at a time, and are
-reduced in the reverse of that random order: the distribution of Feng et al. (NeurIPS 2023, arXiv
-2305.15408), whose published generator this follows.
+An expression has n operators among + - * / with the usual precedence, and brackets only where they are
+needed. A step replaces one `a op b` by its value and removes brackets that would then enclose a single
+number. Expressions are grown backwards from the answer, by expanding one random number at a time, and the
+chain reduces them in the reverse order. This is the distribution of Feng et al. (NeurIPS 2023, arXiv
+2305.15408), after their published generator.
 """
 
 import dataclasses
@@ -51,24 +51,24 @@ ORDERS = ('random', 'leftmost')
 
 
 class Expressions(NamedTuple):
-    """Expressions as numbers with operators between them and brackets around them.
+    """Expressions as numbers, the operators between them and the brackets around them.
 
-    Arrays of int8, `[count, k + 1]` for k operators, but operators `[count, k]`.
+    All arrays are int8, `[count, k + 1]` for k operators, except `operators`, `[count, k]`.
     """
 
     numbers: np.ndarray
     operators: np.ndarray
-    opens: np.ndarray  # brackets that open just before a number
-    closes: np.ndarray  # brackets that close just after a number
+    opens: np.ndarray  # number of brackets that open before a number
+    closes: np.ndarray  # number of brackets that close after a number
 
 
 class Problems(NamedTuple):
     """Expressions of n operators, and the order in which to reduce them.
 
     Attributes:
-        expressions: of n operators.
+        expressions: expressions of n operators.
         order: int8 `[count, n]`; step s replaces the numbers order[s] and order[s] + 1 of the
-            expression that is left by one.
+            remaining expression by their value.
     """
 
     expressions: Expressions
@@ -76,7 +76,7 @@ class Problems(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """The chain of reductions: lines[s] after s steps; the last line is the answer, int8 `[count]`."""
+    """The chain of reductions: `lines[s]` after s steps, and the answer, int8 `[count]`."""
 
     lines: tuple[Expressions, ...]
     answer: np.ndarray
@@ -84,13 +84,13 @@ class Solution(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Arithmetic(Task):
-    """Arithmetic with n operators.
+    """Arithmetic expressions of n operators.
 
     Attributes:
         n: operators in an expression.
         modulus: a prime, at most 113; the numbers are 0 ... modulus - 1.
-        order: 'random', as published, where many chains are right; or 'leftmost', where each step is
-            the leftmost legal one, so that just one chain is.
+        order: 'random', as published: steps in any legal order, so many chains are right. 'leftmost': each
+            step is the leftmost legal one, so one chain is right.
         answer_mode: 'chain' or 'direct'.
 
     Raises:
@@ -123,7 +123,7 @@ class Arithmetic(Task):
 
     @property
     def max_length(self) -> int:
-        # A line of k operators has at most 4k - 1 tokens, for the last operation never has brackets.
+        # A line of k operators has at most 4k - 1 tokens, since its last operation never has brackets.
         if self.answer_mode == 'direct':
             return 4 * self.n + 2
         return 2 * self.n**2 + 2 * self.n + 2
@@ -157,7 +157,7 @@ class Arithmetic(Task):
     def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         tokens = np.asarray(tokens)
         length = tokens.shape[1]
-        width = 4 * self.n + 1  # of the longest expression, all of its operations in brackets
+        width = 4 * self.n + 1  # the longest expression has brackets around every operation
         start = np.argmax(np.pad(tokens == EQUALS, ((0, 0), (0, 1))), axis=1) + 1
         columns = np.arange(length + 2)
         line = np.where(columns[:length] < start[:, None] - 1, tokens, PAD)
@@ -172,8 +172,8 @@ class Arithmetic(Task):
         if self.answer_mode == 'direct':
             return judged
 
-        # A chain is right when, line after line, it spells a legal successor of the line before and then
-        # the separator that must follow it; where it leaves all of these is its first wrong position.
+        # A chain is right if every line is a legal successor of the line before, with the right separator
+        # after it. The first wrong position is where a line departs from all legal successors.
         line = line[:, :width]
         right = well_formed
         first_wrong = np.where(right, -1, 0)
@@ -188,7 +188,7 @@ class Arithmetic(Task):
             written = np.take_along_axis(tokens, columns, axis=1)
             agrees = np.logical_and.accumulate(texts == written[:, None], axis=-1).sum(axis=-1)
             agrees = np.where(legal, agrees, -1)
-            chosen = np.argmax(agrees - lengths, axis=1)  # spelled to its end, or else any
+            chosen = np.argmax(agrees - lengths, axis=1)  # a complete one if there is one
             spelled = _along(agrees, chosen) > _along(lengths, chosen)
             first_wrong = np.where(right & ~spelled, start + agrees.max(axis=1), first_wrong)
             right &= spelled
@@ -198,35 +198,36 @@ class Arithmetic(Task):
 
     @property
     def hardest_length(self) -> int:
-        """The prompt without brackets."""
+        """The length of a prompt without brackets."""
         return 2 * self.n + 2
 
     def _prefix_bits(self, length: int) -> tuple[float, float]:
-        """Of a sum, and of all expressions.
+        """The lower bound from chains of subtractions, the upper bound from all expressions.
 
-        Lower: x0 - x1 - ... - xn has one legal chain, which first spells x0 - x1, then x2, x3 and so on. So
-        prefixes of such chains with different numbers still to be spelled differ: within the prompt those are
-        the numbers told, the first two as one, and within line l what is left of them after l operations.
+        Lower: x0 - x1 - ... - xn has one legal chain, which first writes x0 - x1, then x2, x3 and so on. So
+        prefixes of such chains must not be confused if the numbers still to be written differ. Within the
+        prompt these are the numbers given so far, the first two counted as one; within line l they are the
+        numbers that remain after l operations.
 
-        Upper: what follows depends on the last whole line, its operation that is under way, and the place
-        within the next line. A line of k operators is one of at most p^(k+1) 4^k S_k, where S_k, the large
-        Schroeder number, counts its brackets and is at most (3 + 2 sqrt 2)^k.
+        Upper: the continuation depends on the last complete line, on the operation applied to it, and on the
+        position within the next line. There are at most p^(k+1) 4^k S_k lines of k operators, where S_k, the
+        large Schroeder number, counts the bracketings and is at most (3 + 2 sqrt 2)^k.
         """
         prompt = self.hardest_length
         if length < prompt:
             numbers = max((length - 1) // 2, 1)
         else:
-            # Line l has n - l operators, and so 2 (n - l) + 2 tokens with its separator.
+            # Line l has n - l operators, hence 2 (n - l) + 2 tokens including its separator.
             line = np.arange(self.n + 1)
             ends = np.cumsum(2 * (self.n - line) + 2)
-            whole = int(np.searchsorted(ends, length, side='right'))  # lines that end by now
+            whole = int(np.searchsorted(ends, length, side='right'))  # complete lines
             numbers = self.n - whole + (length == ends[whole - 1]) if whole <= self.n else 0
         size = np.log2(4 * self.modulus * (3 + 2 * 2**0.5))
         upper = np.log2(self.modulus) + self.n * size + np.log2(self.n * self.n * (4 * self.n + 2) + 1)
         return float(numbers * np.log2(self.modulus)), float(upper)
 
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
-        operators_within = [0]  # the whole and, one by one, the brackets that are open
+        operators_within = [0]  # outside brackets, then within each open bracket
         operators = 0
         operand_due = True
         for position, token in enumerate(tokens):
@@ -244,7 +245,7 @@ class Arithmetic(Task):
                 return self._expression_fault(tokens[:position], operators)
             else:
                 due = 'a number or (' if operand_due else 'an operator, ) or ='
-                detail = f'{self.vocabulary.tokens[token]} where {due} is due'
+                detail = f'{self.vocabulary.tokens[token]} where {due} is expected'
                 return Fault('malformed prompt', position, detail)
         return Fault('truncated', len(tokens), 'the text ends within the prompt')
 
@@ -264,7 +265,7 @@ class Arithmetic(Task):
         return f'line {np.count_nonzero(tokens[:position] == EQUALS)}'
 
     def _reduce(self, problems: Problems) -> list[np.ndarray]:
-        """All lines of the chains, slot-major."""
+        """All lines of the chains, in the slot-major layout of `expressions`."""
         (numbers, operators, opens, closes), order = problems
         separators = np.full_like(operators, SEPARATOR, shape=(len(numbers), 1))
         symbols = np.concatenate([operators, separators], axis=1)
@@ -277,7 +278,7 @@ class Arithmetic(Task):
         return lines
 
     def _evaluate(self, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The values of lines of tokens, -1 where a line is no expression of n operators."""
+        """The values of lines of tokens, or -1, and which lines are expressions of n operators."""
         for _ in range(self.n):
             lines, legal = self._successors(line)
             line = np.where(legal.any(axis=1)[:, None], _along(lines, legal.argmax(axis=1)), PAD)
@@ -285,26 +286,26 @@ class Arithmetic(Task):
         return np.where(well_formed, line[:, 0] - FIRST_NUMBER, -1), well_formed
 
     def _successors(self, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What one operation makes of lines of tokens.
+        """Applies every single operation of lines of tokens.
 
         Args:
-            line: `[count, width]`, `<pad>` after its end.
+            line: `[count, width]`, `<pad>` after the line's end.
 
         Returns:
-            `[count, n, width]`, the line after reducing its first, second, ... operator, and bool
-            `[count, n]`, whether that is an operator and the reduction legal.
+            `[count, n, width]`, the line after reducing its first, second, ... operator; and bool
+            `[count, n]`, whether this operator exists and its reduction is legal.
         """
         count, width = line.shape
         is_operator = (line >= FIRST_OPERATOR) & (line < FIRST_OPERATOR + 4)
         at = np.argsort(~is_operator, axis=1, kind='stable')[:, : self.n]
-        padded = np.pad(line, ((0, 0), (2, 6)))  # column c of line is column c + 2 of this
+        padded = np.pad(line, ((0, 0), (2, 6)))  # column c of `line` is column c + 2 here
         neighbours = np.take_along_axis(padded, (at[..., None] + np.arange(5)).reshape(count, -1), axis=1)
         before, left, operator, right, after = np.moveaxis(neighbours.reshape(*at.shape, 5), -1, 0)
         operator = operator - FIRST_OPERATOR
         left, right = left - FIRST_NUMBER, right - FIRST_NUMBER
 
-        # Usual precedence, left to right; but modulo a prime a + b - c may start at b - c, and a * b / c
-        # at b / c.
+        # Usual precedence, left to right, except that modulo a prime a + b - c may start at b - c, and
+        # a * b / c at b / c.
         start, plus, minus, times, divide = PAD, *range(FIRST_OPERATOR, FIRST_OPERATOR + 4)
         multiplicative = operator >= MULTIPLY
         legal = _along(is_operator, at) & (left >= 0) & (right >= 0)
@@ -326,7 +327,7 @@ class Arithmetic(Task):
 
 
 def _along(x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """x[i, index[i]] for every example i; index[i] may name several."""
+    """`x[i, index[i]]` for every example i; `index[i]` may hold several indices."""
     return x[np.arange(len(x)).reshape(-1, *[1] * (index.ndim - 1)), index]
 
 

@@ -1,12 +1,12 @@
-"""Edit distance of two strings: the matrix of the dynamic programme, written row by row.
+"""Edit distance of two strings; the chain is the matrix of the dynamic programme, row by row.
 
     g g y v | p h y l l <sep> 3 4 5 6 7 , 4 6 7 8 9 , 5 7 6 8 10 , 6 8 8 9 11 , <sep> 11
 
-Entry d(i, j) is the cost of turning the first i letters of the one string into the first j of the other,
+Entry d(i, j) is the cost of turning the first i letters of one string into the first j letters of the other,
 
     d(i, j) = min(d(i-1, j) + 2, d(i, j-1) + 2, d(i-1, j-1) + 3 [letters i and j differ]),
 
-and its border d(i, 0), d(0, j) is not written. Costs, border and the distribution of strings are those of
+and the border d(i, 0), d(0, j) is not written. Costs, border and the distribution of strings are those of
 the generator published by Feng et al. (NeurIPS 2023, arXiv 2305.15408).
 """
 
@@ -31,14 +31,14 @@ from effxf_jax.tasks.task import (
 
 GAP, SUBSTITUTION = 2, 3  # costs [feng]; a match costs nothing
 BORDERS = {'published': 1, 'textbook': GAP}
-"""What a step along the border costs: i + j as published [feng], or 2i + 2j as the recurrence has it."""
+"""The cost of a step along the border: entries i + j as published [feng], or 2i + 2j by the recurrence."""
 
 LETTERS = len(string.ascii_lowercase)
 
 # The distribution [feng].
 MIN_LETTERS, MAX_LETTERS = 3, 10  # different letters in an example
-INDEPENDENT = 0.4  # of the pairs; the others are made by edits
-MAX_SHORTER, MAX_LONGER = 3, 2  # of the other string, against n
+INDEPENDENT = 0.4  # share of pairs drawn independently; the others are made by edits
+MAX_SHORTER, MAX_LONGER = 3, 2  # how much the other string may be shorter or longer than n
 
 # Token ids; the letter x is the token FIRST_LETTER + x.
 SEP, BAR, COMMA = 2, 3, 4
@@ -50,7 +50,7 @@ class Problems(NamedTuple):
     """Pairs of strings, the first no longer than the second.
 
     Attributes:
-        first: int8 `[count, n + 2]`, letters 0 ... 25, and -1 behind the string's end.
+        first: int8 `[count, n]`, letters 0 ... 25, and -1 after the string's end.
         second: int8 `[count, n + 2]`, likewise.
     """
 
@@ -62,9 +62,9 @@ class Solution(NamedTuple):
     """The matrices and the distances.
 
     Attributes:
-        matrix: int8 or, for large n, int16 `[count, n + 2, n + 2]`, entry d(i, j) at [i - 1, j - 1];
-            those beyond the strings' ends mean nothing.
-        answer: the last entry within the strings, `[count]`.
+        matrix: int8 or, for large n, int16 `[count, n, n + 2]`, entry d(i, j) at [i - 1, j - 1]; entries
+            beyond the strings' ends are undefined.
+        answer: the distance, the last entry within the strings, `[count]`.
     """
 
     matrix: np.ndarray
@@ -73,13 +73,13 @@ class Solution(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EditDistance(Task):
-    """Edit distance of strings of about n letters.
+    """Edit distance of two different strings of about n letters.
 
-    One string has n letters, the other n - 3 ... n + 2, but at least one; they differ.
+    One string has n letters, the other n - 3 ... n + 2 and at least one.
 
     Attributes:
-        n: letters of one of the strings.
-        border: 'published', i + j [feng], or 'textbook', 2i + 2j.
+        n: letters in one of the strings.
+        border: 'published', entries i + j [feng], or 'textbook', entries 2i + 2j.
         answer_mode: 'chain' or 'direct'.
 
     Raises:
@@ -125,7 +125,7 @@ class EditDistance(Task):
         height = self.n + MAX_LONGER
         words = np.empty((2, height, count), np.int8)
         lengths = np.empty((2, count), np.int16)
-        # As published, a pair that is refused is drawn again with the same number of edits.
+        # As published, a rejected pair is drawn again with the same number of edits.
         edits = rng.integers(1, self.n + 1, count)
         pending = np.arange(count)
         while pending.size:
@@ -150,7 +150,7 @@ class EditDistance(Task):
         tokens = np.full((count, self.max_length), PAD, np.int32)
         rows, columns = _lengths(problems.first), _lengths(problems.second)
         matrix = self._matrix(problems)
-        # Pairs of the same two lengths have every token in the same place.
+        # Pairs with the same two lengths have the same layout.
         shapes = rows * (self.max_length + 1) + columns
         for shape in np.unique(shapes):
             these = np.flatnonzero(shapes == shape)
@@ -167,18 +167,18 @@ class EditDistance(Task):
 
     @property
     def hardest_length(self) -> int:
-        """The first string and its `|`."""
+        """The length of the first string and its `|`."""
         return self.n + 1
 
     def _prefix_bits(self, length: int) -> tuple[float, float]:
-        """Of the first string, and of the whole prompt.
+        """The lower bound from the first string, the upper bound from the whole prompt.
 
-        Lower: two first strings that differ are told apart by a second string that is one of them, for only
-        then is the whole diagonal zero. Once some of the second string is told, it still counts in which
-        places the first one has the other's first letter: that decides whether the first column's entry in
-        row i is i - 1 or at least i [published border]. In the chain that holds for the rows to come.
+        Lower: a second string that equals one of two different first strings distinguishes them, since the
+        diagonal is zero only for equal strings. Once part of the second string is given, it still matters
+        where the first string has the second's first letter: this decides whether the entry of row i in the
+        first column is i - 1 or at least i [published border]. Within the chain this holds for later rows.
 
-        Upper: what follows is a function of the prompt and the length.
+        Upper: the continuation is a function of the prompt and the length.
         """
         letter = np.log2(LETTERS)
         if length <= self.n + 1:
@@ -198,7 +198,7 @@ class EditDistance(Task):
                 ends.append(position)
             elif not FIRST_LETTER <= token < FIRST_NUMBER:
                 found, due = self.vocabulary.tokens[token], self.vocabulary.tokens[due]
-                return Fault('malformed prompt', position, f'{found} where a letter or {due} is due')
+                return Fault('malformed prompt', position, f'{found} where a letter or {due} is expected')
             if len(ends) == 2:
                 first, second = ends[0], ends[1] - ends[0] - 1
                 if 1 <= first <= second and first <= self.n and second <= self.n + MAX_LONGER:
@@ -217,11 +217,11 @@ class EditDistance(Task):
 
     @property
     def _largest(self) -> int:
-        """The largest entry, where no letters match: n substitutions, and the rest along the border."""
+        """The largest entry, if no letters match: n substitutions, and the rest along the border."""
         return SUBSTITUTION * self.n + BORDERS[self.border] * MAX_LONGER
 
     def _matrix(self, problems: Problems) -> np.ndarray:
-        """The matrices, slot-major `[n, n + 2, count]`; those of unlike lengths are solved as if full."""
+        """The matrices, slot-major `[n, n + 2, count]`; shorter strings are solved at full size too."""
         first, second = (np.ascontiguousarray(x.T) for x in problems)
         step = BORDERS[self.border]
         dtype = np.int8 if self._largest + SUBSTITUTION <= np.iinfo(np.int8).max else np.int16
@@ -234,7 +234,7 @@ class EditDistance(Task):
         return matrix
 
     def _spell(self, first: np.ndarray, second: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        """Rows `[count, length]` of strings `[count, i]` and `[count, j]` with matrix `[i, j, count]`."""
+        """Rows `[count, length]` for strings `[count, i]` and `[count, j]` with matrix `[i, j, count]`."""
         i, j, count = matrix.shape
         entries = np.moveaxis(matrix, 2, 0) + np.int32(FIRST_NUMBER)
         column = lambda token: np.full((count, 1), token, np.int32)
@@ -246,7 +246,7 @@ class EditDistance(Task):
         return np.concatenate([*parts, entries[:, -1, -1:], column(EOS)], axis=1)
 
     def _parse(self, tokens: np.ndarray) -> tuple[Problems, np.ndarray]:
-        """The problems of rows, and which rows have one; of the others, a placeholder."""
+        """Parses rows: their problems, and which prompts are well-formed; the others get a placeholder."""
         width = 2 * self.n + MAX_LONGER + 2  # the longest prompt
         tokens = np.pad(tokens, ((0, 0), (0, width)))[:, :width]
         columns = np.arange(width)
@@ -271,15 +271,15 @@ class EditDistance(Task):
 
 
 def next_row(above: np.ndarray, border: int, mismatch: np.ndarray) -> np.ndarray:
-    """A row of the matrix from the row above it, of every example at once.
+    """Computes a row of the matrix from the row above it, for all examples at once.
 
     Args:
         above: int8 or int16 `[columns + 1, count]`, d(i - 1, 0 ... columns).
-        border: d(i, 0).
-        mismatch: bool `[columns, count]`, whether letters i of the one string and j of the other differ.
+        border: the entry d(i, 0).
+        mismatch: bool `[columns, count]`, whether letter i of one string and letter j of the other differ.
 
     Returns:
-        d(i, 0 ... columns), like `above`.
+        d(i, 0 ... columns), of the shape and dtype of `above`.
     """
     row = np.empty_like(above)
     row[0] = border
@@ -294,20 +294,21 @@ def _lengths(word: np.ndarray) -> np.ndarray:
     return np.count_nonzero(word >= 0, axis=1)
 
 
-# In all that follows arrays are slot-major, `[slot, count]`, so that each numpy call works on whole rows of
-# examples.
+# All arrays below are slot-major, `[slot, count]`, so that each numpy call processes whole rows of examples.
 
 
 def _draw_pairs(
     rng: np.random.Generator, n: int, edits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws pairs of strings, some of which are to be refused.
+    """Draws pairs of strings, some of which must be rejected.
 
     Args:
-        edits: `[count]`, the number of edits, should they be made.
+        rng: the random generator.
+        n: letters in the first string.
+        edits: `[count]`, the number of edits of pairs that are made by edits.
 
     Returns:
-        The strings as indices into an alphabet, int8 `[2, n + 2, count]`, their lengths, int16 `[2, count]`,
+        The strings as indices into an alphabet, int8 `[2, n + 2, count]`; their lengths, int16 `[2, count]`;
         and which pairs are accepted, bool `[count]`.
     """
     count = len(edits)
@@ -330,17 +331,18 @@ def _draw_pairs(
 
 
 def _edit(rng: np.random.Generator, word: np.ndarray, edits: np.ndarray, alphabet_size: np.ndarray):
-    """Makes random edits: deletions, substitutions and insertions at random places, equally likely.
+    """Makes random edits: deletions, substitutions and insertions at random positions, equally likely.
 
-    A string of two letters is spared deletions, and has an insertion instead [feng].
+    A string of two letters gets an insertion instead of a deletion [feng].
 
     Args:
-        word: int8 `[n, count]`, all of n letters.
+        rng: the random generator.
+        word: int8 `[n, count]`, strings of n letters.
         edits: `[count]`, the number of edits, in descending order.
-        alphabet_size: `[count]`.
+        alphabet_size: `[count]`, the number of different letters.
 
     Returns:
-        The new words, int8 `[n + most edits, count]`, and their lengths, `[count]`.
+        The new strings, int8 `[n + most edits, count]`, and their lengths, `[count]`.
     """
     n, count = word.shape
     most = int(edits.max(initial=0))
@@ -368,7 +370,7 @@ def _edit(rng: np.random.Generator, word: np.ndarray, edits: np.ndarray, alphabe
 
 
 def draw_alphabets(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draws ten different letters, int8 `[10, count]`: the beginning of a Fisher-Yates shuffle."""
+    """Draws ten different letters, int8 `[10, count]`, by the first steps of a Fisher-Yates shuffle."""
     examples = np.arange(count)
     letters = np.repeat(np.arange(26, dtype=np.int8)[:, None], count, axis=1)
     for slot in range(MAX_LETTERS):
@@ -380,6 +382,6 @@ def draw_alphabets(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def draw_below(rng: np.random.Generator, bound: np.ndarray, shape, dtype=np.int8) -> np.ndarray:
-    """Uniform integers from 0 to bound - 1."""
-    # A float32 draw is at most 1 - 2^-24, and times a small bound still rounds to less than that.
+    """Draws uniform integers from 0 to bound - 1."""
+    # A float32 draw is at most 1 - 2^-24; its product with a small bound still rounds to less than the bound.
     return (rng.random(shape, dtype=np.float32) * bound.astype(np.float32)).astype(dtype)

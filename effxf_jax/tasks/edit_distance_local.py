@@ -1,17 +1,17 @@
-"""Edit distance of a pattern to the latest part of a stream, as an online dynamic programme [ours].
+"""Edit distance of a pattern to the most recent part of a stream, as an online dynamic programme [ours].
 
     a b <sep> b a 2 b 2 , a a 0 b 2 , b a 2 b 0 , <sep> 0
 
-A pattern p of m letters is told, then letter after letter of a stream s. After each, the model writes the
-row d(i, 1) ... d(i, m), every entry behind its letter of the pattern, where d(i, j) is the least cost of
+A pattern p of m letters is given, then the letters of a stream s one by one. After each, the model writes the
+row d(i, 1) ... d(i, m), every entry after its letter of the pattern, where d(i, j) is the least cost of
 turning any part of the stream that ends at letter i into the first j letters of the pattern (Sellers 1980):
 
     d(i, j) = min(d(i-1, j) + 2, d(i, j-1) + 2, d(i-1, j-1) + 3 [s(i) and p(j) differ]),
     d(i, 0) = 0,  d(0, j) = 2j.
 
-So no entry exceeds 2m, and every token is a function of the last 2m + 4, however long the stream: a row and
-its letter are 2m + 2 tokens, and d(i-1, j-1) stands two before d(i-1, j), which stands a row before d(i, j).
-The model thus meets locality on one dial, the pattern's length, and length on another, the rows.
+No entry exceeds 2m, and every produced token is a function of the last 2m + 4 tokens at any length of the
+stream: a row and its letter have 2m + 2 tokens, d(i-1, j) is one row before d(i, j), and d(i-1, j-1) is two
+tokens before d(i-1, j). So the pattern's length sets the locality, and the number of rows sets the length.
 """
 
 import dataclasses
@@ -65,13 +65,13 @@ class Solution(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EditDistanceLocal(Task):
-    """Edit distance of a pattern to the latest part of a stream.
+    """Edit distance of a pattern to the most recent part of a stream.
 
-    In direct mode the pattern and the whole stream are told, `a b <sep> b a b <sep> 0`.
+    In direct mode the pattern and the whole stream are given, `a b <sep> b a b <sep> 0`.
 
     Attributes:
-        rows: letters of the stream.
-        pattern_length: letters of the pattern.
+        rows: letters in the stream.
+        pattern_length: letters in the pattern, m.
         answer_mode: 'chain' or 'direct'.
 
     Raises:
@@ -112,20 +112,20 @@ class EditDistanceLocal(Task):
         return (',', '<sep>')
 
     def locality(self) -> int | None:
-        """2m + 4 in chain mode; from m = 2 on no fewer tokens would do."""
+        """2m + 4 in chain mode, for m >= 2 the least number."""
         return self._row_length + 2 if self.answer_mode == 'chain' else None
 
     def sample(self, rng: np.random.Generator, count: int) -> Problems:
-        # The stream runs through the pattern over and over from a random place; a share of its letters,
-        # drawn for each example, are edits instead: a letter left out, replaced or put in between.
+        # The stream repeats the pattern from a random position. A share of its letters, drawn for each
+        # example, are edits: a letter left out, replaced or inserted.
         size = (self.rows, count)
         alphabet_size = rng.integers(MIN_LETTERS, MAX_LETTERS + 1, count, dtype=np.int8)
         pattern = draw_below(rng, alphabet_size, (self.pattern_length, count))
         letter = draw_below(rng, alphabet_size, size)
         edited = rng.random(size, dtype=np.float32) < rng.random(count, dtype=np.float32)
         kind = np.where(edited, rng.integers(3, size=size, dtype=np.int8), -1)
-        left_out, put_in = kind == 0, kind == 1
-        steps = 1 + left_out.astype(np.int32) - put_in
+        left_out, inserted = kind == 0, kind == 1
+        steps = 1 + left_out.astype(np.int32) - inserted
         start = rng.integers(self.pattern_length, size=count)
         at = (start + np.cumsum(steps, axis=0)) % self.pattern_length
         copied = np.take_along_axis(pattern, at, axis=0)
@@ -172,34 +172,34 @@ class EditDistanceLocal(Task):
         letters = np.where(is_letter, letters, 0).astype(np.int8)
         m = self.pattern_length
         pattern, stream = letters[:, :m], letters[:, m + 1 : -1]
-        pattern_is_told = is_letter[:, :m].all(axis=1) & (padded[:, m] == SEP)
-        stream_is_told = is_letter[:, m + 1 : -1].all(axis=1) & (padded[:, -3] == SEP)
+        pattern_is_valid = is_letter[:, :m].all(axis=1) & (padded[:, m] == SEP)
+        stream_is_valid = is_letter[:, m + 1 : -1].all(axis=1) & (padded[:, -3] == SEP)
 
-        # A fault among letters of the stream is one where it stands, and in direct mode one of the prompt.
-        well_formed = pattern_is_told if self.answer_mode == 'chain' else pattern_is_told & stream_is_told
+        # A wrong token in the stream is a fault at its position and, in direct mode, of the prompt.
+        well_formed = pattern_is_valid if self.answer_mode == 'chain' else pattern_is_valid & stream_is_valid
         right = np.where(well_formed[:, None], self.encode(Problems(pattern, stream)).tokens, PAD)
         judged = grade_against(right, tokens, given)
-        return judged._replace(answer_correct=judged.answer_correct & stream_is_told)
+        return judged._replace(answer_correct=judged.answer_correct & stream_is_valid)
 
     def given(self, tokens: np.ndarray) -> np.ndarray:
         return np.broadcast_to(self._given[: tokens.shape[1]], tokens.shape)
 
     @property
     def hardest_length(self) -> int:
-        """The pattern and its `<sep>`."""
+        """The length of the pattern and its `<sep>`."""
         return self._prompt_length
 
     def _prefix_bits(self, length: int) -> tuple[float, float]:
-        """Of the pattern, and of the pattern and a row.
+        """The lower bound from the pattern, the upper bound from the pattern and one row.
 
-        Lower: every row spells the pattern again, so that all of it counts until the last row begins, and
-        then what is left of it to spell.
+        Lower: every row repeats the pattern, so all of it is needed until the last row begins, and then the
+        part that is still to be written.
 
-        Upper: what follows depends on the pattern, the last letter of the stream and the row above, where an
-        entry differs from the one before by -2 ... 2; the row below up to here follows from these.
+        Upper: the continuation depends on the pattern, the last letter of the stream and the row above, in
+        which adjacent entries differ by -2 ... 2; the unfinished row follows from these.
         """
         m, letter = self.pattern_length, np.log2(LETTERS)
-        # A row is the stream's letter, then the pattern's letters and entries in turn.
+        # A row is a letter of the stream, then letters of the pattern and entries alternately.
         into_last_row = length - self._prompt_length - (self.rows - 1) * self._row_length
         spelled = int(np.clip(into_last_row // 2, 0, m))
         lower = (min(length, m) - spelled) * letter
@@ -216,7 +216,7 @@ class EditDistanceLocal(Task):
                 return Fault('truncated', end, 'the text ends within the prompt')
             if tokens[end] != SEP:
                 found = self.vocabulary.tokens[tokens[end]]
-                return Fault('malformed prompt', end, f'{found} where a letter or <sep> is due')
+                return Fault('malformed prompt', end, f'{found} where a letter or <sep> is expected')
             if end - start != length:
                 detail = f'{part} of {end - start} letters; this task has {length}'
                 return Fault('malformed prompt', start, detail)
@@ -224,7 +224,7 @@ class EditDistanceLocal(Task):
         return None
 
     def _rows_fault(self, tokens: np.ndarray) -> Fault | None:
-        """Whether a text is a whole one with another number of rows."""
+        """The fault of a complete text with another number of rows, otherwise None."""
         rows, rest = divmod(len(tokens) - self._prompt_length - 2, self._row_length)
         if rest == 0 and rows != self.rows and tokens[-2] == SEP:
             detail = f'stream of {rows} letters; this task has {self.rows}'
@@ -246,6 +246,6 @@ class EditDistanceLocal(Task):
 
     @functools.cached_property
     def _given(self) -> np.ndarray:
-        """The tokens that a model is told, bool `[max_length]`."""
+        """Which tokens are given, bool `[max_length]`."""
         column = np.arange(self.max_length) - self._prompt_length
         return (column < 0) | (column <= self.rows * self._row_length) & (column % self._row_length == 0)

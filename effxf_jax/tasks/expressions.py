@@ -1,8 +1,9 @@
-"""Arithmetic expressions as arrays: grown, reduced and spelled as tokens, of many examples at once.
+"""Arithmetic expressions as arrays over many examples: how to grow, reduce and encode them.
 
-A line of k operators is one array int8 `[4, k + 1, count]`, slot-major so that each numpy call works on
-whole rows of examples. Slot by slot it holds a number, the symbol behind it, which is an operator or at last
-the separator, and how many brackets open before and close behind the number. A `slot` is int8 `[count]`.
+A line of k operators is one array int8 `[4, k + 1, count]`, slot-major so that each numpy call processes
+whole rows of examples. A slot holds a number, the symbol after it (an operator, in the last slot the
+separator), and how many brackets open before the number and close after it. An argument `slot` is int8
+`[count]`.
 """
 
 import functools
@@ -21,7 +22,7 @@ OPEN, CLOSE, EQUALS = 6, 7, 8
 FIRST_NUMBER = 9
 
 NUMBER, SYMBOL, OPENS, CLOSES = range(4)
-SEPARATOR = EQUALS - FIRST_OPERATOR  # symbols are counted as operators are
+SEPARATOR = EQUALS - FIRST_OPERATOR  # symbols have the indices of operators
 
 
 def numbers_at(line, slot):
@@ -30,23 +31,23 @@ def numbers_at(line, slot):
 
 
 def _places(slot):
-    """The places of a slot in a flat view of any one of the four planes."""
+    """The flat indices of each example's slot in any of the four planes."""
     return slot * np.int64(len(slot)) + np.arange(len(slot))
 
 
 def _plane(line, part):
-    """A flat view of one plane."""
+    """A flat view of one plane of a line."""
     return line[part].reshape(-1)
 
 
 def _where(condition, x, y):
-    """np.where of int8 arrays; bitwise, it works on whole vectors and is several times faster."""
+    """`np.where` for int8 arrays; bitwise operations on whole vectors are several times faster."""
     return y ^ ((x ^ y) & -condition.view(np.int8))
 
 
 def _neighbours(line, at):
-    """The symbols that touch a number, the separator where a bracket stands between."""
-    # Before the first number this finds the separator of the last, as its index is negative then.
+    """The symbols before and after a number; the separator where a bracket is between."""
+    # Before the first number the index is negative and finds the separator in the last slot.
     before = _plane(line, SYMBOL)[at - line.shape[2]]
     after = _plane(line, SYMBOL)[at]
     before[_plane(line, OPENS)[at] > 0] = SEPARATOR
@@ -55,7 +56,7 @@ def _neighbours(line, at):
 
 
 def split_number(line, slot, left, operator, right):
-    """Replaces a number by `left operator right`, in brackets where the meaning needs them."""
+    """Replaces a number by `left operator right`, in brackets where they are needed."""
     at = _places(slot)
     before, after = _neighbours(line, at)
     binds_tighter = (before == SUBTRACT) | (before == MULTIPLY) | (after == MULTIPLY) | (after == DIVIDE)
@@ -77,7 +78,7 @@ def split_number(line, slot, left, operator, right):
 
 
 def merge_numbers(line, slot, modulus: int):
-    """Replaces the numbers at slot and slot + 1 by their value, and drops brackets around just that."""
+    """Replaces the numbers at slot and slot + 1 by their value, and drops brackets that enclose it alone."""
     at = _places(slot)
     at_right = at + line.shape[2]
     numbers, opens = _plane(line, NUMBER), _plane(line, OPENS)[at]
@@ -93,7 +94,7 @@ def merge_numbers(line, slot, modulus: int):
 
 
 def leftmost_slot(line):
-    """The first slot whose number and the next may be reduced first."""
+    """The first slot at which the number and the next one may be reduced first."""
     _, size, count = line.shape
     chosen = np.full(count, -1, np.int8)
     for i in reversed(range(size - 1)):
@@ -109,9 +110,9 @@ def leftmost_slot(line):
 
 
 def draw_operations(rng: np.random.Generator, value, modulus: int):
-    """Draws `left operator right` of given values: uniform left and operator among those that allow it.
+    """Draws `left operator right` with given values; left and operator are uniform among the possible ones.
 
-    A factor of zero makes any other factor right, so it is drawn too; a divisor is never zero.
+    If a factor is zero the other factor is arbitrary, so it is drawn too; a divisor is never zero.
     """
     table = _operation_table(modulus)
     first, size = table.first[value], table.size[value]
@@ -120,7 +121,7 @@ def draw_operations(rng: np.random.Generator, value, modulus: int):
 
 
 class _OperationTable(NamedTuple):
-    """Equally likely operations; those of value x are the `size[x]` rows from `first[x]`."""
+    """Equally likely operations; those with value x are the `size[x]` rows from `first[x]` on."""
 
     first: np.ndarray
     size: np.ndarray
@@ -140,7 +141,7 @@ def _operation_table(modulus: int) -> _OperationTable:
         if value:
             rows += [(a, DIVIDE, a * pow(value, -1, modulus) % modulus) for a in numbers if a]
         else:
-            rows = rows * modulus  # so that one row weighs 1 / modulus
+            rows = rows * modulus  # so that each row has weight 1 / modulus
             rows += [(0, MULTIPLY, b) for b in numbers] + [(0, DIVIDE, b) for b in numbers if b]
         rows_of.append(rows)
     size = np.array([len(rows) for rows in rows_of], np.int32)
@@ -150,13 +151,13 @@ def _operation_table(modulus: int) -> _OperationTable:
 
 @functools.cache
 def value_table(modulus: int) -> np.ndarray:
-    """The value of `left operator right`, int8 `[operator, left, right]`; zero where it has none."""
+    """The value of `left operator right`, int8 `[operator, left, right]`; zero where it is undefined."""
     a, b = np.ogrid[:modulus, :modulus]
     return (np.stack([a + b, a - b, a * b, a * inverses(modulus)[b]]) % modulus).astype(np.int8)
 
 
 def write_lines(lines: list[np.ndarray], max_length: int) -> Examples:
-    """Spells lines as rows of tokens: every number with its brackets, then the symbol behind it."""
+    """Encodes lines as rows of tokens: every number with its brackets, then the symbol after it."""
     numbers, symbols, opens, closes = np.concatenate(lines, axis=1)
     symbols[-1] = EOS - FIRST_OPERATOR
     numbers += FIRST_NUMBER

@@ -4,11 +4,11 @@
     a + 5 b + 7 c = 5 , 6 b + 2 c = 3 , 6 b + 0 c = 7 <sep> a + 9 c = 8 , b + 4 c = 6 , 9 c = 4 <sep>
     a = 4 , b = 3 , c = 9
 
-(one row of tokens). After each pivot the whole system is written again: the first equation, from the
-pivot's own on, in which the variable occurs is swapped up and scaled, and the variable is eliminated from
-all others. A variable that is done is written without its coefficient of one, and left out where it is
-zero, so the last state is the solution. Form and distribution, uniform over systems with just one solution,
-are those of the generator published by Feng et al. (NeurIPS 2023, arXiv 2305.15408).
+(one row of tokens). After each pivot the whole system is written again: of the equations from the pivot's
+own on, the first in which the variable occurs is swapped up and scaled, and the variable is eliminated from
+all others. A variable that has been a pivot is written without its coefficient 1 and omitted where its
+coefficient is 0, so the last state is the solution. Form and distribution, uniform over systems with exactly
+one solution, are those of the generator published by Feng et al. (NeurIPS 2023, arXiv 2305.15408).
 """
 
 import dataclasses
@@ -34,11 +34,11 @@ from effxf_jax.tasks.task import (
 # Token ids; variable x is the token FIRST_VARIABLE + x, and the numbers come after the n variables.
 SEP, COMMA, PLUS, EQUALS = 2, 3, 4, 5
 FIRST_VARIABLE = 6
-NUMBER = -1  # in a layout, the place of a number
+NUMBER = -1  # in a layout, stands for any number
 
 
 class Problems(NamedTuple):
-    """Regular systems, int8 `[count, n, n + 1]`: a row of coefficients and a right side per equation."""
+    """Regular systems, int8 `[count, n, n + 1]`: per equation n coefficients and the right-hand side."""
 
     systems: np.ndarray
 
@@ -55,7 +55,7 @@ class LinearEquations(Task):
     """n linear equations in n variables.
 
     Attributes:
-        n: equations and variables, at most 26.
+        n: number of equations and of variables, at most 26.
         modulus: a prime, at most 113.
         answer_mode: 'chain' or 'direct'.
 
@@ -127,19 +127,19 @@ class LinearEquations(Task):
 
     @property
     def hardest_length(self) -> int:
-        """The prompt."""
+        """The length of the prompt."""
         return self._prompt_length
 
     def _prefix_bits(self, length: int) -> tuple[float, float]:
-        """Of systems whose first column is eliminated already, and of all systems.
+        """The lower bound from systems whose first column is already eliminated, the upper from all systems.
 
-        Lower: such a system is its own next state, which is spelled with all n numbers of each equation: any
-        n in the first equation; in the others any right-hand side, and coefficients that are no combination
-        of those before. Any two such beginnings can be completed by the same equations, as two subspaces of
-        one dimension have a common complement. Only whole equations are counted, and nothing behind the
-        prompt.
+        Lower: such a system equals its next state, in which n numbers of each equation are written. In the
+        first equation all n are free; in the others the right-hand side is free, and the coefficients must be
+        independent of those before. Any two such prefixes can be completed by the same equations, since two
+        subspaces of one dimension have a common complement. Only complete equations are counted, and nothing
+        after the prompt.
 
-        Upper: what follows is a function of the prompt's n (n + 1) numbers and the length.
+        Upper: the continuation is a function of the prompt's n (n + 1) numbers and the length.
         """
         n, number = self.n, np.log2(self.modulus)
         equations = length // (self._prompt_length // n) if length <= self._prompt_length else 0
@@ -159,7 +159,7 @@ class LinearEquations(Task):
             if token != due and not (due == NUMBER and token >= self._first_number):
                 due = 'a number' if due == NUMBER else self.vocabulary.tokens[due]
                 return Fault(
-                    'malformed prompt', position, f'{self.vocabulary.tokens[token]} where {due} is due'
+                    'malformed prompt', position, f'{self.vocabulary.tokens[token]} where {due} is expected'
                 )
         if not self._parse(tokens[None])[1][0]:
             return Fault('malformed prompt', 0, 'the system is singular')
@@ -182,10 +182,10 @@ class LinearEquations(Task):
 
     @functools.cached_property
     def _layout(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where everything stands, the same in every row.
+        """The layout of a row, the same for all.
 
         Returns:
-            Tokens `[max_length]`, NUMBER for numbers, and of each number the index into flat states.
+            Tokens `[max_length]`, with NUMBER for numbers; and each number's index into the flat states.
         """
         tokens, entries = [], []
         state_entries = np.arange((self.n + 1) * self.n * (self.n + 1)).reshape(self.n + 1, self.n, -1)
@@ -203,7 +203,7 @@ class LinearEquations(Task):
         return np.array(tokens, np.int32), np.array(entries)
 
     def _parse(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The systems of rows, and which rows have a regular one; of the others, anything."""
+        """Parses rows: their systems, and which rows have a regular one; other systems are undefined."""
         layout = self._layout[0][: self._prompt_length]
         prompt = np.pad(tokens, ((0, 0), (0, self._prompt_length)))[:, : self._prompt_length]
         is_number = (prompt >= self._first_number) & (prompt < self.vocabulary.size)
@@ -221,8 +221,8 @@ def _eliminate(systems: np.ndarray, modulus: int) -> tuple[np.ndarray, np.ndarra
         systems: int8 `[n, n + 1, count]`.
 
     Returns:
-        The systems before and after each pivot, int8 `[n + 1, n, n + 1, count]`, and which of them are
-        regular, bool `[count]`; the states of the others mean nothing.
+        The systems before and after each pivot, int8 `[n + 1, n, n + 1, count]`; and which systems are
+        regular, bool `[count]`. The states of singular systems are undefined.
     """
     n, _, count = systems.shape
     inverse = inverses(modulus)

@@ -1,14 +1,14 @@
-"""Longest increasing subsequence: the length of the best run ending at each number.
+"""Longest increasing subsequence; the chain is the length of the longest run that ends at each number.
 
     61 128 46 113 145 <sep> 1 2 1 2 3 <sep> 3
 
-For numbers x(1) ... x(n) the chain writes
+A run is an increasing subsequence. For numbers x(1) ... x(n) the chain is
 
     d(i) = 1 + max(0, d(j) for j < i with x(j) < x(i)),
 
-and the answer is the largest. The distribution of numbers is that of the generator published by Feng et al.
-(NeurIPS 2023, arXiv 2305.15408): one to three increasing runs, one after the other, planted at random
-places among random numbers.
+and the answer is the largest d(i). The distribution of numbers is that of the generator published by Feng et
+al. (NeurIPS 2023, arXiv 2305.15408): one to three runs, one after the other, planted at random positions
+among random numbers.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ from effxf_jax.tasks.task import (
     refuse_options,
 )
 
-MAX_RUNS = 3  # planted in a sequence [feng]
-MIN_PLANTED = 3  # numbers in the runs together [feng]
+MAX_RUNS = 3  # runs planted in a sequence [feng]
+MIN_PLANTED = 3  # numbers in all planted runs together [feng]
 NUMBER_RANGE = 250  # at n = 50, 80 and 100 [feng]
 
 # Token ids; the number x, from 1, is the token SEP + x.
@@ -42,14 +42,14 @@ SEP = 2
 class Problems(NamedTuple):
     """Sequences of n numbers, `[count, n]`, each from n + 1 to number_range - 1.
 
-    Of int16 or, where number_range is too large for that, int32.
+    The dtype is int16 or, where number_range is too large for it, int32.
     """
 
     numbers: np.ndarray
 
 
 class Solution(NamedTuple):
-    """The length of the best run ending at each number, `[count, n]`, and the largest, `[count]`."""
+    """The length of the longest run ending at each number, `[count, n]`, and the largest, `[count]`."""
 
     runs: np.ndarray
     answer: np.ndarray
@@ -65,8 +65,8 @@ class LongestIncreasingSubsequence(Task):
 
     Attributes:
         n: numbers in a sequence.
-        number_range: the numbers are less than this. By default 250 [feng] or, from n = 102 on, 5n / 2
-            [ours], which leaves room for a run of n different numbers above the n that lengths need.
+        number_range: exclusive upper bound of the numbers. By default 250 [feng] or, from n = 102 on, 5n / 2
+            [ours], which allows a run of n different numbers above the n reserved for lengths.
         answer_mode: 'chain' or 'direct'.
 
     Raises:
@@ -95,7 +95,7 @@ class LongestIncreasingSubsequence(Task):
         refuse_options(problems, self.answer_mode)
 
     def scaled(self, factor: float) -> 'LongestIncreasingSubsequence':
-        """With more numbers below a number larger by as much, unless that is the default one."""
+        """Scales n, and number_range too unless it is the default."""
         n, number_range = int(self.n * factor), None
         if self.number_range != _default_range(self.n):
             number_range = int(self.number_range * factor)
@@ -123,7 +123,7 @@ class LongestIncreasingSubsequence(Task):
     def sample(self, rng: np.random.Generator, count: int) -> Problems:
         run_lengths = _draw_run_lengths(rng, self.n, count)
         planted = run_lengths.sum(axis=0, keepdims=True)
-        # Numbers up to n are kept for lengths of runs [feng].
+        # Numbers up to n are reserved for lengths of runs [feng].
         runs = _draw_subsets(rng, run_lengths, self.number_range - self.n - 1)
         places = _draw_subsets(rng, planted, self.n)
         numbers = rng.integers(self.n + 1, self.number_range, (count, self.n), dtype=self._dtype)
@@ -160,21 +160,21 @@ class LongestIncreasingSubsequence(Task):
 
     @property
     def hardest_length(self) -> int:
-        """All numbers but one."""
+        """The length of all numbers except the last."""
         return self.n - 1
 
     def _prefix_bits(self, length: int) -> tuple[float, float]:
-        """Of the lengths found so far and, while numbers come, of the smallest number that ends each.
+        """From the lengths so far and, while numbers are given, the smallest number that ends a run of each.
 
-        The lengths d(1) ... d(k) of k numbers form any sequence in which each value is at most one above the
-        largest before it (let all numbers of one length be equal), one of Stirling's S(k, m) for a largest
-        value m. A number to come is compared with the smallest numbers that end runs of length 1 ... m; these
-        increase, and any m of the r numbers can be they. Any two of these classes differ in the length of
-        some next number. So there are sum_m S(k, m) C(r, m) classes while numbers are to come, and
-        sum_m S(n, m), Bell's number, when all are told.
+        The lengths d(1) ... d(k) of k numbers can be any sequence in which each value exceeds the largest
+        before it by at most one (let all numbers of one length be equal); Stirling's S(k, m) of these have
+        the largest value m. A later number is compared with the smallest numbers that end runs of length
+        1 ... m; these increase, and can be any m of the r numbers. Any two of these classes differ in the
+        length of some next number. So there are sum_m S(k, m) C(r, m) classes while numbers are still to
+        come, and sum_m S(n, m), Bell's number, once all are given.
 
-        In the chain, behind i > 1 lengths, at most as many classes are left; at least the j^(n - j) of any
-        j >= i in which the first j lengths are 1 ... j and the others at most j.
+        In the chain, after i > 1 lengths, at most as many classes remain; and, for any j >= i, at least the
+        j^(n - j) in which the first j lengths are 1 ... j and the others at most j.
         """
         n, numbers = self.n, self.number_range - 1
         if length < n:
@@ -205,12 +205,12 @@ _LONGEST_EXACT = 2000
 
 @functools.cache
 def _log2_sum(k: int, r: int | None) -> tuple[float, float]:
-    """Bounds on log2 of sum_m S(k, m) C(r, m), where C is 1 for r None; equal up to k = 2000.
+    """Bounds on log2 of sum_m S(k, m) C(r, m), where C is 1 if r is None; equal up to k = 2000.
 
-    Beyond that, the sum, which grows with k, is at least that of k = 2000, and between its largest term and k
-    times that, where S(k, m), the number of sequences of k values in which each is at most one above the
-    largest before it and m the largest, is at least m^(k - m), and at most C(k - 1, m - 1) m^(k - m): the
-    places of the first 2, 3 ... m, and m choices for each of the others.
+    For larger k the sum, which grows with k, is at least the sum for k = 2000, and between its largest term
+    and k times that term. S(k, m) counts the sequences of k values with the largest value m in which each
+    value exceeds the largest before it by at most one. It is at least m^(k - m), and at most
+    C(k - 1, m - 1) m^(k - m): the positions of the first 2, 3 ... m, and m choices for each other value.
     """
     if k <= _LONGEST_EXACT:
         m = np.arange(1.0, k + 1)
@@ -233,7 +233,7 @@ def _log2_binomial(n: int, k: np.ndarray) -> np.ndarray:
 
 
 def _draw_run_lengths(rng: np.random.Generator, n: int, count: int) -> np.ndarray:
-    """Draws the lengths of the runs planted in each sequence, int64 `[3, count]`; 0 is none [feng]."""
+    """Draws the lengths of the runs planted in each sequence, int64 `[3, count]`; 0 is no run [feng]."""
     below = lambda bound: rng.integers(bound, size=count)
     runs = below(MAX_RUNS) + 1
     total = below(n - MIN_PLANTED + 1) + MIN_PLANTED
@@ -244,16 +244,18 @@ def _draw_run_lengths(rng: np.random.Generator, n: int, count: int) -> np.ndarra
 
 
 def _draw_subsets(rng: np.random.Generator, sizes: np.ndarray, bound: int) -> np.ndarray:
-    """Draws subsets of 0 ... bound - 1, all of one size equally likely.
+    """Draws subsets of 0 ... bound - 1; all subsets of one size are equally likely.
 
     Args:
-        sizes: `[k, count]`, at most `bound`.
+        rng: the random generator.
+        sizes: `[k, count]`, the subsets' sizes, at most `bound`.
+        bound: the number of elements to choose from.
 
     Returns:
         Bool `[count, k, bound]`, whether each number is in the subset.
     """
-    # Selection sampling (Knuth, The Art of Computer Programming 3.4.2, algorithm S). A float32 draw times
-    # a small bound rounds to less than that, so that all that must still be chosen is.
+    # Selection sampling (Knuth, The Art of Computer Programming 3.4.2, algorithm S). A float32 draw times a
+    # small bound rounds to less than the bound, so every subset reaches its size.
     missing = sizes.astype(np.float32)
     chosen = np.empty((bound, *sizes.shape), bool)
     for i in range(bound):

@@ -1,7 +1,7 @@
-"""The contract of a task: one dynamic-programming problem, written out as a chain of thought.
+"""The contract of a task: one dynamic-programming problem, written as a chain of thought.
 
-A task samples problems, solves them, writes each with its solution as one row of tokens, and judges rows
-that a model wrote. Everything is a numpy array over examples; a task knows no model.
+A task samples problems, solves them, encodes each with its solution as one row of tokens, and grades rows
+that a model generated. All data are numpy arrays over examples; a task does not depend on models.
 """
 
 import abc
@@ -17,17 +17,17 @@ import numpy as np
 PAD, EOS = 0, 1
 
 ANSWER_MODES = ('chain', 'direct')
-"""A row is prompt, chain of thought and answer; or, in direct mode, prompt and answer alone [feng]."""
+"""In chain mode a row is prompt, chain of thought and answer; in direct mode prompt and answer [feng]."""
 
 SEPARATORS = ('<sep>', ',', '=')
-"""Tokens that end a part of a row, in whichever tasks have them."""
+"""Tokens that end a part of a row, over all tasks."""
 
 Problems = Any
 """A task's own NamedTuple of arrays `[count, ...]`."""
 
 
 class Vocabulary(NamedTuple):
-    """The tokens of a task; ids 0 and 1 are `<pad>` and `<eos>` in every one."""
+    """The tokens of a task, by id; ids 0 and 1 are always `<pad>` and `<eos>`."""
 
     tokens: tuple[str, ...]
 
@@ -53,8 +53,8 @@ class Examples(NamedTuple):
 
     Attributes:
         tokens: int32 `[count, max_length]`, `<pad>` after the row's `<eos>`.
-        given: bool `[count, max_length]`, the tokens that a model is told; it must produce the others
-            up to and including `<eos>`.
+        given: bool `[count, max_length]`, whether a token is given to the model, which must produce the
+            others up to and including `<eos>`.
     """
 
     tokens: np.ndarray
@@ -62,14 +62,14 @@ class Examples(NamedTuple):
 
 
 class Grade(NamedTuple):
-    """The judgement of rows that a model wrote.
+    """The grades of rows that a model generated.
 
     Attributes:
-        answer_correct: bool `[count]`: the row ends in the right answer and `<eos>`.
-        chain_correct: bool `[count]`: so it does, and every step before is legal.
-        first_wrong: int32 `[count]`: the position of the first token with which no right chain goes
-            on, -1 where chain_correct; 0 where the prompt is malformed, and the number of columns where
-            all is right but more is due.
+        answer_correct: bool `[count]`, whether the row ends in the right answer and `<eos>`.
+        chain_correct: bool `[count]`, whether in addition every step is legal.
+        first_wrong: int32 `[count]`, the position of the first wrong token, with which no right row
+            continues; -1 where chain_correct; 0 where the prompt is malformed; the number of columns where
+            every token is right but the row is incomplete.
     """
 
     answer_correct: np.ndarray
@@ -78,18 +78,18 @@ class Grade(NamedTuple):
 
 
 class Bits(NamedTuple):
-    """How much of a prefix must be known to go on right.
+    """Bounds on how many bits about a prefix a model must know to continue it correctly.
 
-    Two prefixes of a length are of one class when the same continuations are legal after both. Legal is what
-    `prompt_fault` and `grade` accept, so these are the bits of a model that is right on all problems that can
-    be posed; the ones that are drawn may need fewer.
+    Two prefixes of one length are in the same class if the same continuations are legal after both. Legal
+    means accepted by `prompt_fault` and `grade`, so the bounds are for a model that solves every valid
+    problem; the problems that `sample` draws may need fewer bits.
 
     Attributes:
-        length: tokens of the prefix.
-        lower: log2 of the size of a set of prefixes no two of which a model may confuse: the same tokens can
-            be told behind both, after which nothing that is right for the one is right for the other. (Where
-            several chains are right, prefixes of different classes may be confused without harm.)
-        upper: a bound on log2 of the number of classes: who knows the class can go on right.
+        length: tokens in the prefix.
+        lower: log2 of the size of a set of prefixes no two of which a model may confuse: some tokens can be
+            given after both such that no continuation is right for both. (Where several chains are right,
+            prefixes of different classes may be confused without harm.)
+        upper: upper bound on log2 of the number of classes; the class suffices to continue correctly.
     """
 
     length: int
@@ -103,9 +103,9 @@ class Fault(NamedTuple):
     Attributes:
         kind: 'malformed prompt', 'malformed expression', 'wrong value', 'missing separator', 'truncated'
             or 'too long'.
-        position: of the first token with which no right text goes on, from 0; the number of tokens
-            where more are due.
-        detail: what stands there, and what should.
+        position: the position, from 0, of the first token with which no right text continues; the number of
+            tokens where more are expected.
+        detail: the token at this position, and the tokens expected.
     """
 
     kind: str
@@ -116,20 +116,21 @@ class Fault(NamedTuple):
 class Task(abc.ABC):
     """One DP problem at one size. Implementations are frozen dataclasses of their options.
 
-    Every one has the option `answer_mode`, one of ANSWER_MODES, which `encode`, `grade` and `max_length`
-    honour.
+    Every task has the option `answer_mode`, one of ANSWER_MODES, which `encode`, `grade` and `max_length`
+    respect.
 
     Attributes:
-        aliases: other names that are accepted for it.
-        title: its name in words; None where that is the name in `tasks.TASKS`.
-        dp_class: its class in the paper's theorems, a key of `theory.theorems.WIDTH_EXPONENTS`; None where no
-            theorem speaks of it.
+        aliases: other accepted names of the task.
+        title: the task's name in words; None where `tasks.TASKS` has that name.
+        dp_class: the task's class in the paper's theorems, a key of `theory.theorems.WIDTH_EXPONENTS`; None
+            where no theorem speaks of the task.
         size_option: the option that grows with the problem; `scaled` multiplies it.
-        metric: the accuracy that counts, a field of `evaluation.Evaluation`; the paper's, if it has the task.
-        published_sizes: options of the sizes that are prepared as TensorFlow datasets under their names.
-        stream_options: the options that name the stream of examples whatever their values. Options added
-            later are not among them: they name a stream of their own only where they differ from their
-            default, so that a new option leaves the examples of others as they are.
+        metric: the accuracy that reports use, a field of `evaluation.Evaluation`; the paper's metric if the
+            paper has the task.
+        published_sizes: the options of each size that is available as a named TensorFlow dataset.
+        stream_options: the options that are always part of `stream_key`. Options added later are not listed
+            here: they are part of the key only where they differ from their default, so that a new option
+            leaves existing examples unchanged.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -143,86 +144,86 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def vocabulary(self) -> Vocabulary:
-        """The tokens."""
+        """The tokens of the task."""
 
     @property
     @abc.abstractmethod
     def max_length(self) -> int:
-        """Columns of a row: the longest sequence and its `<eos>`."""
+        """Columns of a row: the length of the longest sequence, `<eos>` included."""
 
     @property
     @abc.abstractmethod
     def step_ends(self) -> tuple[str, ...]:
-        """The tokens that end a step of the chain, for showing it a step a line."""
+        """The tokens that end the prompt or a step of the chain."""
 
     @abc.abstractmethod
     def sample(self, rng: np.random.Generator, count: int) -> Problems:
-        """Draws `count` independent problems; the draw depends on nothing but `rng`'s state."""
+        """Draws `count` independent problems; the draw depends only on the state of `rng`."""
 
     @abc.abstractmethod
     def solve(self, problems: Problems) -> Any:
-        """Runs the dynamic programme: its trace and its answers, a NamedTuple of arrays `[count, ...]`."""
+        """Runs the dynamic programme; returns trace and answers, a NamedTuple of arrays `[count, ...]`."""
 
     @abc.abstractmethod
     def encode(self, problems: Problems) -> Examples:
-        """Writes each problem, its chain of thought and its answer as one row."""
+        """Encodes each problem, its chain of thought and its answer as one row."""
 
     @abc.abstractmethod
     def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        """Judges rows int `[count, length]`, whatever tokens stand in them, and of any length.
+        """Grades rows int `[count, length]` of any tokens and any length.
 
-        In direct mode a chain is correct when its answer is.
+        In direct mode a chain is correct if its answer is correct.
         """
 
     @abc.abstractmethod
     def locality(self) -> int | None:
-        """How many of the last tokens fix the next one, at any length; None where no constant does."""
+        """How many of the last tokens determine the next one, at any length; None if no constant does."""
 
     @property
     @abc.abstractmethod
     def hardest_length(self) -> int:
-        """The length of prefix at which the lower bound of `required_bits` is largest."""
+        """The prefix length at which the lower bound of `required_bits` is largest."""
 
     def required_bits(self, length: int | None = None) -> Bits:
-        """What must be known of a prefix of `length` tokens; by default of the hardest one.
+        """The bits that a model must know about a prefix of `length` tokens, by default `hardest_length`.
 
-        In direct mode nothing is claimed from below.
+        In direct mode the lower bound is 0, which claims nothing.
 
         Raises:
             ValueError: no legal prefix has this length.
         """
         length = self.hardest_length if length is None else length
         if not 1 <= length < self.max_length:
-            raise ValueError(f'a prefix of {self} has 1 to {self.max_length - 1} tokens; got {length}')
+            raise ValueError(f'a prefix of {self} must have 1 to {self.max_length - 1} tokens; got {length}')
         lower, upper = self._prefix_bits(length)
         return Bits(length, lower if self.answer_mode == 'chain' else 0.0, upper)
 
     @abc.abstractmethod
     def _prefix_bits(self, length: int) -> tuple[float, float]:
-        """The bounds of `required_bits` in chain mode; the upper one holds in direct mode too."""
+        """The bounds of `required_bits` in chain mode; the upper bound also holds in direct mode."""
 
     @abc.abstractmethod
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
-        """What keeps the prompt of a text, int `[length]`, from being one of this task and of its size.
+        """The fault in the prompt of a text, int `[length]`.
 
-        None says that `grade` finds no fault in the prompt either.
+        None if the prompt states a problem of this task at this size, which `grade` then also accepts.
         """
 
     @abc.abstractmethod
     def step_at(self, tokens: np.ndarray, position: int) -> str:
-        """The step of a text, such as 'row 3', that a position behind a faultless prompt belongs to."""
+        """The name of the step, such as 'row 3', that a position after a valid prompt belongs to."""
 
     def scaled(self, factor: float) -> 'Task':
-        """The task at a size larger by a factor, rounded down, and otherwise the same.
+        """The same task with its size multiplied by a factor and rounded down.
 
         Raises:
-            ValueError: there is no task of this size.
+            ValueError: the task does not exist at this size.
         """
         return dataclasses.replace(self, **{self.size_option: int(getattr(self, self.size_option) * factor)})
 
     @property
     def stream_key(self) -> str:
-        """What the examples depend on beside seed, split and index: the kind of task and its options."""
+        """What the examples depend on besides seed, split and index: the task's class and options."""
         options = ', '.join(
             f'{field.name}={getattr(self, field.name)!r}'
             for field in dataclasses.fields(self)
@@ -231,13 +232,13 @@ class Task(abc.ABC):
         return f'{type(self).__name__}({options})'
 
     def given(self, tokens: np.ndarray) -> np.ndarray:
-        """Which tokens of right rows a model is told, bool like tokens `[count, length]`: the first step."""
+        """Which tokens of right rows, `[count, length]`, are given to a model: bool, here the prompt."""
         ends = np.isin(tokens, [self.vocabulary.ids()[token] for token in self.step_ends])
         return np.arange(tokens.shape[1]) <= ends.argmax(axis=1)[:, None]
 
     @property
     def problem_size(self) -> int:
-        """The longest sequence without its `<eos>`, the paper's measure of size (Figure 1)."""
+        """The length of the longest sequence without its `<eos>`, the paper's measure of size (Figure 1)."""
         return self.max_length - 1
 
     def decode_text(self, tokens: Sequence[int]) -> str:
@@ -250,16 +251,16 @@ class Task(abc.ABC):
         return ' '.join(self.vocabulary.tokens[t] for t in tokens if t != PAD)
 
     def steps(self, tokens: np.ndarray) -> list[slice]:
-        """Where the steps of a row, int `[length]`, stand: the prompt, the others, and what is unfinished."""
+        """The slices of a row, int `[length]`, that are the prompt, each step and an unfinished rest."""
         ends = [EOS, *(self.vocabulary.ids()[token] for token in self.step_ends)]
         bounds = [0, *(np.flatnonzero(np.isin(tokens, ends)) + 1), len(tokens)]
         return [slice(*pair) for pair in itertools.pairwise(bounds) if (tokens[slice(*pair)] != PAD).any()]
 
     def parse_text(self, line: str) -> np.ndarray:
-        """The ids of a line of text, int32 `[length]`, without `<eos>`.
+        """Parses a line of text into token ids, int32 `[length]`, without `<eos>`.
 
         Raises:
-            ValueError: a word is not a token of this task; the message names it and its place.
+            ValueError: a word is not a token of this task; the message gives the word and its position.
         """
         ids = self.vocabulary.ids()
         words = line.split()
@@ -274,14 +275,14 @@ class Task(abc.ABC):
         return np.array([ids[word] for word in words], np.int32)
 
     def diagnose(self, tokens: Sequence[int]) -> str | None:
-        """What is wrong with one row read from text, as by `parse_text`.
+        """Describes what is wrong with one row of text.
 
         Args:
-            tokens: int `[length]`, without `<eos>`; any length.
+            tokens: int `[length]`, without `<eos>`, as from `parse_text`; any length.
 
         Returns:
-            None, if the row is a right one of this task. Otherwise one line, `kind at position p: detail`
-            or, behind the prompt, `kind at position p, step: detail`; `Fault` says what these are.
+            None if the row is right. Otherwise one line: `kind at position p: detail` within the prompt,
+            `kind at position p, step: detail` after it; see `Fault`.
         """
         tokens = np.asarray(tokens, np.int32)
         fault = self.prompt_fault(tokens)
@@ -291,7 +292,7 @@ class Task(abc.ABC):
         position = int(self.grade(row, np.zeros(row.shape, bool)).first_wrong[0])
         if position < 0:
             return None
-        # The tokens that are right here are those with which a right row goes on.
+        # A token is right at this position if some right row continues with it.
         trials = np.repeat(row[:, : position + 1], self.vocabulary.size, axis=0)
         trials[:, position] = np.arange(self.vocabulary.size)
         first_wrong = self.grade(trials, np.zeros(trials.shape, bool)).first_wrong
@@ -301,7 +302,7 @@ class Task(abc.ABC):
 
 
 def refuse_options(problems: list[str], answer_mode: str) -> None:
-    """Raises ValueError naming a task's problems, and its answer_mode if that is none of ANSWER_MODES."""
+    """Raises ValueError if there are problems or if answer_mode is not in ANSWER_MODES; names them all."""
     if answer_mode not in ANSWER_MODES:
         problems = [*problems, f'answer_mode must be one of {", ".join(ANSWER_MODES)}; got {answer_mode!r}']
     if problems:
@@ -309,27 +310,27 @@ def refuse_options(problems: list[str], answer_mode: str) -> None:
 
 
 def row_length(tokens: np.ndarray) -> np.ndarray:
-    """Tokens before the first `<eos>` (all, where there is none), int `[count]`."""
+    """The number of tokens before the first `<eos>`, or of all tokens if there is none, int `[count]`."""
     return np.pad(tokens == EOS, ((0, 0), (0, 1)), constant_values=True).argmax(axis=1)
 
 
 def row_end(tokens: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """The position of the `<eos>` that ends a row, the first with nothing given after it, int `[count]`."""
+    """The position of the `<eos>` that ends a row, the first with no given token after it, int `[count]`."""
     columns = np.arange(tokens.shape[1])
     last_given = np.where(given, columns, -1).max(axis=1, initial=-1)
     return row_length(np.where(columns > last_given[:, None], tokens, PAD))
 
 
 def grade_against(right: np.ndarray, tokens: np.ndarray, given: np.ndarray, answer_size: int = 1) -> Grade:
-    """Judges rows each of which has just one right form.
+    """Grades rows against the one right row of each problem.
 
     Args:
         right: int `[count, any length]`, the right rows with their `<eos>`; all `<pad>` where the prompt
             is malformed.
-        tokens: int `[count, length]`, the rows to judge.
+        tokens: int `[count, length]`, the rows to grade.
         given: bool `[count, length]`.
-        answer_size: tokens in an answer. The answer counts only behind the separator that stands there in
-            the right row.
+        answer_size: tokens in an answer. The answer counts only after the same separator as in the right
+            row.
     """
     well_formed = right[:, 0] != PAD
     length = tokens.shape[1]
@@ -349,13 +350,13 @@ def grade_against(right: np.ndarray, tokens: np.ndarray, given: np.ndarray, answ
 
 
 def _mismatch(vocabulary: Vocabulary, found: int, right: np.ndarray) -> tuple[str, str]:
-    """The kind of a fault, and what stands there and what should: ids of one token and of some."""
+    """The kind and detail of a fault, given the id of the token found and the ids that would be right."""
     names = [vocabulary.tokens[i] for i in right if i != EOS]
     due = ' or '.join(names[:4]) + (f' or one of {len(names) - 4} others' if len(names) > 4 else '')
     if not names:
         return 'too long', f'{vocabulary.tokens[found]} where the text should end'
     if found == EOS:
-        return 'truncated', f'the text ends where {due} is due'
+        return 'truncated', f'the text ends where {due} is expected'
     found = vocabulary.tokens[found]
     if all(name in SEPARATORS for name in names):
         kind = 'missing separator'
@@ -363,16 +364,16 @@ def _mismatch(vocabulary: Vocabulary, found: int, right: np.ndarray) -> tuple[st
         kind = 'wrong value'
     else:
         kind = 'malformed expression'
-    return kind, f'{found} where {due} is due'
+    return kind, f'{found} where {due} is expected'
 
 
 def produced(examples: Examples) -> np.ndarray:
-    """Bool `[count, length]`: the tokens that a model must produce, and that the loss counts."""
+    """Which tokens a model must produce and the loss counts, bool `[count, length]`."""
     return ~examples.given & (examples.tokens != PAD)
 
 
 def prompt_hash(examples: Examples) -> np.ndarray:
-    """A 64-bit hash of the given tokens of each row, uint64 `[count]`; padding does not change it."""
+    """A 64-bit hash of each row's given tokens, uint64 `[count]`; padding does not change it."""
     given = np.where(examples.given, examples.tokens, 0).astype(np.uint64)
     return _mix(given @ _multipliers(given.shape[1]))
 
@@ -383,7 +384,7 @@ def _multipliers(length: int) -> np.ndarray:
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection that avalanches."""
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection with avalanche."""
     x = x * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""How to train: the configuration, the learning rate by update, and the optimiser that follow from it."""
+"""The training configuration, and the learning-rate schedule and optimiser that it defines."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ SCHEDULES = ('cosine', 'linear')
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
+    """The training configuration.
 
     Attributes:
-        steps: updates.
+        steps: number of updates.
         batch_size: examples in a batch, over all hosts and devices.
-        learning_rate: the peak.
-        schedule: 'cosine' or 'linear': how the rate falls from its peak to zero.
-        warmup_steps: updates over which it rises to its peak, linearly.
+        learning_rate: the peak learning rate.
+        schedule: how the learning rate falls from its peak to zero, 'cosine' or 'linear'.
+        warmup_steps: updates over which the learning rate rises linearly to its peak.
         optimizer: a name of `optimizers.OPTIMIZERS`.
-        clip_norm: the largest global norm of a gradient.
-        num_replicates: so many runs are trained side by side as one program, each as it would be alone, with
-            seeds that count up from the configured one.
-        options: of the optimiser, by name, as its factory declares them: a mapping, kept as sorted pairs
-            without those that have their default value.
+        clip_norm: the global norm to which larger gradients are clipped.
+        num_replicates: number of runs that are trained side by side as one program, each with the result it
+            would have alone; their seeds count up from the configured seed.
+        options: values of the options that the optimiser declares, by name; given as a mapping, kept as
+            sorted pairs without those equal to the default.
 
     Raises:
         ValueError: naming every value that is out of range and every option that the optimiser lacks.
@@ -73,19 +73,19 @@ class TrainConfig:
             raise ValueError('\n'.join(problems))
 
     def option_values(self) -> dict[str, Any]:
-        """The optimiser's options with their values, by name."""
+        """The value of every option of the optimiser, by name."""
         name = registry.find('optimizer', self.optimizer, OPTIMIZERS)
         return registry.option_values(f'optimizer {name!r}', [OPTIMIZERS[name]], dict(self.options))
 
     def make_optimizer(self) -> Optimizer:
-        """The optimiser with its options; see `optimizers`."""
+        """Makes the optimiser with its options; see `optimizers`."""
         return OPTIMIZERS[self.optimizer](**dict(self.options))
 
 
 def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
-    """The rate by update: a linear rise over warmup_steps, then a fall to zero.
+    """The learning rate by update: a linear rise over warmup_steps, then a fall to zero.
 
-    Zero is reached with the last update if there is a warm-up, and one later if there is none.
+    The rate is zero at the last update if there is a warm-up, and otherwise one update later.
     """
     rise = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
     rest = max(config.steps - config.warmup_steps, 1)
@@ -93,17 +93,17 @@ def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
         fall = optax.cosine_decay_schedule(config.learning_rate, rest)
     else:
         fall = optax.linear_schedule(config.learning_rate, 0.0, rest)
-    # The first update uses the schedule at 0; shifted by one so that it is not wasted.
+    # The first update evaluates the schedule at 0, where a warm-up is zero; the shift makes it count.
     schedule = optax.join_schedules([rise, fall], [config.warmup_steps])
     return (lambda count: schedule(count + 1)) if config.warmup_steps else schedule
 
 
 def make_optimizer(config: TrainConfig, model: ModelConfig) -> optax.GradientTransformation:
-    """Gradient clipping and the configured optimiser, with the learning rate by update.
+    """Chains gradient clipping and the configured optimiser with its learning-rate schedule.
 
     Args:
-        config: how to train.
-        model: whose parameters; its mechanisms declare which of them decay.
+        config: the training configuration.
+        model: the configuration of the model to train; its mechanisms declare which parameters decay.
     """
     optimizer = config.make_optimizer()
     return optax.chain(

@@ -17,20 +17,20 @@ def fit(model: ModelConfig, config: TrainConfig, source: Source, seed: int = 0) 
     and grades.
 
     Args:
-        model: sizes of the Transformer.
-        config: how to train; `num_replicates` must be 1.
+        model: the configuration of the Transformer.
+        config: the training configuration; `num_replicates` must be 1.
         source: the examples.
-        seed: of the parameters, of dropout and of the order of a finite source's examples.
+        seed: the seed of the parameters, of dropout and of the order of a finite source's examples.
 
     Returns:
         The parameters after the last update, as numpy arrays.
 
     Raises:
-        ValueError: more than one replicate, or a batch that the devices cannot share evenly.
+        ValueError: more than one replicate, or a batch that is not divisible by the number of devices.
         DivergedError: the loss or its gradient is not finite; the message names the step.
     """
     if config.num_replicates != 1:
-        raise ValueError(f'fit trains one model; got num_replicates {config.num_replicates}')
+        raise ValueError(f'fit requires num_replicates 1; got {config.num_replicates}')
     transformer, optimizer, layout = Transformer(model), make_optimizer(config, model), Layout()
     updates = run_steps(
         make_train_step(transformer, optimizer, [seed]),
@@ -42,7 +42,7 @@ def fit(model: ModelConfig, config: TrainConfig, source: Source, seed: int = 0) 
     )
     fetch = None
     for step, states, fetch_next in updates:
-        if fetch:  # a step late, so that the devices never wait for the host
+        if fetch:  # one step late, so that the devices never wait for the host
             check_finite(step - 1, fetch()[0])
         after, fetch = states, fetch_next
     check_finite(config.steps, fetch()[0])

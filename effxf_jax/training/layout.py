@@ -1,4 +1,4 @@
-"""How replicates of a run, and the rows of their batches, lie over the devices of this host."""
+"""How replicates, and the rows of their batches, are distributed over the devices of this host."""
 
 import dataclasses
 import math
@@ -13,15 +13,14 @@ from effxf_jax.tasks import Examples
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Devices in as many equal groups as devices and replicates allow, each with its share of the replicates.
+    """Divides devices into as many equal groups as possible, each with an equal share of the replicates.
 
-    The devices of a group hold the same states and share the rows of a batch, so that only they have to sum
-    gradients. Over several hosts all devices are one group.
-
-    What lies on devices is `[devices, replicates of a group, ...]`.
+    The devices of a group hold the same states and divide the rows of a batch among them, so gradients are
+    summed within a group only. With several hosts, all devices form one group. Arrays on devices are
+    `[devices, replicates of a group, ...]`.
 
     Attributes:
-        num_replicates: how many there are.
+        num_replicates: number of replicates.
     """
 
     num_replicates: int = 1
@@ -36,18 +35,18 @@ class Layout:
 
     @property
     def devices_in_group(self) -> int:
-        """Of this host."""
+        """Devices in a group, on this host."""
         return jax.local_device_count() // self.num_groups
 
     @property
     def axis_index_groups(self) -> list[list[int]] | None:
-        """The groups, for a collective; None where there is one."""
+        """The groups' devices, for a collective; None if there is one group."""
         if self.num_groups == 1:
             return None
         return np.arange(jax.local_device_count()).reshape(self.num_groups, -1).tolist()
 
     def to_devices(self, states: Sequence[Any]) -> Any:
-        """Lays out the states of the replicates, trees of arrays."""
+        """Distributes the replicates' states, trees of arrays, over the devices."""
         mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ('devices',))
         sharding = jax.NamedSharding(mesh, jax.P('devices'))
 
@@ -58,7 +57,7 @@ class Layout:
         return jax.tree.map(lay, *states)
 
     def to_host(self, on_devices: Any) -> list[Any]:
-        """The other way round, as numpy arrays; waits for the updates that make them."""
+        """The reverse of `to_devices`: a tree of numpy arrays per replicate; waits for pending updates."""
 
         def first_of_groups(leaf):
             shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
@@ -70,10 +69,10 @@ class Layout:
         return [tree.unflatten(leaf[i] for leaf in leaves) for i in range(self.num_replicates)]
 
     def shard(self, batch: Examples) -> Examples:
-        """Lays out a host's batch, `[rows, length]` or, of several replicates, `[replicates, rows, length]`.
+        """Distributes a host's batch, `[rows, length]` or `[replicates, rows, length]`, over its devices.
 
         Raises:
-            ValueError: rows that the devices of a group cannot share evenly.
+            ValueError: the rows are not divisible by the number of devices in a group.
         """
         *_, rows, length = batch.tokens.shape
         devices = self.devices_in_group

@@ -1,4 +1,4 @@
-"""The loss of next-token prediction, over the tokens that a model must produce."""
+"""The next-token loss, over the tokens that a model must produce."""
 
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ from effxf_jax.tasks.task import produced
 
 
 class TokenLosses(NamedTuple):
-    """Of next-token predictions, `[batch, length - 1]`: column t is of token t + 1.
+    """Scores of next-token predictions, `[batch, length - 1]`; column t scores token t + 1.
 
     Attributes:
-        losses: float32, negative log-likelihood in nats, zero where it does not count.
-        counts: bool, whether the model must produce the token.
-        matches: bool, whether the token is the most likely one.
+        losses: float32, negative log-likelihood in nats; zero for tokens that do not count.
+        counts: bool, whether the token counts: whether the model must produce it.
+        matches: bool, whether the token is the model's most likely one.
     """
 
     losses: jax.Array
@@ -28,13 +28,13 @@ class TokenLosses(NamedTuple):
 def token_losses(
     model: Transformer, params, batch: Examples, dropout_key=None, first_row: int | jax.Array = 0
 ) -> TokenLosses:
-    """Runs the model over whole rows and scores each of their produced tokens.
+    """Runs the model over whole rows and scores their produced tokens.
 
     Args:
-        model, params: the Transformer.
+        model, params: the Transformer and its parameters.
         batch: Examples `[batch, length]`.
-        dropout_key: None for no dropout.
-        first_row: which row of a larger batch comes first here; dropout depends on it.
+        dropout_key: a random key, or None for no dropout.
+        first_row: the index of the first row in a larger batch; dropout depends on it.
     """
     logits = model.apply(
         {'params': params},

@@ -1,7 +1,7 @@
 """Optimisers by name.
 
-An optimiser's factory takes its options, checks them, and returns a function that makes an optax
-transformation of the learning rate by update and of which parameters decay.
+An optimiser's factory takes and checks its options. It returns a function that makes an optax transformation,
+given the learning rate by update and the parameters that decay.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 import optax
 
 Decays = Callable[[optax.Params], Any]
-"""`params -> a tree of bool`: which parameters weight decay applies to."""
+"""`params -> tree of bool`: which parameters weight decay applies to."""
 
 Optimizer = Callable[[optax.Schedule, Decays], optax.GradientTransformation]
 
@@ -18,12 +18,12 @@ Optimizer = Callable[[optax.Schedule, Decays], optax.GradientTransformation]
 def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) -> Optimizer:
     """AdamW (Loshchilov and Hutter 2019, algorithm 2).
 
-    The predecessor's torch AdamW decays everything except biases and LayerNorm weights [feng; its name test
-    misses LayerNorm weights, which we spare as it intends].
+    The predecessor's torch AdamW decays all parameters except biases and LayerNorm weights [feng; its name
+    test misses LayerNorm weights, which do not decay here, as intended there].
 
     Args:
-        weight_decay: times the learning rate, what a parameter that decays loses of itself in an update.
-        beta1, beta2: decay rates of the averages of the gradient and of its square.
+        weight_decay: an update also multiplies a decaying parameter by 1 - learning_rate * weight_decay.
+        beta1, beta2: decay rates of the running averages of the gradient and of its square.
 
     Raises:
         ValueError: naming every value that is out of range.
@@ -43,4 +43,5 @@ def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) 
 
 
 OPTIMIZERS = {'adamw': adamw}
-"""Factories by name. A new optimiser is one function and one row here; its signature declares its options."""
+"""The factory of each optimiser, by name. A new optimiser is one function, whose signature declares its
+options, and one row here."""

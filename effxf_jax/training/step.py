@@ -1,4 +1,4 @@
-"""The pmapped train step, and the loop around it."""
+"""The pmapped train step, and the loop of updates."""
 
 import collections
 import functools
@@ -17,12 +17,12 @@ from effxf_jax.training.losses import token_losses
 
 
 class TrainState(NamedTuple):
-    """All that changes while training.
+    """Everything that an update changes.
 
     Attributes:
-        step: int32 scalar, updates made.
+        step: int32 scalar, number of updates made.
         params: the model's parameters.
-        opt_state: the optimiser's.
+        opt_state: the optimiser's state.
     """
 
     step: jax.Array
@@ -31,11 +31,11 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Of one update, over the whole batch.
+    """Metrics of one update, over the whole batch.
 
     Attributes:
         loss: mean negative log-likelihood of a produced token, in nats.
-        tokens: tokens of the batch, given and produced, without padding.
+        tokens: number of tokens in the batch, given and produced, without padding.
         grad_norm: global norm of the gradient, before clipping.
     """
 
@@ -45,7 +45,7 @@ class Metrics(NamedTuple):
 
 
 class DivergedError(FloatingPointError):
-    """The loss or the gradient is no longer a finite number."""
+    """The loss or the gradient is no longer finite."""
 
 
 def init_state(model: Transformer, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -62,16 +62,16 @@ def _init(model: Transformer, optimizer: optax.GradientTransformation, seed: jax
 def make_train_step(
     model: Transformer, optimizer: optax.GradientTransformation, seeds: Sequence[int]
 ) -> Callable[[TrainState, Examples], tuple[TrainState, Metrics]]:
-    """The update, `(state, batch) -> (state, metrics)`, `jax.pmap`ped over devices, vmapped over replicates.
+    """Makes the update `(state, batch) -> (state, metrics)`, pmapped over devices, vmapped over replicates.
 
-    States, batches and metrics lie as `Layout(len(seeds))` says. The sums of losses and of counted tokens are
-    reduced separately, so that the update is that of the whole batch however unevenly its tokens lie. The
-    state passed in is donated.
+    `Layout(len(seeds))` defines the layout of states, batches and metrics. Devices sum losses and counted
+    tokens separately, so the loss is the mean over the batch's tokens even if these are distributed unevenly.
+    The state passed in is donated.
 
     Args:
         model: the Transformer.
-        optimizer: as `make_optimizer` makes it.
-        seeds: of dropout, one for each replicate.
+        optimizer: the result of `make_optimizer`.
+        seeds: the seeds of dropout, one per replicate.
     """
     layout = Layout(len(seeds))
     seeds = jnp.asarray(seeds, jnp.int32).reshape(layout.num_groups, layout.replicates_in_group)
@@ -81,7 +81,7 @@ def make_train_step(
         return jnp.sum(losses), jnp.sum(counts)
 
     def summed_over_slices(params, batch: Examples, key, first_row):
-        """Losses, counted tokens and gradients of a device's rows, some rows at a time."""
+        """Sums the losses, counted tokens and gradients of a device's rows, one slice of rows at a time."""
         rows, length = batch.tokens.shape
         slices = _num_slices(rows, length * model.config.dim * layout.replicates_in_group)
 
@@ -103,7 +103,7 @@ def make_train_step(
         loss, count, tokens, gradient = jax.lax.psum(
             (loss, count, tokens, gradient), 'devices', axis_index_groups=layout.axis_index_groups
         )
-        count = jnp.maximum(count, 1)  # a batch of which nothing counts has gradient zero, not undefined
+        count = jnp.maximum(count, 1)  # if no token counts, the gradient is zero, not NaN
         gradient = jax.tree.map(lambda g: g / count, gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
@@ -119,7 +119,7 @@ def make_train_step(
 
 
 def _vmapped(function):
-    """`jax.vmap`, which costs nothing over an axis of one."""
+    """`jax.vmap`, except that over an axis of one the function is called as it is, which is faster."""
 
     def run(*args):
         if len(jax.tree.leaves(args)[0]) > 1:
@@ -129,13 +129,13 @@ def _vmapped(function):
     return run
 
 
-# A CPU is faster where the activations of the rows that it takes at a time stay in a cache. So many numbers
-# these have in the residual stream, and four times as many, 4 MiB, within a feed-forward layer.
+# On a CPU a step is faster if the activations of a slice of rows fit a cache. This is the largest size of the
+# residual stream in a slice; the activations in a feed-forward layer are four times as many, 4 MiB.
 _MOST_AT_A_TIME = 2**18
 
 
 def _num_slices(rows: int, numbers_in_row: int) -> int:
-    """Into how many equal slices to cut a device's rows, of so many numbers of the residual stream each."""
+    """How many equal slices to cut a device's rows into, given the size of a row's residual stream."""
     if jax.default_backend() != 'cpu':
         return 1
     fits = lambda n: rows % n == 0 and rows // n * numbers_in_row <= _MOST_AT_A_TIME
@@ -148,9 +148,9 @@ def run_steps(
     """Makes the updates start + 1 ... stop of all replicates.
 
     Yields, after dispatching each update, its number, the state after it, and a function that waits for each
-    replicate's metrics. A caller that fetches metrics one step late never makes a device wait. At most two
-    updates are under way; the CPU's collectives would time out behind a longer queue. The state is donated to
-    the next update, so use it before continuing.
+    replicate's metrics and returns them. A caller that fetches metrics one step late never makes a device
+    wait. At most two updates are under way; the CPU's collectives would time out behind a longer queue. The
+    state is donated to the next update, so use it before continuing.
     """
     under_way = collections.deque()
     for step in range(start + 1, stop + 1):
@@ -162,7 +162,7 @@ def run_steps(
 
 
 def check_finite(step: int, metrics: Metrics) -> None:
-    """Raises DivergedError, naming the step, where loss or gradient are not finite."""
+    """Raises DivergedError, naming the step, if the loss or the gradient's norm is not finite."""
     if not (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm)):
         raise DivergedError(
             f'the loss is {metrics.loss} and the norm of its gradient {metrics.grad_norm} at step {step}; '

@@ -43,8 +43,11 @@ def test_what_is_written_comes_back(name, options, answer_mode, tmp_path):
 @pytest.mark.parametrize(
     ('line', 'reason'),
     [
-        ('g y | p h <sep> 3 4 , 4 5 , <sep> 6', 'wrong value at position 10, row 2: 5 where 6 is due'),
-        ('g y | p h <sep> 3 4 4 6 , <sep> 6', 'missing separator at position 8, row 1: 4 where , is due'),
+        ('g y | p h <sep> 3 4 , 4 5 , <sep> 6', 'wrong value at position 10, row 2: 5 where 6 is expected'),
+        (
+            'g y | p h <sep> 3 4 4 6 , <sep> 6',
+            'missing separator at position 8, row 1: 4 where , is expected',
+        ),
         ('g y | p h <sep> 3 4 , 4 6 , <sep>', 'truncated at position 13, answer'),
         ('g y | p <sep> 3 4 , 4 6 , <sep> 6', 'malformed prompt at position 0'),
         ('g y | p h <sep> 3 4 , | 6 , <sep> 6', 'malformed expression at position 9, row 2'),

@@ -105,7 +105,7 @@ def test_every_value_out_of_range_is_named():
     [
         ('seed=-1', 'seeds must be from 0'),
         ('batch_size=none', 'train: batch_size must be given'),
-        ('num_layers=2,mechanism=linear+linear+standard', '2 layers are too few for the mixture'),
+        ('num_layers=2,mechanism=linear+linear+standard', 'num_layers must be at least 3 for the mixture'),
     ],
 )
 def test_what_would_fail_in_mid_run_is_refused_before(arg, message):
@@ -120,7 +120,7 @@ def test_what_would_fail_in_mid_run_is_refused_before(arg, message):
             'mechanism=standard,block_size=8',
             "block_size is not an option of mechanism 'standard'.*block_size=8",
         ),
-        ('mechanism=linear,window=8', "'linear', which has feature_map, chunk_size; got window=8"),
+        ('mechanism=linear,window=8', r"'linear' \(options: feature_map, chunk_size\); got window=8"),
         ('mechanism=lineer', "unknown mechanism 'lineer'; did you mean linear?"),
         ('optimizer=adam', "unknown optimizer 'adam'; did you mean adamw?"),
     ],

@@ -287,16 +287,16 @@ def test_the_order_of_reduction_is_even_over_orders():
 def test_malformed_expressions_are_told_apart():
     task = tasks.make('arithmetic', n=2)
     for text, diagnosis in {
-        '1 + + 2 = 3': 'malformed prompt at position 2: + where a number or ( is due',
-        '1 + 2 ) * 3 = 9': 'malformed prompt at position 3: ) where an operator, ) or = is due',
-        '( 1 ) + 2 + 3 = 6': 'malformed prompt at position 2: ) where an operator, ) or = is due',
-        '( ( 1 + 2 ) ) + 3 = 6': 'malformed prompt at position 6: ) where an operator, ) or = is due',
-        '( 1 + 2 + 3 = 6': 'malformed prompt at position 6: = where an operator, ) or = is due',
+        '1 + + 2 = 3': 'malformed prompt at position 2: + where a number or ( is expected',
+        '1 + 2 ) * 3 = 9': 'malformed prompt at position 3: ) where an operator, ) or = is expected',
+        '( 1 ) + 2 + 3 = 6': 'malformed prompt at position 2: ) where an operator, ) or = is expected',
+        '( ( 1 + 2 ) ) + 3 = 6': 'malformed prompt at position 6: ) where an operator, ) or = is expected',
+        '( 1 + 2 + 3 = 6': 'malformed prompt at position 6: = where an operator, ) or = is expected',
         '1 / ( 2 - 2 ) = 1 / 0': 'malformed prompt at position 0: the expression divides by zero',
         '1 + 2 + 3 + 4 = 10': 'malformed prompt at position 0: expression of 3 operators; this task has 2',
         '5 = 5': 'malformed prompt at position 0: expression of 0 operators; this task has 2',
         '1 + 2': 'truncated at position 3: the text ends within the prompt',
-        '1 + 2 + 3 =': 'truncated at position 6, line 1: the text ends where 1 or 3 is due',
+        '1 + 2 + 3 =': 'truncated at position 6, line 1: the text ends where 1 or 3 is expected',
     }.items():
         tokens = task.parse_text(text)
         assert task.diagnose(tokens) == diagnosis

@@ -135,9 +135,9 @@ def test_a_letter_of_the_stream_that_is_none_is_wrong_where_it_stands():
 def test_diagnoses_tell_rows_and_sizes():
     task = tasks.make('edit_distance_local', rows=3, pattern_length=2)
     for text, diagnosis in {
-        EXAMPLE.replace('a 0', 'a 2'): 'wrong value at position 11, row 2: 2 where 0 is due',
-        EXAMPLE.replace('a 0', 'b 0'): 'wrong value at position 10, row 2: b where a is due',
-        EXAMPLE.replace('b 0 ,', 'b 0'): 'missing separator at position 20, row 3: <sep> where , is due',
+        EXAMPLE.replace('a 0', 'a 2'): 'wrong value at position 11, row 2: 2 where 0 is expected',
+        EXAMPLE.replace('a 0', 'b 0'): 'wrong value at position 10, row 2: b where a is expected',
+        EXAMPLE.replace('b 0 ,', 'b 0'): 'missing separator at position 20, row 3: <sep> where , is expected',
         EXAMPLE.replace('a b <sep>', 'a b b <sep>'): (
             'malformed prompt at position 0: pattern of 3 letters; this task has 2'
         ),
@@ -145,7 +145,7 @@ def test_diagnoses_tell_rows_and_sizes():
             'malformed prompt at position 3: stream of 1 letters; this task has 3'
         ),
         'a b b': 'truncated at position 3: the text ends within the prompt',
-        'a 2 <sep>': 'malformed prompt at position 1: 2 where a letter or <sep> is due',
+        'a 2 <sep>': 'malformed prompt at position 1: 2 where a letter or <sep> is expected',
     }.items():
         assert task.diagnose(task.parse_text(text)) == diagnosis
     direct = tasks.make('edit_distance_local', rows=3, pattern_length=2, answer_mode='direct')
@@ -153,7 +153,7 @@ def test_diagnoses_tell_rows_and_sizes():
         'malformed prompt at position 3: stream of 2 letters; this task has 3'
     )
     assert direct.diagnose(direct.parse_text('a b <sep> a b b <sep> 0')) == (
-        'wrong value at position 7, answer: 0 where 2 is due'
+        'wrong value at position 7, answer: 0 where 2 is expected'
     )
 
 

@@ -85,7 +85,7 @@ def test_the_published_example_reads_and_is_right():
     direct = tasks.make('edit_distance', n=4, answer_mode='direct')
     assert direct.diagnose(direct.parse_text('g g y v | p h y l l <sep> 11')) is None
     textbook = tasks.make('edit_distance', n=4, border='textbook')
-    assert textbook.diagnose(tokens) == 'wrong value at position 12, row 1: 4 where 5 is due'
+    assert textbook.diagnose(tokens) == 'wrong value at position 12, row 1: 4 where 5 is expected'
 
 
 @pytest.mark.parametrize('n, size', [(6, 72), (12, 210), (16, 342), (20, 506)])

@@ -123,19 +123,21 @@ def test_diagnoses_tell_states_and_equations():
     for text, diagnosis in {
         EXAMPLE.replace(
             '6 b + 2 c', '6 b + 3 c'
-        ): 'wrong value at position 46, state 1, equation 2: 3 where 2 is due',
+        ): 'wrong value at position 46, state 1, equation 2: 3 where 2 is expected',
         EXAMPLE.replace('8 , b + 4', '8 b + 4'): (
-            'missing separator at position 65, state 2, equation 1: b where , is due'
+            'missing separator at position 65, state 2, equation 1: b where , is expected'
         ),
         EXAMPLE.replace('a + 9 c', 'a + 0 b + 9 c'): (
-            'wrong value at position 61, state 2, equation 1: 0 where 9 is due'
+            'wrong value at position 61, state 2, equation 1: 0 where 9 is expected'
         ),
         EXAMPLE.replace(
             'b = 3', 'b = 4'
-        ): 'wrong value at position 84, state 3, equation 2: 4 where 3 is due',
-        EXAMPLE[:-2]: 'truncated at position 88, state 3, equation 3: the text ends where 9 is due',
-        EXAMPLE.replace('1 a + 5 b', 'a + 5 b'): 'malformed prompt at position 0: a where a number is due',
-        EXAMPLE.replace('5 , 8', '5 8'): 'malformed prompt at position 10: 8 where , is due',
+        ): 'wrong value at position 84, state 3, equation 2: 4 where 3 is expected',
+        EXAMPLE[:-2]: 'truncated at position 88, state 3, equation 3: the text ends where 9 is expected',
+        EXAMPLE.replace(
+            '1 a + 5 b', 'a + 5 b'
+        ): 'malformed prompt at position 0: a where a number is expected',
+        EXAMPLE.replace('5 , 8', '5 8'): 'malformed prompt at position 10: 8 where , is expected',
         '1 a + 2 b = 3 , 4 a + 5 b = 6 <sep>': (
             'malformed prompt at position 0: system of 2 equations; this task has 3'
         ),

@@ -49,10 +49,10 @@ def test_the_published_example_reads_and_is_right():
     direct = tasks.make('lis', n=5, answer_mode='direct')
     assert direct.diagnose(direct.parse_text('61 128 46 113 145 <sep> 3')) is None
     assert task.diagnose(task.parse_text('61 128 46 113 145 <sep> 1 2 2 2 3 <sep> 3')) == (
-        'wrong value at position 8, length 3: 2 where 1 is due'
+        'wrong value at position 8, length 3: 2 where 1 is expected'
     )
     assert task.diagnose(task.parse_text('61 128 46 113 145 <sep> 1 2 1 2 3 3')) == (
-        'missing separator at position 11, answer: 3 where <sep> is due'
+        'missing separator at position 11, answer: 3 where <sep> is expected'
     )
     assert task.diagnose(task.parse_text('61 128 46 113 <sep> 1 2 1 2 <sep> 2')) == (
         'malformed prompt at position 0: sequence of 4 numbers; this task has 5'

@@ -34,5 +34,5 @@ def test_fit_names_the_step_at_which_training_diverges():
 
 def test_fit_trains_one_model():
     config = training.TrainConfig(steps=1, batch_size=8, learning_rate=0.1, num_replicates=2)
-    with pytest.raises(ValueError, match='one model; got num_replicates 2'):
+    with pytest.raises(ValueError, match='requires num_replicates 1; got 2'):
         training.fit(MODEL, config, generated(TASK, 0, 'train'))

@@ -1,1 +1,1 @@
-"""What mechanisms are computed with."""
+"""Array operations that several mechanisms share."""

@@ -1,4 +1,4 @@
-"""Sparse masks declared block by block, and attention at the price of the pairs that they keep."""
+"""Block-sparse masks, and softmax attention whose cost grows with the number of pairs that they keep."""
 
 from typing import NamedTuple
 
@@ -9,20 +9,21 @@ import numpy as np
 from effxf_jax.attention.kernels.layout import check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import Segment, segment_attention
 
-# Blocks so small are taken together, up to so many rows.
+# Blocks of at most _TINY positions are merged into larger ones of at most _TILE positions.
 _TINY, _TILE = 4, 32
 
 
 class BlockMask(NamedTuple):
-    """Which keys a query sees, by their places in their blocks; bool `[block_size, block_size]` each.
+    """Which keys a query sees, by the offsets of query and key in their blocks.
 
-    No pair is of both `before` and `earlier`: its weight would count twice.
+    Each field is bool `[block_size, block_size]`, queries by keys. `before` and `earlier` must not overlap:
+    the softmax would count such a pair twice.
 
     Attributes:
-        within: of its own block.
-        before: of the block before it.
-        earlier: of every earlier block, the one before it included. Either the same for all queries (each
-            block's summary), or the diagonal (each block's key at the query's own place).
+        within: keys of the query's own block.
+        before: keys of the preceding block.
+        earlier: keys of every earlier block, including the preceding one. Either the same for all queries
+            (each block's summary), or the identity matrix (in each block, the key at the query's offset).
     """
 
     within: np.ndarray
@@ -34,7 +35,7 @@ class BlockMask(NamedTuple):
         return len(self.within)
 
     def dense(self, length: int) -> np.ndarray:
-        """The same mask over single positions, bool `[queries, keys]`; for tests and pictures."""
+        """The mask over single positions, bool `[length, length]`, queries by keys."""
         blocks = -(-length // self.block_size)
         own = np.kron(np.eye(blocks, dtype=bool), self.within)
         before = np.kron(np.eye(blocks, k=-1, dtype=bool), self.before)
@@ -51,9 +52,10 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Arr
 
 
 def in_tiles(mask: BlockMask, length: int) -> BlockMask:
-    """The same mask in larger blocks, where its own are tiny and it keeps of earlier ones summaries only.
+    """Merges tiny blocks into larger ones without changing the mask over single positions.
 
-    Very many products of a few rows take longer than fewer, larger ones of which a mask takes some away.
+    Returns other masks as they are, and those that see more of earlier blocks than summaries. Many products
+    of a few rows take longer than fewer, larger products of which the mask discards a part.
     """
     is_summary = not mask.before.any() and np.all(mask.earlier == mask.earlier[0])
     blocks = -(-length // mask.block_size)
@@ -70,7 +72,12 @@ def in_tiles(mask: BlockMask, length: int) -> BlockMask:
 
 
 def segments(key: jax.Array, value: jax.Array, mask: BlockMask) -> list[Segment]:
-    """What a mask keeps of a sequence `[batch, heads, blocks, block_size, head_dim]` from its start."""
+    """The keys and values of a whole sequence that a mask keeps.
+
+    Args:
+        key, value: `[batch, heads, blocks, block_size, head_dim]`.
+        mask: a mask of the same block size.
+    """
     blocks = key.shape[2]
     parts = [Segment('block', key, value, mask.within)]
     if blocks == 1:
@@ -85,15 +92,15 @@ def segments(key: jax.Array, value: jax.Array, mask: BlockMask) -> list[Segment]
 
 
 def _earlier_segment(key: jax.Array, value: jax.Array, mask: BlockMask) -> Segment:
-    """What a mask keeps of all earlier blocks of a sequence from its start."""
+    """The keys and values of earlier blocks that a mask keeps."""
     batch, heads, blocks, block_size, head_dim = key.shape
     is_earlier = np.tri(blocks, k=-1, dtype=bool)
     if np.array_equal(mask.earlier, np.eye(block_size, dtype=bool)):
         by_place = lambda x: x.swapaxes(2, 3)
         return Segment('offset', by_place(key), by_place(value), is_earlier[:, None])
     columns = np.flatnonzero(mask.earlier[0])
-    assert np.all(mask.earlier == mask.earlier[0]), 'neither a summary nor the diagonal'
-    # No block sees the last one's summary.
+    assert np.all(mask.earlier == mask.earlier[0]), '`earlier` must be a summary or the identity'
+    # No block sees the last block's summary.
     summaries = lambda x: x[:, :, :-1, columns].reshape(batch, heads, -1, head_dim)
     seen = np.repeat(is_earlier[:, :-1], len(columns), axis=1)
     return Segment('all', summaries(key), summaries(value), seen[:, None])

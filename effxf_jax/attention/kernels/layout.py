@@ -1,11 +1,11 @@
-"""Arrays on their way to a kernel and back: head by head, and in blocks."""
+"""Conversions between the layout of the model's arrays and those of the kernels."""
 
 import jax
 import jax.numpy as jnp
 
 
 def check_qkv(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
-    """Raises ValueError unless q, k, v are of one shape `[batch, length, heads, head_dim]`."""
+    """Raises ValueError unless q, k and v have one shape `[batch, length, heads, head_dim]`."""
     if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape or q.shape[1] < 1:
         raise ValueError(
             'q, k and v must have one shape [batch, length >= 1, heads, head_dim]; '
@@ -14,19 +14,19 @@ def check_qkv(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
 
 
 def heads_major(x: jax.Array) -> jax.Array:
-    """`[batch, length, heads, head_dim] -> [batch, heads, length, head_dim]`, and back."""
+    """`[batch, length, heads, head_dim] -> [batch, heads, length, head_dim]`, or the reverse."""
     return x.swapaxes(1, 2)
 
 
 def heads_major_update(cached, stretch, start):
-    """Writes a stretch `[batch, length, heads, head_dim]` into `[batch, heads, slots, head_dim]`."""
+    """Writes `[batch, length, heads, head_dim]` into `[batch, heads, slots, head_dim]` from slot `start`."""
     return jax.lax.dynamic_update_slice_in_dim(
         cached, heads_major(stretch).astype(cached.dtype), start, axis=2
     )
 
 
 def cut(x: jax.Array, block_size: int) -> jax.Array:
-    """`[batch, length, heads, head_dim] -> [batch, heads, blocks, block_size, head_dim]`, padded with 0."""
+    """`[batch, length, heads, head_dim] -> [batch, heads, blocks, block_size, head_dim]`, zero-padded."""
     batch, length, heads, head_dim = x.shape
     blocks = -(-length // block_size)
     x = jnp.pad(x, ((0, 0), (0, blocks * block_size - length), (0, 0), (0, 0)))

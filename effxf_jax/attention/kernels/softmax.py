@@ -1,7 +1,7 @@
-"""Softmax attention over the keys that a mechanism keeps, laid out head by head.
+"""Softmax attention to the keys that a mechanism keeps, laid out head by head.
 
-A batched matrix product is fastest over contiguous matrices, so all arrays here are
-`[batch, heads, ..., positions, head_dim]`. Scores, maxima and sums are float32 whatever the input's dtype.
+A batched matrix product is fastest over contiguous matrices, so keys, values and blocks of queries are
+`[batch, heads, ..., positions, head_dim]`. Scores, maxima and sums are float32 for every input dtype.
 """
 
 import functools
@@ -13,30 +13,30 @@ import jax.numpy as jnp
 
 
 def contract(equation: str, *operands: jax.Array) -> jax.Array:
-    """An einsum that accumulates in float32 and gives it."""
+    """An einsum that accumulates in float32 and returns float32."""
     if jax.default_backend() == 'cpu':
-        # XLA's CPU lacks the product of 16-bit matrices into float32, and has no faster one.
+        # XLA's CPU backend cannot multiply 16-bit matrices into float32, nor multiply them faster.
         operands = [x.astype(jnp.float32) for x in operands]
     return jnp.einsum(equation, *operands, preferred_element_type=jnp.float32)
 
 
 _QUERIES_AT_A_TIME = 1024
 
-# So many weights are rather kept from the forward pass than computed again: what they take is little.
+# Up to this many attention weights are kept for the backward pass; more are recomputed, to save memory.
 _MOST_WEIGHTS_KEPT = 2**24
 
 
 class Segment(NamedTuple):
-    """Keys that the queries of a block may see.
+    """Keys and values that blocks of queries may see.
 
     Attributes:
-        sharing: which queries see the same keys, and so the layout of key and value.
+        sharing: which queries share keys; this determines the layout of key and value.
             'block': the queries of a block; `[batch, heads, blocks, slots, head_dim]`.
             'all': all queries; `[batch, heads, slots, head_dim]`.
-            'offset': the queries at the same place in their blocks;
+            'offset': the queries at the same offset in their blocks;
             `[batch, heads, block_size, slots, head_dim]`.
-        key, value: as `sharing` says.
-        mask: bool, broadcasts to `[blocks, block_size, slots]`: what each query sees.
+        key, value: arrays in that layout.
+        mask: bool, broadcasts to `[blocks, block_size, slots]`: whether a query sees a slot.
     """
 
     sharing: str
@@ -45,17 +45,17 @@ class Segment(NamedTuple):
     mask: jax.Array
 
 
-# Queries are bhnqd: of a block n, at a place q in it. Keys and values carry these axes before d.
+# Queries are bhnqd: batch, head, block, offset in the block, feature. Axes of keys and values before d:
 _KEY_AXES = {'block': 'bhnk', 'all': 'bhk', 'offset': 'bhqk'}
 
 
 def masked_attention(q, k, v, mask):
-    """Softmax attention of a few queries; every query must keep a key.
+    """Softmax attention of a few queries.
 
     Args:
         q: `[batch, queries, heads, head_dim]`.
         k, v: `[batch, heads, keys, head_dim]`.
-        mask: bool `[queries, keys]`.
+        mask: bool `[queries, keys]`, whether a query sees a key; every query must see one.
 
     Returns:
         `[batch, queries, heads, head_dim]`, in q's dtype.
@@ -66,15 +66,15 @@ def masked_attention(q, k, v, mask):
 
 
 def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
-    """Softmax attention of blocks of queries over the union of some segments.
+    """Softmax attention of blocks of queries to the union of some segments.
 
-    Blocks are taken some at a time, so that their scores stay in a cache. Unless the weights of those are
-    few, the backward pass computes them again rather than keep them (Dao et al. 2022, section 3.1; the
-    gradient is that of their appendix B.2).
+    Blocks are processed in groups, so that the scores of a group fit a core's cache. The backward pass
+    recomputes the attention weights of a group unless they are few (Dao et al. 2022, section 3.1; the
+    gradient follows their appendix B.2).
 
     Args:
         q: `[batch, heads, blocks, block_size, head_dim]`.
-        segments: what the blocks see; every query must see a key.
+        segments: the keys and values that the blocks see; every query must see a key.
 
     Returns:
         `[batch, heads, blocks, block_size, head_dim]`, in q's dtype.
@@ -88,7 +88,7 @@ def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
     groups = -(-blocks // at_a_time)
 
     def cut(x, axis, fill=0):
-        """Groups of blocks along a new first axis; the last one is filled up."""
+        """Splits an axis of blocks into groups, along a new first axis; pads the last group with `fill`."""
         widths = [(0, 0)] * x.ndim
         widths[axis] = (0, groups * at_a_time - blocks)
         x = jnp.pad(x, widths, constant_values=fill)
@@ -99,7 +99,7 @@ def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
 
     def one_group(group):
         q, *parts = group
-        # What is not cut is the same for every group.
+        # Every group sees the whole of the arrays that are not split.
         whole = keys, values, masks
         parts = (
             tuple(x if part is None else part for part, x in zip(*pair, strict=True))
@@ -113,7 +113,7 @@ def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
         cut(q, 2),
         cut_where(by_block, keys, 2),
         cut_where(by_block, values, 2),
-        cut_where(mask_by_block, masks, 0, fill=True),  # a row of padding must see something too
+        cut_where(mask_by_block, masks, 0, fill=True),  # padded queries must see a key too
     )
     out = jnp.moveaxis(jax.lax.map(one_group, group), 0, 2)
     return out.reshape(*q.shape[:2], groups * at_a_time, *q.shape[3:])[:, :, :blocks]
@@ -156,7 +156,7 @@ def _backward(sharing, residuals, out_gradient):
         score_gradient = weights * (contract(f'bhnqd,{axes}d->bhnqk', out_gradient, value) - pull)
         weights, score_gradient = weights.astype(value.dtype), score_gradient.astype(key.dtype)
         q_gradient += contract(f'bhnqk,{axes}d->bhnqd', score_gradient, key)
-        # Transposed, so that the large factor, the weights, need not be.
+        # The product is transposed, so that its larger factor, the weights, need not be.
         turned = f'bhnqd,bhnqk->{axes[:-1]}dk'
         key_gradients.append(_turn(contract(turned, q, score_gradient) * scale, key.dtype))
         value_gradients.append(_turn(contract(turned, out_gradient, weights), value.dtype))
@@ -175,5 +175,5 @@ def _turn(x, dtype):
 
 
 def normaliser_pull(out, out_gradient):
-    """What the normaliser takes off the gradient of each of a row's scores, `[..., 1]`."""
+    """The normaliser's term, subtracted in the gradient of each score of a row, `[..., 1]`."""
     return contract('...d,...d->...', out, out_gradient)[..., None]

@@ -1,8 +1,8 @@
 """Causal softmax attention without the quadratic matrix of scores.
 
-Tile by tile with a running maximum, after Rabe and Staats (2021) and Dao et al. (2022, algorithm 1): what
-lives at a time is one tile of scores, and what is kept for the backward pass is the output and, of each
-row, the logarithm of its normaliser.
+The scores are computed tile by tile with a running maximum, after Rabe and Staats (2021) and Dao et al.
+(2022, algorithm 1). One tile of scores exists at a time; the backward pass keeps the output and the logarithm
+of each row's normaliser.
 """
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from effxf_jax.attention.kernels.softmax import Segment, contract, normaliser_pull, segment_attention
 
 TILE = 512
-"""Positions along a tile's side: its scores fit a core's cache, and its matrix products are large."""
+"""Positions along a tile's side: its scores fit a core's cache, and its matrix products are still large."""
 _SHORTEST_HALVED = 64
 
 
@@ -28,7 +28,7 @@ def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     if length <= TILE:
         if length < _SHORTEST_HALVED:
             return _attend_last(q, k, v)
-        # The first half's queries do not see the second half: that is a quarter of the pairs.
+        # The first half's queries do not see the second half's keys, a quarter of the pairs.
         half = length // 2
         first = _attend_last(*(x[:, :, :half] for x in (q, k, v)))
         return jnp.concatenate([first, _attend_last(q[:, :, half:], k, v)], axis=2)
@@ -43,7 +43,7 @@ def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def _attend_last(q, k, v):
-    """Attention of the last positions over all of them, at once."""
+    """Attention of the last positions' queries to all keys, without tiles."""
     one_block = lambda x: x[:, :, None]
     causal = jnp.tri(q.shape[2], k.shape[2], k=k.shape[2] - q.shape[2], dtype=bool)
     return segment_attention(one_block(q), [Segment('block', one_block(k), one_block(v), causal)])[:, :, 0]
@@ -51,7 +51,7 @@ def _attend_last(q, k, v):
 
 @jax.custom_vjp
 def _attend(q, k, v):
-    """Of tiles, `[tiles, batch, heads, TILE, head_dim]`."""
+    """Causal attention over arrays cut into tiles, `[tiles, batch, heads, TILE, head_dim]`."""
     return _forward(q, k, v)[0]
 
 
@@ -69,7 +69,7 @@ def _forward(q, k, v):
 
         zero = jnp.zeros(q.shape[1:], jnp.float32)
         running = zero[..., :1] - jnp.inf, zero[..., :1], zero
-        # The diagonal comes first: from there on every row's maximum is finite.
+        # The tile on the diagonal comes first, after which every row's maximum is finite.
         running = add(running, _on_diagonal(_scores(q[i], k[i])), v[i])
         top, total, out = jax.lax.fori_loop(
             0, i, lambda j, running: add(running, _scores(q[i], k[j]), v[j]), running
@@ -92,7 +92,7 @@ def _backward(residuals, out_gradient):
             score_gradient = weights * (_scores(out_gradient[i], v[j]) - pull[i])
             weights, score_gradient = weights.astype(v.dtype), score_gradient.astype(k.dtype)
             q_gradient += contract('bhqk,bhkd->bhqd', score_gradient, k[j])
-            # Transposed, so that the large factor, the weights, need not be.
+            # The products are transposed, so that their larger factor, the weights, need not be.
             k_gradient = k_gradient.at[j].add(contract('bhqd,bhqk->bhdk', q[i], score_gradient))
             v_gradient = v_gradient.at[j].add(contract('bhqd,bhqk->bhdk', out_gradient[i], weights))
             return q_gradient, k_gradient, v_gradient
