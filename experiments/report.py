@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.command_line import directory_problems, parse_flags, refuse
-from experiments.reporting import page, records, sections
+from experiments.reporting import labels, page, records, sections
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord, RecordError
 
@@ -101,7 +101,7 @@ def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = l
     out.mkdir(parents=True, exist_ok=True)
     described, tables = [], {}
     for grid in grids:
-        title = f'{grid.sweep.resolve().name}-{grid.name}'
+        title = f'{labels.sweep_name(grid)}-{grid.name}'
         section = sections.describe(grid)
         described.append(section)
         tables[title] = section.tables
