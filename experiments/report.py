@@ -11,10 +11,11 @@ Reads the runs of sweeps, the bundled values of the paper's Figure 1, and the th
                     be kept or published; a report can be made of the copy
 """
 
+import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.command_line import directory_problems, parse_flags, refuse
-from experiments.reporting import page, records, sections
+from experiments.reporting import labels, page, records, sections
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord, RecordError
 
@@ -46,47 +47,41 @@ def main(argv):
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
-    console = Console(stderr=True, highlight=False)
-    progress = Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with progress:
-        bar = progress.add_task('', total=len(directories))
-        grids = []
-        for directory in directories:
-            progress.update(bar, description=f'reading {directory.resolve().name}')
-            try:
-                grids += records.read([directory])
-            except (RecordError, OSError) as error:
-                problems.append(str(error))
-            progress.advance(bar)
-        if problems:
-            progress.stop()
-            return refuse(problems)
+    try:
+        with Console(stderr=True).status('reading the runs'):
+            grids = records.read(directories)
+    except (RecordError, OSError) as error:
+        problems.append(str(error))
+    if problems:
+        return refuse(problems)
+    try:
+        if _EXPORT.value:
+            for directory in directories:
+                name = directory.resolve().name
+                print(f'{records.export(directory, Path(_EXPORT.value) / name)} runs copied of {name}')
+        with _progress(len(grids)) as say:
+            write(grids, out, _STATIC.value, say)
+    except (RecordError, OSError) as error:
+        print(f'Stopped: {error}.', file=sys.stderr)
+        return 1
+    print(out / 'index.html')
+    return 0
 
-        progress.reset(bar, total=len(grids))
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Say]:
+    """Shows on stderr what is done: on a bar or, where there is no terminal, a line each."""
+    console = Console(stderr=True, highlight=False)
+    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task('drawing', total=total)
 
         def say(text: str) -> None:
             progress.update(bar, description=text, advance=1)
             if not console.is_terminal:
                 console.print(text, markup=False, soft_wrap=True)
 
-        try:
-            if _EXPORT.value:
-                for directory in directories:
-                    name = directory.resolve().name
-                    print(f'{records.export(directory, Path(_EXPORT.value) / name)} runs copied of {name}')
-            write(grids, out, _STATIC.value, say)
-        except (RecordError, OSError) as error:
-            progress.stop()
-            print(f'Stopped: {error}.', file=sys.stderr)
-            return 1
-    print(out / 'index.html')
-    return 0
+        yield say
 
 
 def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = lambda text: None) -> None:
@@ -101,7 +96,7 @@ def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = l
     out.mkdir(parents=True, exist_ok=True)
     described, tables = [], {}
     for grid in grids:
-        title = f'{grid.sweep.resolve().name}-{grid.name}'
+        title = f'{labels.sweep_name(grid)}-{grid.name}'
         section = sections.describe(grid)
         described.append(section)
         tables[title] = section.tables

@@ -73,6 +73,11 @@ def reaching(grid: GridRecord) -> str:
     return f'{grid.target:.0%} {METRIC_NAMES[grid.metric]}'
 
 
+def sweep_name(grid: GridRecord) -> str:
+    """The name of a grid's sweep."""
+    return grid.sweep.resolve().name
+
+
 def run_name(grid: GridRecord, run: Run) -> str:
     """The name of a run's directory in the sweep."""
     return str(run.path.relative_to(grid.sweep))

@@ -61,9 +61,12 @@ def _cells(grid: GridRecord) -> dict[tuple[str, ...], list[Run]]:
 
 def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
     cell = cell_texts(grid, runs)
-    directories = {run.path if len(runs) == 1 else run.path.parent for run in runs} - {grid.sweep}
-    path = next(iter(directories)) if len(directories) == 1 else None
-    seeds = [[*map(_sortable, cell_texts(grid, [run]).values()), _link(grid, run.path, out)] for run in runs]
+    places = [(labels.run_name(grid, run), run.path) for run in runs]
+    links = [_link(name, path, out) for name, path in places]
+    # The cell's own directory is that of its seeds, where they stand in one.
+    above = {(name.rpartition('/')[0], path and path.parent) for name, path in places}
+    link = _link(*(places if len(places) == 1 else [*above])[0], out) if len(above) == 1 else ''
+    seeds = [cell_texts(grid, [run]).values() for run in runs]
     return {
         'titles': [*cell, 'run'],
         'values': {
@@ -72,8 +75,8 @@ def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
             'mechanism': [labels.mechanism(runs[0].labels[0])],
             'state': sorted({run.state for run in runs}),
         },
-        'cells': [*map(_sortable, cell.values()), _link(grid, path, out) if path else ''],
-        'seeds': seeds,
+        'cells': [*map(_sortable, cell.values()), link],
+        'seeds': [[*map(_sortable, seed), link] for seed, link in zip(seeds, links, strict=True)],
     }
 
 
@@ -100,7 +103,7 @@ def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
         'devices': ', '.join(sorted({(run.result or {}).get('devices', '') for run in runs} - {''})),
         'why': '; '.join(sorted({run.error for run in runs if run.error})),
         'grid': grid.name,
-        'sweep': grid.sweep.resolve().name,
+        'sweep': labels.sweep_name(grid),
     }
     return {title: str(text) for title, text in texts.items()}
 
@@ -116,9 +119,8 @@ def _sortable(text: str) -> str | list:
     return text if value is None else [text, value]
 
 
-def _link(grid: GridRecord, path: Path, out: Path) -> str | dict[str, str]:
-    """A directory's name in its sweep, with its address where it is there."""
-    name = str(path.relative_to(grid.sweep))
-    if not path.is_dir():
+def _link(name: str, path: Path | None, out: Path) -> str | dict[str, str]:
+    """The name of a directory in its sweep, with its address where it is there."""
+    if not name or path is None or not path.is_dir():
         return name
     return {'text': name, 'link': quote(Path(os.path.relpath(path, out)).as_posix())}

@@ -176,9 +176,7 @@ def _width_panels(
         Panel(labels.mechanism(title), x, y, tuple(series)) if y else None for title, series in drawn.items()
     ]
     keys = tuple(Key(name, GREY, marker, dash) for name, (marker, dash) in styles.items())
-    return chart(
-        *words, filter(None, shown), keys=keys, signs=_SIGNS, columns=3 if len(shown) in (3, 5, 6) else 4
-    )
+    return chart(*words, filter(None, shown), keys=keys, signs=_SIGNS)
 
 
 class _Mark(NamedTuple):
