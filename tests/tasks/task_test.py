@@ -1,6 +1,7 @@
 """The contract, which every task keeps, and the helpers that tasks share."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -278,6 +279,30 @@ def test_make_names_what_it_does_not_know():
     with pytest.raises(ValueError, match=r"task 'lis' has no option \['m'\]; it has \['n', "):
         tasks.make('lis', n=5, m=3)
     assert tasks.options('edit_distance') == ('n', 'border', 'answer_mode')
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('arithmatic', "unknown task 'arithmatic'; did you mean 'arithmetic'?"),
+        ('ed_locl', "unknown task 'ed_locl'; did you mean 'ed_local'?"),
+    ],
+)
+def test_the_nearest_name_is_suggested_for_an_unknown_task(name, message):
+    for make in tasks.make, tasks.options:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            make(name)
+
+
+def test_short_names_make_the_same_tasks():
+    assert set(tasks.ALIASES.values()) <= set(tasks.TASKS)
+    assert not set(tasks.ALIASES) & set(tasks.TASKS)
+    for alias, name in tasks.ALIASES.items():
+        assert tasks.options(alias) == tasks.options(name)
+        assert sorted(tasks.names_like(alias)) == sorted(tasks.names_like(name)) == sorted([alias, name])
+    assert tasks.make('ed', n=6) == tasks.make('edit_distance', n=6)
+    assert tasks.name_of(tasks.make('ed', n=6)) == 'edit_distance'
+    assert tasks.names_like('sorting') == []
 
 
 def test_parse_text_names_the_unknown_word_and_its_place():
