@@ -32,8 +32,7 @@ def known() -> list[str]:
 
 def _find(path: str) -> str:
     places = [Path(path)]
-    parts = places[0].parts
-    if parts[:1] == (PACKAGE.name,) and '..' not in parts:
+    if places[0].parts[:1] == (PACKAGE.name,):
         places.append(PACKAGE.parent / path)
     for place in places:
         for file in (place, *(place.with_stem(name) for name in tasks.names_like(place.stem))):
