@@ -222,7 +222,9 @@ def make_sweep(config: ConfigDict) -> Sweep:
     names = [name if name in config.grids else tasks.aliases().get(name, name) for name in names]
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in config.grids]
-    problems += [f'only: unknown grid {name!r}; {registry.suggestion(name, config.grids)}' for name in unknown]
+    problems += [
+        f'only: there is no grid {name!r}; {registry.suggestion(name, config.grids)}' for name in unknown
+    ]
     for name in (name for name in names if name not in unknown):
         declared = config.grids[name]
         try:

@@ -40,7 +40,7 @@ def test_a_config_of_the_package_is_found_from_every_directory(elsewhere, path, 
 
 
 def test_every_task_has_a_config_under_all_its_names(elsewhere):
-    for name in (*tasks.TASKS, *tasks.ALIASES):
+    for name in (*tasks.TASKS, *tasks.aliases()):
         assert configs.load(f'experiments/{name}.py:smoke').task.name == tasks.find(name)
 
 
