@@ -5,27 +5,27 @@
 Times the same training steps twice, on batches from the pipeline and on batches in memory.
 """
 
+import functools
 import statistics
 import time
 from itertools import cycle, islice
 
 import jax
 from absl import app
-from ml_collections import config_flags
 
 from effxf_jax import training
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.model import Transformer
 from effxf_jax.training.layout import Layout
-from experiments import configs
+from experiments import command_line, configs
 
-_CONFIG = config_flags.DEFINE_config_file('config', 'experiments/arith.py')
 _STEPS, _REPEATS = 300, 7
 
 
 def main(argv):
     del argv
-    experiment = configs.make_experiment(_CONFIG.value, jax.device_count())
+    config = command_line.CONFIG.value or configs.load('experiments/arith.py')
+    experiment = configs.make_experiment(config, jax.device_count())
     model = Transformer(experiment.model)
     optimizer = training.make_optimizer(experiment.train, experiment.model)
     train_step = training.make_train_step(model, optimizer, [experiment.seed])
@@ -59,4 +59,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
-    app.run(main)
+    check = command_line.problems_of(configs.make_experiment)
+    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=check))

@@ -7,7 +7,6 @@ dotted name: `paper,n=10,dim=64,model.mechanism=linear`.
 import ast
 import importlib.util
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -24,6 +23,7 @@ from effxf_jax.runs.experiment import (
     used_options,
 )
 from effxf_jax.tasks import Task
+from experiments import config_paths
 
 DEFAULT_PRESET = 'laptop'
 
@@ -157,9 +157,10 @@ def load(reference: str) -> ConfigDict:
     Raises:
         ConfigError: the file is none, or naming every part of the argument that means nothing.
     """
-    path, _, arg = reference.partition(':')
-    if not Path(path).is_file():
-        raise ConfigError([f'no config file {path!r}; there is, for example, experiments/arith.py'])
+    try:
+        path, _, arg = config_paths.resolve(reference).partition(':')
+    except FileNotFoundError as error:
+        raise ConfigError([str(error)]) from error
     spec = importlib.util.spec_from_file_location('config_file', path)
     if spec is None:
         raise ConfigError([f'{path} is no config file: its name does not end in .py'])

@@ -28,12 +28,19 @@ __all__ = [
     'Grade',
     'Task',
     'Vocabulary',
+    'aliases',
     'find',
     'make',
     'name_of',
+    'names_like',
     'options',
     'required_options',
 ]
+
+
+def aliases() -> dict[str, str]:
+    """The names in TASKS by the short names that are accepted for them."""
+    return {alias: name for name, kind in TASKS.items() for alias in kind.aliases}
 
 
 def find(name: str) -> str:
@@ -42,8 +49,13 @@ def find(name: str) -> str:
     Raises:
         ValueError: the name is unknown; the message suggests the nearest one.
     """
-    aliases = {alias: name for name, kind in TASKS.items() for alias in kind.aliases}
-    return registry.find('task', name, TASKS, aliases)
+    return registry.find('task', name, TASKS, aliases())
+
+
+def names_like(name: str) -> list[str]:
+    """All names of the task that a name means; none if it means no task."""
+    found = aliases().get(name, name)
+    return [found, *TASKS[found].aliases] if found in TASKS else []
 
 
 def options(name: str) -> tuple[str, ...]:

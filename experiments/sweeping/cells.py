@@ -8,7 +8,7 @@ A sweep's config file defines `get_config(arg)` with presets, as a run's does. I
                        of it, finished cells stay valid
     cpus, gpus         resources that Ray gives a cell
     retries            how often a cell is run again after its worker died
-    only               names of the grids to run, joined by +; all grids if empty
+    only               names of the grids (or their tasks) to run, joined by +; all grids if empty
     grids              grids by name; see `grid`
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from effxf_jax import tasks
+from effxf_jax import registry, tasks
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.theory import complexity
 from experiments import configs
@@ -218,8 +218,13 @@ def make_sweep(config: ConfigDict) -> Sweep:
         raise configs.ConfigError(problems, config)
     grids = []
     names = config.only.split('+') if config.only else list(config.grids)
+    # A grid of one task has the task's name, so that the task's short name is accepted too.
+    names = [name if name in config.grids else tasks.aliases().get(name, name) for name in names]
+    names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in config.grids]
-    problems += [f'only: there is no grid {name!r}; there are {", ".join(config.grids)}' for name in unknown]
+    problems += [
+        f'only: there is no grid {name!r}; {registry.suggestion(name, config.grids)}' for name in unknown
+    ]
     for name in (name for name in names if name not in unknown):
         declared = config.grids[name]
         try:

@@ -280,6 +280,17 @@ def test_make_names_what_it_does_not_know():
     assert tasks.options('edit_distance') == ('n', 'border', 'answer_mode')
 
 
+def test_short_names_make_the_same_tasks():
+    aliases = tasks.aliases()
+    assert not set(aliases) & set(tasks.TASKS)
+    for alias, name in aliases.items():
+        assert tasks.options(alias) == tasks.options(name)
+        assert tasks.names_like(alias) == tasks.names_like(name) == [name, *tasks.TASKS[name].aliases]
+    assert tasks.make('ed', n=6) == tasks.make('edit_distance', n=6)
+    assert tasks.name_of(tasks.make('ed', n=6)) == 'edit_distance'
+    assert tasks.names_like('sorting') == []
+
+
 def test_parse_text_names_the_unknown_word_and_its_place():
     task = tasks.make('arithmetic', n=1)
     with pytest.raises(ValueError, match=r"unknown token '12' at position 2; this task has \+ - "):
