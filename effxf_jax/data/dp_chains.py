@@ -53,17 +53,7 @@ class DpChainsConfig(tfds.core.BuilderConfig):
 
         An example is `lis_n40_seed1`.
         """
-        required = tasks.required_options(task)
-        plain = type(task)(**required)
-        values = (
-            required
-            | {
-                field.name: getattr(task, field.name)
-                for field in dataclasses.fields(task)
-                if getattr(task, field.name) != getattr(plain, field.name)
-            }
-            | ({'seed': seed} if seed else {})
-        )
+        values = tasks.given_options(task) | ({'seed': seed} if seed else {})
         words = [
             f'{name}_{value}' if isinstance(value, str) else f'{name}{value}'
             for name, value in values.items()

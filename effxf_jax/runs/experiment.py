@@ -178,21 +178,18 @@ class Experiment:
     @functools.cached_property
     def difference(self) -> dict[str, Any]:
         """The fields that differ from their defaults or have none, by dotted name; see `from_difference`."""
-        plain = tasks.make(tasks.name_of(self.task), **tasks.required_options(self.task))
-        defaults = {'seed': 0, 'task': dataclasses.asdict(plain)}
+        difference: dict[str, Any] = {'seed': self.seed} if self.seed else {}
+        difference['task.name'] = tasks.name_of(self.task)
+        difference |= {f'task.{name}': value for name, value in tasks.given_options(self.task).items()}
         for section in SECTIONS:
-            defaults[section] = {
-                field.name: field.default
-                for field in section_fields(section)
-                if field.default is not dataclasses.MISSING
-            }
-        defaults['model'] |= attention.option_values(self.model.mechanism, {})
-        defaults['train'] |= registry.defaults(OPTIMIZERS[self.train.optimizer])
-        for name in tasks.required_options(self.task):
-            del defaults['task'][name]
-        missing = object()
-        usual = dict(flat(defaults))
-        return {name: value for name, value in flat(self.record) if usual.get(name, missing) != value}
+            usual = {field.name: field.default for field in section_fields(section)}
+            if section == 'model':
+                usual |= attention.option_values(self.model.mechanism, {})
+            elif section == 'train':
+                usual |= registry.defaults(OPTIMIZERS[self.train.optimizer])
+            values = self.record[section]
+            difference |= {f'{section}.{name}': values[name] for name in usual if values[name] != usual[name]}
+        return difference
 
     @classmethod
     def from_difference(cls, difference: Mapping[str, Any]) -> 'Experiment':

@@ -30,6 +30,7 @@ __all__ = [
     'Vocabulary',
     'aliases',
     'find',
+    'given_options',
     'make',
     'name_of',
     'names_like',
@@ -90,3 +91,11 @@ def required_options(task: Task) -> dict[str, Any]:
     """The values, by name, of the options that have no default: they set the task's size."""
     known = registry.options(type(task))
     return {name: getattr(task, name) for name, o in known.items() if o.default is registry.REQUIRED}
+
+
+def given_options(task: Task) -> dict[str, Any]:
+    """The values, by name, of the required options and of those that differ from their defaults."""
+    required = required_options(task)
+    plain = type(task)(**required)
+    values = {name: getattr(task, name) for name in registry.options(type(task))}
+    return required | {n: value for n, value in values.items() if value != getattr(plain, n)}
