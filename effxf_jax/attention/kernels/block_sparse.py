@@ -54,8 +54,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Arr
 def in_tiles(mask: BlockMask, length: int) -> BlockMask:
     """Merges tiny blocks into larger ones without changing the mask over single positions.
 
-    Returns other masks as they are, and those that see more of earlier blocks than summaries. Many products
-    of a few rows take longer than fewer, larger products of which the mask discards a part.
+    Masks with larger blocks, or that see more of earlier blocks than summaries, are returned unchanged. Many
+    products of a few rows take longer than fewer, larger products of which the mask discards a part.
     """
     is_summary = not mask.before.any() and np.all(mask.earlier == mask.earlier[0])
     blocks = -(-length // mask.block_size)
