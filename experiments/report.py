@@ -1,14 +1,16 @@
-"""A page of figures, tables and verdicts of sweeps: python -m experiments.report DIR [DIR ...]
+"""A page of figures, tables and verdicts of sweeps: python -m experiments.report SOURCE [SOURCE ...]
 
-Reads the runs of sweeps, the bundled values of the paper's Figure 1, and the theory; writes
+A source is the directory of a sweep, or a file of its results such as results/figure1-laptop.jsonl. The
+program reads their runs, the bundled values of the paper's Figure 1, and the theory; writes
 
     OUT/index.html        one page with everything, which works from disk and without a network
     OUT/tables.json       the tables of the page, for machines
 
-    --out=DIR       where to write; by default DIR/report, of the first DIR
+    --out=DIR       where to write; by default SOURCE/report if the first source is a directory, else
+                    build/report
     --static        writes OUT/figures/ too: every figure as PNG, PDF and SVG, for papers
-    --export=DIR    copies the small files of all runs to DIR, without checkpoints and with thinned logs, to
-                    be kept or published; a report can be made of the copy
+    --export=DIR    writes the runs of each sweep to DIR/NAME.jsonl too, with thinned logs, to be kept or
+                    published. Runs that the file has already are kept, or replaced by their newer state
 """
 
 import contextlib
@@ -23,42 +25,44 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.command_line import directory_problems, parse_flags, refuse
-from experiments.reporting import labels, page, records, sections
+from experiments.reporting import page, records, sections
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord, RecordError
+from experiments.sweeping import archive
 
-_OUT = flags.DEFINE_string('out', None, 'Where to write; by default DIR/report, of the first DIR.')
+_OUT = flags.DEFINE_string('out', None, 'Where to write; by default SOURCE/report or build/report.')
 _STATIC = flags.DEFINE_bool('static', False, 'Write every figure as PNG, PDF and SVG too.')
-_EXPORT = flags.DEFINE_string('export', None, "Where to copy the runs' small files.")
+_EXPORT = flags.DEFINE_string('export', None, 'Where to write the runs of each sweep to one file.')
 
 Say = Callable[[str], None]
 """Shows what is being done."""
 
 
 def main(argv):
-    directories = [Path(word) for word in argv[1:]]
-    if not directories:
-        return refuse(['a directory of a sweep is missing, such as sweeps/figure1-laptop'])
-    out = Path(_OUT.value or directories[0] / 'report')
+    sources = [Path(word) for word in argv[1:]]
+    if not sources:
+        return refuse(['a sweep is missing, such as sweeps/figure1-laptop or results/figure1-laptop.jsonl'])
+    out = Path(_OUT.value or (sources[0] / 'report' if sources[0].is_dir() else 'build/report'))
     problems = directory_problems('out', out) + directory_problems('export', _EXPORT.value)
-    names = [directory.resolve().name for directory in directories]
+    names = [records.sweep_name(source) for source in sources]
     problems += [
-        f'{names.count(name)} directories are called {name}; a report needs a different name for each'
+        f'{names.count(name)} sweeps are called {name}; a report needs a different name for each'
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
     try:
         with Console(stderr=True).status('reading the runs'):
-            grids = records.read(directories)
+            grids = records.read(sources)
     except (RecordError, OSError) as error:
         problems.append(str(error))
     if problems:
         return refuse(problems)
     try:
         if _EXPORT.value:
-            for directory in directories:
-                name = directory.resolve().name
-                print(f'{records.export(directory, Path(_EXPORT.value) / name)} runs copied of {name}')
+            for name in names:
+                path = Path(_EXPORT.value) / f'{name}{archive.SUFFIX}'
+                archive.write(path, [grid for grid in grids if grid.sweep == name])
+                print(path)
         with _progress(len(grids)) as say:
             write(grids, out, _STATIC.value, say)
     except (RecordError, OSError) as error:
@@ -96,7 +100,7 @@ def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = l
     out.mkdir(parents=True, exist_ok=True)
     described, tables = [], {}
     for grid in grids:
-        title = f'{labels.sweep_name(grid)}-{grid.name}'
+        title = f'{grid.sweep}-{grid.name}'
         section = sections.describe(grid)
         described.append(section)
         tables[title] = section.tables

@@ -6,8 +6,9 @@ A sweep may be killed or stopped at any time; the same command then skips finish
     --directory=DIR    directory of the cells; by default sweeps/NAME-PRESET
     --ray_address=...  Ray cluster to run on, such as auto or HOST:6379; by default this machine. All nodes
                        must see the directory
-    --reuse=DIR,DIR    other sweeps' directories: cells that are done or have diverged there are copied, not
-                       trained again
+    --reuse=SOURCE,SOURCE
+                       directories of other sweeps, or files of results such as results/figure1-laptop.jsonl:
+                       runs that are done or have diverged there are copied, not trained again
     --dry_run          prints the cells, their parameters and the cost of their training; runs nothing
     --retry_failed     runs failed cells again
 """
@@ -28,12 +29,13 @@ from effxf_jax.runs.termination import Interrupted
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console
-from experiments.sweeping import cells, reuse, scheduler, view
+from experiments.sweeping import archive, cells, reuse, scheduler, view
+from experiments.sweeping.outcomes import RecordError
 from experiments.sweeping.states import read_state
 
 _DIRECTORY = flags.DEFINE_string('directory', None, 'Directory of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
-_REUSE = flags.DEFINE_list('reuse', [], "Other sweeps' directories, to copy settled cells from.")
+_REUSE = flags.DEFINE_list('reuse', [], 'Directories of other sweeps, or files of results, to copy from.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cells and their cost, and run nothing.')
 _RETRY_FAILED = flags.DEFINE_bool('retry_failed', False, 'Run failed cells again.')
 
@@ -61,7 +63,7 @@ def run(argv):
             return 0
         with view.TerminalWatcher(sweep) as watcher:
             states = scheduler.run(sweep, directory, watcher, _ADDRESS.value, _RETRY_FAILED.value, sources)
-    except (MismatchError, InUseError, ConnectionError, scheduler.ResourceError) as error:
+    except (MismatchError, RecordError, InUseError, ConnectionError, scheduler.ResourceError) as error:
         return refuse([str(error)])
     except OSError as error:
         print(f'Stopped: {error}. Checkpoints are kept; the same command resumes.', file=sys.stderr)
@@ -120,9 +122,10 @@ def num_params(cell: cells.Cell) -> int:
 
 def _reuse_problems() -> list[str]:
     return [
-        f'reuse must name directories of sweeps; {source} has no sweep.json'
+        f'reuse must name directories of sweeps, with a sweep.json, or files of results; got {source}'
         for source in _REUSE.value
         if not (Path(source) / 'sweep.json').is_file()
+        and not (source.endswith(archive.SUFFIX) and Path(source).is_file())
     ]
 
 

@@ -207,11 +207,9 @@ class Experiment:
     @property
     def name(self) -> str:
         """TASK-MECHANISM-SIZE-dimD-DIGEST: the same for the same experiment, and for no other."""
-        text = json.dumps({'schema': SCHEMA_VERSION, **self.difference}, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         size = '-'.join(f'{name}{value}' for name, value in tasks.required_options(self.task).items())
         task = tasks.name_of(self.task)
-        return f'{task}-{self.model.mechanism}-{size}-dim{self.model.dim}-{digest}'
+        return f'{task}-{self.model.mechanism}-{size}-dim{self.model.dim}-{digest(self.difference)}'
 
     def replicates(self) -> list['Experiment']:
         """The experiments that are trained side by side, one per seed; without replicates, the experiment."""
@@ -237,6 +235,12 @@ class Experiment:
                 f'num_eval_examples must be at most {most:,}, the number of test examples; got {asked:,}'
             )
         return opened
+
+
+def digest(difference: Mapping[str, Any]) -> str:
+    """Ten digits, with which the name of the experiment of a `difference` ends."""
+    text = json.dumps({'schema': SCHEMA_VERSION, **difference}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def make_task(values: Mapping[str, Any]) -> Task:

@@ -82,7 +82,7 @@ def _cell_hover(grid: GridRecord, *point: str) -> str:
     """The runs of a cell, one a line, with their mean."""
     runs = [run for run in grid.select(*point) if not math.isnan(grid.accuracy(run))]
     words = ', '.join([labels.mechanism(point[0]), *map(short, point[1:])])
-    seeds = [f'{labels.run_name(grid, run)}, seed {run.seed}: {grid.accuracy(run):.3f}' for run in runs]
+    seeds = [f'{run.name}, seed {run.seed}: {grid.accuracy(run):.3f}' for run in runs]
     mean = f'mean {grid.mean_accuracy(*point):.3f}' if runs else 'not run'
     return '\n'.join([words, mean, *seeds])
 

@@ -73,20 +73,10 @@ def reaching(grid: GridRecord) -> str:
     return f'{grid.target:.0%} {METRIC_NAMES[grid.metric]}'
 
 
-def sweep_name(grid: GridRecord) -> str:
-    """The name of a grid's sweep."""
-    return grid.sweep.resolve().name
-
-
-def run_name(grid: GridRecord, run: Run) -> str:
-    """The name of a run's directory in the sweep."""
-    return str(run.path.relative_to(grid.sweep))
-
-
 def hover(grid: GridRecord, run: Run, *more: str) -> str:
     """What a reader sees on pointing at a run: its name, seed and labels, its accuracy, and more lines."""
     point = ', '.join([mechanism(run.labels[0]), *map(short, run.labels[1:])])
     accuracy = grid.accuracy(run)
     reached = 'diverged' if run.diverged else f'{METRIC_NAMES[grid.metric]} {accuracy:.3f}'
-    lines = [run_name(grid, run), f'seed {run.seed}; {point}']
+    lines = [run.name, f'seed {run.seed}; {point}']
     return '\n'.join([*lines, *([] if math.isnan(accuracy) else [reached]), *more])

@@ -41,7 +41,7 @@ def render(sections: Sequence[Section], out: Path) -> str:
     summary = ', '.join(f'{count:,} {state}' for state, count in states.items() if count)
     sweeps = {}
     for section in sections:
-        sweeps.setdefault(labels.sweep_name(section.grid), []).append(section)
+        sweeps.setdefault(section.grid.sweep, []).append(section)
     charts = [chart for section in sections for chart in section.charts]
     table = run_table.data((section.grid for section in sections), out)
     values = [row['values'] for row in table['rows']]
@@ -161,7 +161,7 @@ def _filter(name: str, values: Iterable[Mapping[str, Sequence[str]]]) -> str:
 
 
 def _anchor(grid: GridRecord) -> str:
-    return html.escape(f'{labels.sweep_name(grid)}-{grid.name}')
+    return html.escape(f'{grid.sweep}-{grid.name}')
 
 
 def _json(value: Any) -> str:

@@ -61,12 +61,11 @@ def _cells(grid: GridRecord) -> dict[tuple[str, ...], list[Run]]:
 
 def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
     cell = cell_texts(grid, runs)
-    places = [(labels.run_name(grid, run), run.path) for run in runs]
-    links = [_link(name, path, out) for name, path in places]
-    # The cell's own directory is that of its seeds, where they stand in one.
-    above = {(name.rpartition('/')[0], path and path.parent) for name, path in places}
-    link = _link(*(places if len(places) == 1 else [*above])[0], out) if len(above) == 1 else ''
-    seeds = [cell_texts(grid, [run]).values() for run in runs]
+    tops = {run.cell: run.top for run in runs}
+    link = _link(*tops.popitem(), out) if len(tops) == 1 else ''
+    seeds = [
+        [*map(_sortable, cell_texts(grid, [run]).values()), _link(run.name, run.path, out)] for run in runs
+    ]
     return {
         'titles': [*cell, 'run'],
         'values': {
@@ -76,7 +75,7 @@ def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
             'state': sorted({run.state for run in runs}),
         },
         'cells': [*map(_sortable, cell.values()), link],
-        'seeds': [[*map(_sortable, seed), link] for seed, link in zip(seeds, links, strict=True)],
+        'seeds': seeds,
     }
 
 
@@ -103,7 +102,7 @@ def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
         'devices': ', '.join(sorted({(run.result or {}).get('devices', '') for run in runs} - {''})),
         'why': '; '.join(sorted({run.error for run in runs if run.error})),
         'grid': grid.name,
-        'sweep': labels.sweep_name(grid),
+        'sweep': grid.sweep,
     }
     return {title: str(text) for title, text in texts.items()}
 
@@ -120,7 +119,7 @@ def _sortable(text: str) -> str | list:
 
 
 def _link(name: str, path: Path | None, out: Path) -> str | dict[str, str]:
-    """The name of a directory in its sweep, with its address where it is there."""
-    if not name or path is None or not path.is_dir():
+    """The name of a run or a cell, with the address of its directory where it is there."""
+    if path is None or not path.is_dir():
         return name
     return {'text': name, 'link': quote(Path(os.path.relpath(path, out)).as_posix())}

@@ -34,7 +34,7 @@ METRICS = ('answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy')
 def grid(
     config: str,
     axes: Mapping[str, Sequence[str]],
-    metric: str = 'chain_accuracy',
+    metric: str | None = None,
     search: bool = False,
     target: float = 0.9,
 ) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def grid(
         config: the runs' configuration, as in --config: `experiments/lis.py:laptop,number_range=80`.
         axes: values by axis; a value is one or more overrides, `n=8` or `mechanism=sparse,block_size=8`.
             Reports know the names `mechanism`, `size` and `width`, in this order.
-        metric: the accuracy that searches and reports use.
+        metric: the accuracy that searches and reports use; by default that of the task.
         search: whether to run only those values of the last axis, in growing order, that are needed to find
             the smallest one that reaches the target.
         target: the accuracy that a search must reach.
@@ -252,7 +252,7 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
         problems.append(
             f'there must be two axes or more, the first for what is compared; got {len(declared.axes)}'
         )
-    if declared.metric not in METRICS:
+    if declared.metric not in (None, *METRICS):
         problems.append(f'metric must be one of {", ".join(METRICS)}; got {declared.metric!r}')
     if not 0 < declared.target <= 1:
         problems.append(f'target must be above 0 and at most 1; got {declared.target}')
@@ -281,4 +281,6 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
             problems += [f'{", ".join(labels)}: {problem}' for problem in wrong]
     if problems:
         raise configs.ConfigError(list(dict.fromkeys(problems)))
-    return Grid(name, axes, declared.metric, declared.search, declared.target, cells)
+    (cell, *_), *_ = cells.values()
+    metric = declared.metric or cell.experiment.task.metric
+    return Grid(name, axes, metric, declared.search, declared.target, cells)

@@ -73,7 +73,8 @@ def run(
         watcher: receives the progress.
         address: address of a Ray cluster; by default Ray runs on this machine for the time of the call.
         retry_failed: whether to run failed cells again.
-        sources: directories of other sweeps, from which settled cells are copied; see `reuse`.
+        sources: directories of other sweeps, or files of results, from which settled cells are copied; see
+            `reuse`.
 
     Returns:
         The state of each cell, by name; cells that a search did not need are neither done nor failed.
@@ -81,7 +82,8 @@ def run(
     Raises:
         Interrupted: SIGTERM or SIGINT arrived; the workers have saved their states.
         InUseError: another process runs a sweep in the directory.
-        MismatchError: the directory or a source contains other runs or damaged files.
+        MismatchError: the directory contains other runs or damaged files.
+        RecordError: a source contains something else than runs, or damaged files.
         OSError: the directory cannot be written.
         ConnectionError: there is no cluster at the address.
         ResourceError: no machine has the resources that a cell requires.
@@ -153,8 +155,11 @@ def _declare(sweep: Sweep, directory: RunDirectory) -> None:
         raise MismatchError(f'{directory.path / "sweep.json"} is damaged: {error!r}') from error
     lost = sorted(name for name in set().union(*gone) if (directory.path / name / 'result.json').exists())
     if lost:
-        message = '%d finished cells no longer belong to these grids, so reports leave them out: %s'
-        logging.warning(message, len(lost), ', '.join(lost))
+        message = (
+            '%d finished cells no longer belong to these grids, so reports leave them out: %s. If an earlier '
+            'version named them, --reuse=%s copies those of the same configuration'
+        )
+        logging.warning(message, len(lost), ', '.join(lost), directory.path)
     directory.write_text('sweep.json', json.dumps(earlier | declared, indent=1) + '\n')
 
 

@@ -21,18 +21,16 @@ _ARITHMETIC_WIDTHS = (32, 64, 128, 256, 512)
 _WIDTHS = (*_ARITHMETIC_WIDTHS, 1024)
 
 
-def _grid(config, mechanisms, sizes, widths, metric='chain_accuracy'):
+def _grid(config, mechanisms, sizes, widths):
     axes = {'mechanism': mechanisms, 'size': values('n', *sizes), 'width': values('dim', *widths)}
-    return grid(config, axes, metric)
+    return grid(config, axes)
 
 
 PRESETS = {
     'laptop': {
         'grids': {
             'lis': _grid(bases.LIS, bases.mechanisms('lis'), (8, 16, 24, 32), (8, 16, 32, 64)),
-            'arithmetic': _grid(
-                bases.ARITHMETIC, bases.mechanisms('arithmetic'), (2, 3, 4), (16, 32, 64), 'answer_accuracy'
-            ),
+            'arithmetic': _grid(bases.ARITHMETIC, bases.mechanisms('arithmetic'), (2, 3, 4), (16, 32, 64)),
             'edit_distance': _grid(
                 bases.EDIT_DISTANCE, bases.mechanisms('edit_distance'), (3, 4, 5), (16, 32, 64)
             ),
@@ -60,9 +58,7 @@ PRESETS = {
         'cpus': 4,
         'gpus': 1.0,
         'grids': {
-            'arithmetic': _grid(
-                'experiments/arith.py:paper', _PAPERS, (6, 10, 13, 16), _ARITHMETIC_WIDTHS, 'answer_accuracy'
-            ),
+            'arithmetic': _grid('experiments/arith.py:paper', _PAPERS, (6, 10, 13, 16), _ARITHMETIC_WIDTHS),
             'edit_distance': _grid('experiments/ed.py:paper', _PAPERS, (6, 12, 16, 20), _WIDTHS),
             'lis': _grid('experiments/lis.py:paper', _PAPERS, (40, 110, 174, 249), _WIDTHS),
         },
@@ -71,7 +67,7 @@ PRESETS = {
         'num_seeds': 2,
         'side_by_side': 2,
         'grids': {
-            'arithmetic': _grid('experiments/arith.py:smoke', _PAPERS, (2,), (16,), 'answer_accuracy'),
+            'arithmetic': _grid('experiments/arith.py:smoke', _PAPERS, (2,), (16,)),
             'edit_distance': _grid('experiments/ed.py:smoke', _PAPERS, (3,), (16,)),
             'lis': _grid('experiments/lis.py:smoke', _PAPERS, (4,), (16,)),
         },

@@ -16,9 +16,9 @@ from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
 
 
-def _rates(config, mechanisms, sizes, rates=(0.004, 0.008, 0.016, 0.032)):
+def _rates(config, mechanisms, sizes, rates=(0.004, 0.008, 0.016, 0.032), metric=None):
     axes = {'mechanism': mechanisms, 'size': sizes, 'rate': values('learning_rate', *rates)}
-    return grid(config, axes)
+    return grid(config, axes, metric)
 
 
 _PAPERS = values('mechanism', *bases.PAPERS)
@@ -40,8 +40,13 @@ PRESETS = {
                 ),
                 ('pattern_length=2,rows=6', 'pattern_length=4,rows=8'),
             ),
+            # By whole chains, of which fewer are right than answers, so that rates differ more.
             'arithmetic': _rates(
-                f'{bases.ARITHMETIC},dim=32', _PAPERS, values('n', 2, 3), (0.002, 0.004, 0.008, 0.016)
+                f'{bases.ARITHMETIC},dim=32',
+                _PAPERS,
+                values('n', 2, 3),
+                (0.002, 0.004, 0.008, 0.016),
+                'chain_accuracy',
             ),
             'edit_distance': _rates(f'{bases.EDIT_DISTANCE},dim=32', _PAPERS, values('n', 3, 4)),
         },

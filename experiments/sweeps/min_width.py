@@ -17,16 +17,16 @@ from experiments.sweeps import bases
 LADDER = values('dim', 8, 12, 16, 20, 24, 32, 40, 48, 64)
 
 
-def _search(task, config, sizes, metric='chain_accuracy'):
+def _search(task, config, sizes):
     axes = {'mechanism': bases.mechanisms(task), 'size': values('n', *sizes), 'width': LADDER}
-    return grid(config, axes, metric, search=True)
+    return grid(config, axes, search=True)
 
 
 PRESETS = {
     'laptop': {
         'grids': {
             'lis': _search('lis', bases.LIS, (6, 8, 10, 12, 16)),
-            'arithmetic': _search('arithmetic', bases.ARITHMETIC, (2, 3, 4), 'answer_accuracy'),
+            'arithmetic': _search('arithmetic', bases.ARITHMETIC, (2, 3, 4)),
             'edit_distance': _search('edit_distance', bases.EDIT_DISTANCE, (3, 4, 5)),
         },
     },

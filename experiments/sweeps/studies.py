@@ -10,8 +10,9 @@ laptop (default):
     rate      arithmetic at twice the width at which its learning rates were searched, with the rate found
               and with half of it
 
-Many of the cells are trained for Figure 1 already; --reuse=sweeps/figure1-laptop takes them from there. Each
-mechanism has the learning rate found for it, also without a chain; the hybrid has linear attention's.
+Many of the cells are trained for Figure 1 already; --reuse=results/figure1-laptop.jsonl takes them from
+there. Each mechanism has the learning rate found for it, also without a chain; the hybrid has linear
+attention's.
 smoke: a minute; the models learn nothing.
 """
 
@@ -61,7 +62,6 @@ PRESETS = {
                     'size': values('n', 3),
                     'rate': values('learning_rate', 0.004, 0.008),
                 },
-                'answer_accuracy',
             ),
             'budget': _budgets(bases.PAPERS, 'n=16,dim=8', 'n=16,dim=16'),
             'budget_wide': _budgets(('linear', 'sparse'), 'n=16,dim=32'),

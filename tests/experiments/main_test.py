@@ -1,10 +1,12 @@
 """The main job as a user meets it: one command, killed and started again, or given nonsense."""
 
 import json
+import os
 import signal
 
 import pytest
 
+import effxf_jax
 from effxf_jax import tasks
 from effxf_jax.data import text_files
 from effxf_jax.data.dp_chains import DpChains
@@ -14,7 +16,7 @@ from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wai
 RESULT_FIELDS = {
     'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss',
     'num_eval_examples', 'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
-    'jax_version',
+    'jax_version', 'version', 'machine',
 }  # fmt: skip
 
 
@@ -34,6 +36,8 @@ def test_one_command_trains_decodes_grades_and_says_so(uninterrupted):
     assert result['train_steps'] == 30
     assert result['num_eval_examples'] == 48
     assert result['devices'] == '2 x cpu'
+    assert result['version'] == effxf_jax.__version__
+    assert result['machine'].endswith(f', {os.cpu_count()} cores')
     assert [line['step'] for line in metrics(workdir)] == list(range(1, 31))
     assert all(line['loss'] > 0 for line in metrics(workdir))
     assert metrics(workdir)[19].keys() > {'answer_accuracy', 'chain_accuracy'}

@@ -18,6 +18,7 @@ from effxf_jax.runs.directory import RunDirectory
 from experiments import sweep
 from experiments.sweeping import cells
 from experiments.sweeps import figure1
+from tests.experiments.sweeping import small
 
 SMOKE = '--config=experiments/sweeps/figure1.py:smoke'
 ROOT = Path(__file__).parents[2]
@@ -82,9 +83,7 @@ def test_stopped_from_the_terminal_the_same_command_goes_on_and_then_there_is_no
 @pytest.mark.slow
 def test_a_dry_run_prints_the_cells_with_their_cost_and_writes_nothing(tmp_path, program):
     finished = next(cells.make_sweep(figure1.get_config('smoke')).cells())
-    run = RunDirectory(tmp_path / 'other' / finished.name)
-    run.claim(finished.experiment.record)
-    run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+    small.lay(tmp_path / 'other', finished, done=True)
     (tmp_path / 'other' / 'sweep.json').write_text('{}')
     flags = '--dry_run', f'--directory={tmp_path / "sweep"}', f'--reuse={tmp_path / "other"}'
     code, out, err = program('sweep', SMOKE, *flags)
@@ -102,9 +101,7 @@ def test_a_dry_run_prints_the_cells_with_their_cost_and_writes_nothing(tmp_path,
 def test_a_dry_run_counts_a_failed_cell_as_the_run_will(tmp_path, capsys, retry_failed, failed, to_run):
     smoke = cells.make_sweep(figure1.get_config('smoke'))
     cell = next(smoke.cells())
-    run = RunDirectory(tmp_path / cell.name)
-    run.claim(cell.experiment.record)
-    run.write_text('failure.json', json.dumps({'error': 'out of memory'}))
+    run = RunDirectory(small.lay(tmp_path, cell, failure={'error': 'out of memory'}))
     sweep.print_cells(smoke, tmp_path, retry_failed=retry_failed)
     out = capsys.readouterr().out
     assert (out.count('failed'), out.count('to run ')) == (failed, to_run)
@@ -126,7 +123,8 @@ def test_a_dry_run_counts_a_failed_cell_as_the_run_will(tmp_path, capsys, retry_
         ([f'{SMOKE},only=sorting', '--directory=setup.cfg/x'], ["no grid 'sorting'", 'not a directory']),
         ([f'{SMOKE}x,num_seed=3'], ["unknown preset 'smokex'", 'did you mean num_seeds']),
         ([SMOKE, 'stray'], ["'stray'"]),
-        ([SMOKE, '--reuse=docs'], ['docs has no sweep.json']),
+        ([SMOKE, '--reuse=none.jsonl'], ['or files of results; got none.jsonl']),
+        ([SMOKE, '--reuse=docs'], ['or files of results; got docs']),
         (['--config=experiments/arith.py'], ['configuration of a run, for python -m experiments.main']),
     ],
 )

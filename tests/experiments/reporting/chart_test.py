@@ -73,12 +73,11 @@ def test_every_chart_is_a_figure_of_plotly_with_hover_text_on_every_measured_poi
                 assert all(text or 'hovertemplate' in trace for text in texts), (made.name, each.title)
 
 
-def test_points_of_runs_name_the_run_and_its_seed(charts):
+def test_points_of_runs_name_the_run_and_its_seed(charts, grid):
     (made, *_) = (made for made in charts if made.name == 'accuracy_over_width')
     (trace, *_) = (t for t in interactive.figure(made.panels[0])['data'] if t['mode'] == 'markers')
     name, words, accuracy = trace['hovertext'][0].split('<br>')
-    assert name.startswith('lis-standard-')
-    assert name.endswith('/seed-0')
+    assert name == grid.runs[0].name
     assert words == 'seed 0; standard, n=8, dim=8'
     assert accuracy == f'chain accuracy {trace["y"][0]:.3f}'
 

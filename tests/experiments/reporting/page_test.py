@@ -70,11 +70,13 @@ def test_links_are_percent_encoded_and_only_to_directories_that_are_there(made_u
     rows = run_table.data([grid], tmp_path / 'out')['rows']
     cell, seed = rows[0]['cells'][-1], rows[0]['seeds'][0][-1]
     assert re.fullmatch(r'\.\./a%20%2B%20b%20%25%20c/lis-standard-[\w-]+', cell['link'])
-    assert seed == {'text': f'{cell["text"]}/seed-0', 'link': f'{cell["link"]}/seed-0'}
+    assert seed == {'text': grid.runs[0].name, 'link': f'{cell["link"]}/seed-0'}
     shutil.rmtree(odd / cell['text'])
     rows = run_table.data([grid], tmp_path / 'out')['rows']
     assert rows[0]['cells'][-1] == cell['text']
     assert rows[0]['seeds'][0][-1] == seed['text']
+    in_file = replace(grid, runs=tuple(replace(run, path=None) for run in grid.runs))
+    assert run_table.data([in_file], tmp_path / 'out')['rows'][0] == rows[0]
 
 
 def test_no_text_of_a_run_can_leave_its_place_in_the_page(grid, tmp_path):

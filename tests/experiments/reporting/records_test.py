@@ -9,6 +9,7 @@ import pytest
 
 from experiments.reporting import records
 from experiments.reporting.records import RecordError
+from experiments.sweeping import archive
 
 
 def test_runs_are_read_with_their_state(grid):
@@ -57,55 +58,43 @@ def test_a_log_that_a_kill_has_torn_is_read_to_the_last_whole_line(made_up, tmp_
     assert [line['step'] for line in run.log] == list(range(1, 251))
 
 
-def test_an_export_takes_nothing_away_from_an_earlier_one(made_up, tmp_path):
-    files = lambda: {path: path.read_bytes() for path in (tmp_path / 'kept').rglob('*') if path.is_file()}
-    records.export(made_up, tmp_path / 'kept')
-    before = files()
-    # Of a sweep that has not begun any of it, but has another grid.
-    fresh = tmp_path / 'fresh'
-    fresh.mkdir()
-    declared = json.loads((made_up / 'sweep.json').read_text())
-    (fresh / 'sweep.json').write_text(json.dumps({'other': declared['lis']}))
-    assert records.export(fresh, tmp_path / 'kept') == 0
-    after = files()
-    (changed,) = (path.name for path in after if after[path] != before.get(path))
-    assert changed == 'sweep.json'
-    assert after.keys() == before.keys()
-    assert list(json.loads((tmp_path / 'kept' / 'sweep.json').read_text())) == ['lis', 'other']
+def test_a_file_of_results_is_read_like_the_directory(made_up, others, tmp_path):
+    for directory in (made_up, others):
+        grids = records.read([directory])
+        path = tmp_path / f'{directory.name}.jsonl'
+        archive.write(path, grids)
+        for read, grid in zip(records.read([path]), grids, strict=True):
+            assert (read.sweep, read.name, read.axes) == (grid.sweep, grid.name, grid.axes)
+            found = [(run.labels, run.seed, run.state, run.error, run.result, run.name) for run in read.runs]
+            assert found == [(r.labels, r.seed, r.state, r.error, r.result, r.name) for r in grid.runs]
+            assert {run.path for run in read.runs} == {None}
+            # Every hundredth step, the ends, and where something was graded, at 150 and 200.
+            assert [line['step'] for line in read.runs[0].log] == [1, 100, 150, 200, 250]
 
 
-def test_what_is_exported_is_exported_as_it_is(made_up, tmp_path):
-    records.export(made_up, tmp_path / 'once')
-    records.export(tmp_path / 'once', tmp_path / 'twice')
-    logs = [sorted((tmp_path / name).rglob('metrics.jsonl')) for name in ('once', 'twice')]
-    assert len(logs[0]) == 99
-    for first, second in zip(*logs, strict=True):
-        assert first.read_text() == second.read_text()
-    # Every hundredth step, the ends, and where something was graded, at 150 and 200.
-    steps = [json.loads(line)['step'] for line in logs[0][0].open()]
-    assert steps == [1, 100, 150, 200, 250]
+@pytest.mark.parametrize(
+    'name, message', [('none', 'neither the directory of a sweep nor a file NAME.jsonl')]
+)
+def test_what_is_neither_is_refused(tmp_path, name, message):
+    with pytest.raises(RecordError, match=message):
+        records.read([tmp_path / name])
 
 
-def test_what_failed_before_it_began_is_exported_as_failed(made_up, tmp_path):
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('[1]', 'must hold an object'),
+        ('{"loss": 1}', 'line 251 must hold step'),
+        ('{"step": 1, "loss": "x"}', '251'),
+    ],
+)
+def test_a_log_that_is_none_is_refused(made_up, tmp_path, line, message):
     copy = shutil.copytree(made_up, tmp_path / 'copy')
-    (failed,) = copy.rglob('failure.json')
-    for seed in failed.parent.glob('seed-*'):
-        shutil.rmtree(seed)
-    assert records.export(copy, tmp_path / 'kept') == 99 + 3 + 3
-    errors = lambda path: [run.error for grid in records.read([path]) for run in grid.runs if run.error]
-    assert errors(tmp_path / 'kept') == errors(copy) == ['diverged: <loss> is nan'] * 3
-
-
-def test_what_is_exported_again_is_as_it_is_now(made_up, tmp_path):
-    copy = shutil.copytree(made_up, tmp_path / 'copy')
-    records.export(copy, tmp_path / 'kept')
-    (failed,) = copy.rglob('failure.json')
-    assert (tmp_path / 'kept' / failed.relative_to(copy)).exists()
-    failed.unlink()
-    records.export(copy, tmp_path / 'kept')
-    states = lambda path: [run.state for grid in records.read([path]) for run in grid.runs]
-    assert states(tmp_path / 'kept') == states(copy)
-    assert 'failed' not in states(copy)
+    with next(copy.rglob('seed-1/metrics.jsonl')).open('a') as file:
+        file.write(line + '\n')
+    with pytest.raises(RecordError, match=message):
+        archive.write(tmp_path / 'kept.jsonl', records.read([copy]))
+    assert not (tmp_path / 'kept.jsonl').exists()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +107,7 @@ def test_what_is_exported_again_is_as_it_is_now(made_up, tmp_path):
         ('config.json', '{"seed": 0}', 'is not the configuration of a run'),
         ('result.json', '{"loss": 0}', 'is not the result of a run: no answer_accuracy, chain_accuracy'),
         ('result.json', '{"chain', 'is not JSON'),
+        ('config.json', None, 'has the result of a run, but no config.json'),
     ],
 )
 def test_garbage_is_refused_by_name(made_up, tmp_path, name, content, message):
@@ -134,8 +124,10 @@ def test_garbage_is_refused_by_name(made_up, tmp_path, name, content, message):
     'change, message',
     [
         ({'metric': 'loss'}, 'metric must be one of answer_accuracy, .*; got .loss'),
-        ({'axes': {'mechanism': ['mechanism=linear']}}, 'a cell for every choice'),
+        ({'axes': {'mechanism': ['mechanism=linear']}}, 'there must be two axes or more; got .*mechanism'),
         ({'search': True, 'cells': []}, 'a cell for every choice'),
+        ({'target': 'high'}, 'target must be above 0 and at most 1; got .high'),
+        ({'search': 1}, 'search must be true or false; got 1'),
         ({'task': None}, "does not declare a sweep: KeyError: 'task'"),
     ],
 )

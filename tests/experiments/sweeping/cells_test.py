@@ -52,6 +52,19 @@ def test_a_cell_is_the_run_that_its_overrides_describe():
     assert last[1].name == configs.make_experiment(expected).name
 
 
+@pytest.mark.parametrize(
+    'config, metric, expected',
+    [
+        ('arith', None, 'answer_accuracy'),
+        ('lis', None, 'chain_accuracy'),
+        ('arith', 'chain_accuracy', 'chain_accuracy'),
+    ],
+)
+def test_the_accuracy_that_counts_is_by_default_that_of_the_task(config, metric, expected):
+    (grid,) = cells.make_sweep(sweep(f'experiments/{config}.py:smoke', metric=metric)).grids
+    assert grid.metric == expected
+
+
 def test_training_costs_three_forward_passes_of_every_longest_row_of_every_seed():
     (grid,) = cells.make_sweep(sweep('experiments/arith.py:smoke,steps=7,batch_size=4', num_seeds=3)).grids
     (cell,) = grid.cells['mechanism=linear', 'dim=8']
@@ -110,7 +123,7 @@ def test_all_that_is_wrong_is_named_at_once():
         ),
         ({'num_seeds': 0}, 'num_seeds must be at least 1; got 0'),
         ({'gpus': 1.5}, 'gpus above 1 must be whole; got 1.5'),
-        ({'only': 'huge'}, "there is no grid 'huge'; there are tiny"),
+        ({'only': 'huge'}, "there is no grid 'huge'; expected one of tiny"),
         ({'config': 'experiments/none.py'}, "no config file 'experiments/none.py'"),
         ({'config': 'experiments/arith.py:smoke,dmi=3'}, 'did you mean dim'),
         ({'cpus': 3}, 'the 3 devices; got 16'),

@@ -1,31 +1,37 @@
-"""What another sweep has finished is taken from it, whole, and nothing else."""
+"""What another sweep has settled is taken from it, whole, and nothing else."""
 
 import json
 
 import pytest
 from ml_collections import ConfigDict
 
-from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
-from experiments.sweeping import cells, reuse, scheduler, view
+from effxf_jax.runs.directory import InUseError, RunDirectory
+from experiments.sweeping import archive, cells, outcomes, reuse, scheduler, view
+from experiments.sweeping.outcomes import RecordError
 from experiments.sweeping.states import read_state
+from tests.experiments.sweeping.small import lay, log, result
+
+DIVERGED = {'error': 'diverged: seed 0: nan', 'diverged': True}
+
+
+def make_sweep(num_seeds=1, side_by_side=1):
+    axes = {'mechanism': ('mechanism=standard',), 'width': cells.values('dim', 8, 12, 16)}
+    grid = cells.grid('experiments/arith.py:smoke', axes)
+    fields = {'num_seeds': num_seeds, 'side_by_side': side_by_side, 'name': 'test', 'grids': {'tiny': grid}}
+    return cells.make_sweep(ConfigDict({**cells.DEFAULTS, **fields}))
 
 
 @pytest.fixture
 def sweep():
-    axes = {'mechanism': ('mechanism=standard',), 'width': cells.values('dim', 8, 12, 16)}
-    grid = cells.grid('experiments/arith.py:smoke', axes)
-    fields = {'num_seeds': 1, 'side_by_side': 1, 'name': 'test', 'grids': {'tiny': grid}}
-    return cells.make_sweep(ConfigDict({**cells.DEFAULTS, **fields}))
+    return make_sweep()
 
 
-def lay(directory, cell, done=False, failure=None):
-    run = RunDirectory(directory / cell.name)
-    run.claim(cell.experiment.record)
-    (run.path / 'checkpoints').mkdir()
-    if done:
-        run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
-    if failure:
-        run.write_text('failure.json', json.dumps(failure))
+def export(sweep, directory):
+    """The file of results of a sweep's directory."""
+    (directory / 'sweep.json').write_text(json.dumps(sweep.declaration()))
+    path = directory.parent / f'{directory.name}.jsonl'
+    archive.write(path, outcomes.read_directory(directory))
+    return path
 
 
 def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
@@ -34,35 +40,123 @@ def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
     for cell, done in ((finished, True), (unfinished, False), (begun_here, True)):
         lay(there, cell, done)
     lay(here, begun_here, False)
+    (tmp_path / 'nothing').mkdir()
     assert reuse.take(sweep, here, [tmp_path / 'nothing', there]) == [finished.name]
     states = {cell.name: read_state(here, cell) for cell in sweep.cells()}
     assert [state.done for state in states.values()] == [True, False, False]
-    assert states[finished.name].results == [{'chain_accuracy': 0.5, 'seed': 0}]
+    assert states[finished.name].results == [result(0)]
     assert sorted(path.name for path in here.iterdir()) == sorted([finished.name, begun_here.name])
     assert not (here / finished.name / 'checkpoints').exists()
     assert reuse.take(sweep, here, [there]) == []
 
 
-def test_what_diverged_is_settled_and_what_failed_otherwise_is_not(sweep, tmp_path):
+def test_a_directory_gives_all_its_files_and_a_file_of_results_those_of_the_run(sweep, tmp_path):
+    cell = next(sweep.cells())
+    run = lay(tmp_path / 'there', cell, done=True)
+    (run / 'samples.txt').write_text('2+3=5')
+    path = export(sweep, tmp_path / 'there')
+    for name, source, kept in (
+        ('first', tmp_path / 'there', ['samples.txt']), ('second', path, [])
+    ):  # fmt: skip
+        assert reuse.take(sweep, tmp_path / name, [source]) == [cell.name]
+        copy = tmp_path / name / cell.name
+        assert sorted(p.name for p in copy.iterdir()) == sorted(
+            ['config.json', 'metrics.jsonl', 'result.json', *kept]
+        )
+        assert json.loads((copy / 'config.json').read_text()) == cell.experiment.record
+    steps = [json.loads(line)['step'] for line in (tmp_path / 'second' / cell.name / 'metrics.jsonl').open()]
+    assert steps == [1, 100, 150, 200, 300, 350, 400]
+    assert (tmp_path / 'first' / cell.name / 'metrics.jsonl').read_text().count('\n') == len(log())
+
+
+@pytest.mark.parametrize('from_file', [False, True])
+@pytest.mark.parametrize(
+    'before, after', [((4, 2), (2, 1)), ((2, 1), (4, 2)), ((4, 4), (4, 1)), ((4, 1), (4, 4))]
+)
+def test_seeds_are_found_however_they_were_trained_side_by_side(tmp_path, before, after, from_file):
+    old, new = make_sweep(*before), make_sweep(*after)
+    for cell in old.cells():
+        lay(tmp_path / 'there', cell, done=True)
+    source = export(old, tmp_path / 'there') if from_file else tmp_path / 'there'
+    taken = reuse.take(new, tmp_path / 'here', [source])
+    found = {
+        (cell.labels, seed)
+        for cell in new.cells()
+        if cell.name in taken
+        for seed in (one.seed for one in cell.experiment.replicates())
+    }
+    there = {(cell.labels, one.seed) for cell in old.cells() for one in cell.experiment.replicates()}
+    wanted = {(cell.labels, one.seed) for cell in new.cells() for one in cell.experiment.replicates()}
+    assert found == there & wanted
+    for cell in new.cells():
+        if cell.name in taken:
+            state = read_state(tmp_path / 'here', cell)
+            assert state.done
+            assert [r['seed'] for r in state.results] == [one.seed for one in cell.experiment.replicates()]
+
+
+def test_runs_are_found_by_their_configuration_and_not_by_the_name_of_their_directory(sweep, tmp_path):
+    # As an earlier version left them: under other names, with the options of all mechanisms in the record.
+    first, second, third = sweep.cells()
+    for name, cell in (('arithmetic-standard-0123456789', first), ('strange', second)):
+        path = lay(tmp_path / 'there', cell, done=True, name=name)
+        record = {**cell.experiment.record}
+        record['model'] = {**record['model'], 'block_size': None, 'window': None, 'chunk_size': 64}
+        (path / 'config.json').write_text(json.dumps(record))
+    assert reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there']) == [first.name, second.name]
+    assert [read_state(tmp_path / 'here', cell).done for cell in (first, second, third)] == [
+        True,
+        True,
+        False,
+    ]
+    # So they are where the sweep goes on in their own directory.
+    assert reuse.take(sweep, tmp_path / 'there', [tmp_path / 'there']) == [first.name, second.name]
+
+
+@pytest.mark.parametrize('from_file', [False, True])
+def test_what_diverged_is_settled_and_what_failed_otherwise_is_not(sweep, tmp_path, from_file):
     diverged, failed, finished = sweep.cells()
-    lay(tmp_path / 'first', diverged, failure={'error': 'diverged: nan', 'diverged': True})
+    lay(tmp_path / 'first', diverged, failure=DIVERGED)
     lay(tmp_path / 'first', failed, failure={'error': 'no space left'})
     lay(tmp_path / 'first', finished)
     lay(tmp_path / 'second', finished, done=True)
     sources = tmp_path / 'first', tmp_path / 'second'
+    if from_file:
+        sources = [export(sweep, source) for source in sources]
     assert list(reuse.find(sweep, tmp_path / 'here', sources, also_diverged=False)) == [finished.name]
     assert reuse.take(sweep, tmp_path / 'here', sources) == [diverged.name, finished.name]
     assert read_state(tmp_path / 'here', diverged).diverged
+    assert read_state(tmp_path / 'here', diverged).error == DIVERGED['error']
     assert read_state(tmp_path / 'here', finished).done
 
 
-@pytest.mark.parametrize('name, text', [('config.json', '{"seed": 7}'), ('result.json', '{')])
-def test_what_is_another_run_or_damaged_is_refused(sweep, tmp_path, name, text):
+@pytest.mark.parametrize('from_file', [False, True])
+def test_a_cell_of_which_one_seed_diverged_is_taken_with_the_results_of_the_others(tmp_path, from_file):
+    sweep = make_sweep(2, 2)
+    cell = next(sweep.cells())
+    path = lay(tmp_path / 'there', cell, done=True)
+    for name in ('result.json', 'seed-0/result.json'):
+        (path / name).unlink()
+    (path / 'failure.json').write_text(json.dumps(DIVERGED))
+    source = export(sweep, tmp_path / 'there') if from_file else tmp_path / 'there'
+    assert reuse.take(sweep, tmp_path / 'here', [source]) == [cell.name]
+    assert read_state(tmp_path / 'here', cell) == read_state(tmp_path / 'there', cell)
+    # Alone, the other seed is done and needs none of this.
+    alone = make_sweep(2, 1)
+    assert len(reuse.take(alone, tmp_path / 'alone', [source])) == 2
+    states = [read_state(tmp_path / 'alone', cell) for cell in alone.cells()][:2]
+    assert [(state.done, state.diverged) for state in states] == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize(
+    'name, text', [('config.json', '{"seed": 7}'), ('result.json', '{'), ('result.json', '{"loss": 0}')]
+)
+def test_what_is_no_run_or_damaged_is_refused(sweep, tmp_path, name, text):
     good, bad, _ = sweep.cells()
     for cell in (good, bad):
         lay(tmp_path / 'there', cell, True)
     (tmp_path / 'there' / bad.name / name).write_text(text)
-    with pytest.raises(MismatchError):
+    with pytest.raises(RecordError, match=name):
         reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there'])
     assert not (tmp_path / 'here').exists()
 
@@ -70,9 +164,11 @@ def test_what_is_another_run_or_damaged_is_refused(sweep, tmp_path, name, text):
 def test_a_copy_that_was_cut_off_is_made_anew(sweep, tmp_path):
     cell = next(sweep.cells())
     lay(tmp_path / 'there', cell, True)
-    half = tmp_path / 'here' / f'.{cell.name}.tmp'
-    half.mkdir(parents=True)
-    (half / 'stray').write_text('')
+    for directory in ('there', 'here'):
+        half = tmp_path / directory / f'.{cell.name}.tmp'
+        half.mkdir(parents=True)
+        (half / 'config.json').write_text('{')
+        (half / 'stray').write_text('')
     assert reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there']) == [cell.name]
     assert [path.name for path in (tmp_path / 'here').iterdir()] == [cell.name]
     assert not list((tmp_path / 'here').rglob('stray'))

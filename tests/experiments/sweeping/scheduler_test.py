@@ -16,7 +16,7 @@ from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.listener import Silent
 from effxf_jax.runs.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
-from tests.experiments.sweeping.small import BASE, STEPS, sweep
+from tests.experiments.sweeping.small import BASE, STEPS, result, sweep
 
 
 class Watcher:
@@ -200,7 +200,7 @@ def test_a_search_runs_the_widths_that_it_needs(tmp_path, local):
         run = RunDirectory(tmp_path / cell.name)
         run.claim(cell.experiment.record)
         if cell.experiment.model.dim not in (8, 12, 28):
-            run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+            run.write_text('result.json', json.dumps(result(0)))
     watcher = Watcher()
     scheduler.run(made, tmp_path, watcher)
     (begun,) = watcher.begun
@@ -275,14 +275,14 @@ def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, local, cap
     for cell in before.cells():
         run = RunDirectory(tmp_path / cell.name)
         run.claim(cell.experiment.record)
-        run.write_text('result.json', json.dumps({'chain_accuracy': 0.5, 'seed': 0}))
+        run.write_text('result.json', json.dumps(result(0)))
     scheduler.run(before, tmp_path, Watcher())
     assert not caplog.messages
     scheduler.run(after, tmp_path, Watcher())
     (message,) = caplog.messages
     _, lost = before.cells()
     assert message.startswith('1 finished cells no longer belong to these grids')
-    assert message.endswith(lost.name)
+    assert f': {lost.name}. If an earlier version named them, --reuse={tmp_path} copies' in message
     (tmp_path / 'sweep.json').write_text('{"tiny": 1}')
     with pytest.raises(MismatchError, match='sweep.json is damaged'):
         scheduler.run(after, tmp_path, Watcher())

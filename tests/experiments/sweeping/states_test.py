@@ -6,7 +6,7 @@ from tests.experiments.sweeping.small import sweep
 
 def states(grid, reached):
     return {
-        cell.name: State([{'seed': 0, 'chain_accuracy': reached[labels]}], True)
+        cell.name: State([{'seed': 0, grid.metric: reached[labels]}], True)
         if labels in reached
         else State([], False)
         for labels, (cell,) in grid.cells.items()

@@ -19,7 +19,7 @@ def sweep():
 
 
 def done(*accuracies):
-    return State([{'seed': i, 'chain_accuracy': a} for i, a in enumerate(accuracies)], True)
+    return State([{'seed': i, 'answer_accuracy': a} for i, a in enumerate(accuracies)], True)
 
 
 TO_RUN = State([], False)
@@ -42,7 +42,7 @@ def test_the_heat_map_shows_accuracies_progress_and_failures(sweep):
             watcher.found(cell, TO_RUN)
             watcher.submitted(cell)
         watcher.progressed(second, Event(second.name, 40))
-        watcher.progressed(third, Event(third.name, 50, {'chain_accuracy': 0.25}))
+        watcher.progressed(third, Event(third.name, 50, {'answer_accuracy': 0.25}))
         assert watcher.counts().startswith('1 of 4 cells done, 2 running, 1 waiting')
         watcher.refresh()
         rows = [
@@ -82,14 +82,14 @@ def test_a_low_screen_shows_the_grids_that_are_under_way_and_all_at_the_end():
     axes = {'mechanism': ('mechanism=standard', 'mechanism=linear'), 'width': ('dim=8',)}
     grids = {name: cells.grid(f'experiments/arith.py:smoke,n={n}', axes) for name, n in (('a', 2), ('b', 3))}
     sweep = cells.make_sweep(ConfigDict({**cells.DEFAULTS, 'name': 'test', 'grids': grids}))
-    titles = lambda out: [line.strip() for line in out.getvalue().splitlines() if 'chain_accuracy' in line]
+    titles = lambda out: [line.strip() for line in out.getvalue().splitlines() if 'answer_accuracy' in line]
     for height, expected in ((9, ['a', 'b']), (8, ['b'])):
         watcher, out = watch(sweep, True, height)
         with watcher:
             watcher.submitted(next(cell for cell in sweep.cells() if cell.grid == 'b'))
             watcher.refresh()
-            assert titles(out) == [f'{name}: chain_accuracy' for name in expected]
-        assert titles(out)[-2:] == ['a: chain_accuracy', 'b: chain_accuracy']
+            assert titles(out) == [f'{name}: answer_accuracy' for name in expected]
+        assert titles(out)[-2:] == ['a: answer_accuracy', 'b: answer_accuracy']
 
 
 def test_a_log_has_a_line_for_each_end(sweep):

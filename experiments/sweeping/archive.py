@@ -1,0 +1,111 @@
+"""Results in one file a sweep, results/NAME.jsonl: a line for each run, as `lines` describes them.
+
+Lines come in the order of the grids, of their axes and of seeds, so that a line changes only when its run
+does. Cells that no run has begun have lines too: the file shows the whole grid.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from effxf_jax.runs.directory import RunDirectory
+from experiments.sweeping import lines
+from experiments.sweeping.outcomes import NOT_BEGUN, GridRuns, RecordError, Run, checked
+
+SUFFIX = '.jsonl'
+
+
+def read(path: Path) -> list[GridRuns]:
+    """The grids of a file of results.
+
+    Raises:
+        RecordError: naming the line that is not as `write` leaves it.
+        OSError: the file cannot be read.
+    """
+    return _parse(path.read_bytes(), path)
+
+
+def _parse(text: bytes, path: Path) -> list[GridRuns]:
+    *whole, rest = text.split(b'\n')
+    if rest or not whole:
+        raise RecordError(f'{path}, line {len(whole) + 1} is cut off: it does not end with a line break')
+    declared: dict[str, dict[str, Any]] = {}
+    runs: dict[str, dict[tuple[tuple[str, ...], int], Run]] = {}
+    for number, line in enumerate(whole, 1):
+        where = f'{path}, line {number}'
+        grid, run = lines.decode(line, where)
+        name = grid['grid']
+        first = declared.setdefault(name, grid)
+        for field, value in grid.items():
+            if value != first[field]:
+                earlier = f'{first[field]!r} in earlier lines of {name}'
+                raise RecordError(f'{where}: {field} is {value!r}, and {earlier}')
+        if runs.setdefault(name, {}).setdefault((run.labels, run.seed), run) is not run:
+            at = f'seed {run.seed} at {", ".join(run.labels)}'
+            raise RecordError(f'{where}: there is a line for {at} already')
+    return [
+        checked(_grid(path.stem, grid, tuple(runs[name].values())), f'{path}, {name}')
+        for name, grid in declared.items()
+    ]
+
+
+def _grid(sweep: str, declared: Mapping[str, Any], runs: tuple[Run, ...]) -> GridRuns:
+    """A grid, whose axes have the values of its runs."""
+    values = zip(*(run.labels for run in runs), strict=True)
+    axes = {axis: tuple(dict.fromkeys(of)) for axis, of in zip(declared['axes'], values, strict=True)}
+    fields = {field: declared[field] for field in lines.GRID_FIELDS[1:]}
+    return GridRuns(sweep, declared['grid'], axes=axes, runs=runs, **fields)
+
+
+def write(path: Path, grids: Iterable[GridRuns]) -> None:
+    """Writes a file of results, whole or not at all, with what it holds already.
+
+    Of a run that it holds the newer state is kept, but one that is done stays so.
+
+    Raises:
+        RecordError: the file is not one of results, or holds settled runs of another configuration in the
+            place of these, or these cannot be read again. Nothing is written.
+        OSError: it cannot be written.
+    """
+    merged = {grid.name: grid for grid in read(path)} if path.exists() else {}
+    for grid in grids:
+        old = merged.get(grid.name)
+        merged[grid.name] = _merged(old, grid, f'{path}, {grid.name}') if old else grid
+    text = ''.join(f'{lines.encode(g, run)}\n' for g in merged.values() for run in _ordered(g))
+    _parse(text.encode(), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    RunDirectory(path.parent).write_text(path.name, text)
+
+
+def _ordered(grid: GridRuns) -> Sequence[Run]:
+    places = {labels: place for place, labels in enumerate(itertools.product(*grid.axes.values()))}
+    return sorted(grid.runs, key=lambda run: (places[run.labels], run.seed))
+
+
+def _merged(old: GridRuns, new: GridRuns, where: str) -> GridRuns:
+    """A grid with the runs of both; declared as the newer one is."""
+    if (old.task, list(old.axes)) != (new.task, list(new.axes)):
+        raise RecordError(
+            f'{where}: the file has {old.task} over {", ".join(old.axes)} there, and is to be given '
+            f'{new.task} over {", ".join(new.axes)}; choose another file'
+        )
+    axes = {axis: tuple(dict.fromkeys((*values, *old.axes[axis]))) for axis, values in new.axes.items()}
+    runs = {(run.labels, run.seed): run for run in old.runs}
+    for run in new.runs:
+        earlier = runs.get((run.labels, run.seed))
+        runs[run.labels, run.seed] = _newer(earlier, run, where) if earlier else run
+    return checked(replace(new, axes=axes, runs=tuple(runs.values())), where)
+
+
+def _newer(old: Run, new: Run, where: str) -> Run:
+    """What is kept of a run that the file has."""
+    if old.is_settled and old.experiment and new.experiment and old.name != new.name:
+        raise RecordError(
+            f'{where}: at {", ".join(old.labels)} the file has {old.name}, {old.state}, and is to be given '
+            f'{new.name}, of another configuration; choose another file, or remove what it has'
+        )
+    if new.state in NOT_BEGUN or (old.state == 'done' and new.state != 'done'):
+        return old
+    return new if new.log or not old.log else replace(new, path=None, kept_log=tuple(old.log))

@@ -1,0 +1,223 @@
+"""A line of a file of results: one run, that is one seed of one cell, as a JSON object.
+
+It needs no other line and no other file, so that `pandas.read_json(path, lines=True)` reads the whole:
+
+    grid, task, metric, target, search    of the run's grid; see `experiments.sweeping.cells.grid`
+    labels         the value on each axis
+    name           of the run, with this one seed
+    cell           the name of the cell's directory, which all seeds trained side by side share
+    seed
+    state          'done', 'failed', 'unfinished', 'missing' or 'not needed'
+    error          why the run failed
+    diverged       true where it failed because training diverged
+    config         what differs from the defaults, by dotted name; see `Experiment.difference`
+    result         what result.json holds
+    curve          step, loss and grad_norm as columns: every hundredth step, the first, the last, and those
+                   at which test examples were graded, in five digits
+    evaluations    step and accuracies of these gradings, as columns
+
+What is empty is left out, and a number that is not finite is null.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from effxf_jax import tasks
+from effxf_jax.runs.directory import parse_object
+from effxf_jax.runs.experiment import MAX_SEED, Experiment, digest
+from experiments.sweeping.outcomes import GridRuns, RecordError, Run, check_result
+
+GRID_FIELDS = 'grid', 'task', 'metric', 'target', 'search'
+
+_NUMBER = int, float
+_TYPES = {
+    'grid': str, 'task': str, 'metric': str, 'target': _NUMBER, 'search': bool, 'labels': dict, 'name': str,
+    'cell': str, 'seed': int, 'state': str, 'error': str, 'diverged': bool, 'config': dict, 'result': dict,
+    'curve': dict, 'evaluations': dict,
+}  # fmt: skip
+_TYPE_NAMES = {str: 'a text', dict: 'an object', bool: 'true or false', int: 'a whole number'}
+_REQUIRED = (*GRID_FIELDS, 'labels', 'cell', 'seed', 'state')
+_OF_EXPERIMENT = {'name', 'config', 'curve', 'evaluations'}
+_BY_STATE = {
+    'done': ({'name', 'config', 'result'}, _OF_EXPERIMENT | {'result'}),
+    'failed': ({'error'}, _OF_EXPERIMENT | {'error', 'diverged'}),
+    'unfinished': ({'name', 'config'}, _OF_EXPERIMENT),
+    'missing': (set(), set()),
+    'not needed': (set(), set()),
+}
+"""The other fields that a run in each state must have, and those that it may have."""
+
+_CURVE = 'step', 'loss', 'grad_norm'
+_KEPT_EVERY = 100
+
+
+def encode(grid: GridRuns, run: Run) -> str:
+    """The line of a run, without the line break.
+
+    Raises:
+        RecordError: its log is not what a run leaves.
+    """
+    log = _thinned(run.log) if run.experiment else []
+    graded = [line for line in log if line.keys() - {*_CURVE}]
+    measures = dict.fromkeys(name for line in graded for name in line if name not in _CURVE)
+    line = {
+        'grid': grid.name,
+        'task': grid.task,
+        'metric': grid.metric,
+        'target': grid.target,
+        'search': grid.search,
+        'labels': dict(zip(grid.axes, run.labels, strict=True)),
+        'name': run.experiment and run.experiment.name,
+        'cell': run.cell,
+        'seed': run.seed,
+        'state': run.state,
+        'error': run.error,
+        'diverged': run.diverged or None,
+        'config': run.experiment and run.experiment.difference,
+        'result': run.result and {name: _finite(value) for name, value in run.result.items()},
+        'curve': _columns(log, _CURVE),
+        'evaluations': _columns(graded, ('step', *measures)),
+    }
+    return json.dumps({name: value for name, value in line.items() if value is not None}, allow_nan=False)
+
+
+def _thinned(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of a log that are kept, in as many digits as a figure shows."""
+    ends = {line['step'] for line in (*log[:1], *log[-1:])}
+    return [
+        {name: value if name == 'step' else float(f'{value:.5g}') for name, value in line.items()}
+        for line in log
+        if line['step'] % _KEPT_EVERY == 0 or line['step'] in ends or line.keys() - {*_CURVE}
+    ]
+
+
+def _columns(log: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[Any]] | None:
+    return {name: [_finite(line.get(name)) for line in log] for name in names} if log else None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def decode(text: bytes, where: str) -> tuple[dict[str, Any], Run]:
+    """The fields of a line's grid, with its `axes`, and the run.
+
+    Args:
+        text: without the line break.
+        where: the file and the number of the line, for messages.
+
+    Raises:
+        RecordError: the line is not as `encode` leaves it.
+    """
+    line = _parse(text, where)
+    if problems := _problems(line):
+        raise RecordError(f'{where}: {"; ".join(problems)[:500]}')
+    if 'result' in line:
+        check_result(line['result'], f'{where}: result')
+    grid = {field: line[field] for field in GRID_FIELDS} | {'axes': list(line['labels'])}
+    return grid, Run(
+        labels=tuple(line['labels'].values()),
+        cell=line['cell'],
+        seed=line['seed'],
+        path=None,
+        state=line['state'],
+        error=line.get('error'),
+        diverged=line.get('diverged', False),
+        experiment=_experiment(line, where) if 'config' in line else None,
+        result=line.get('result'),
+        kept_log=_log(line, where),
+    )
+
+
+def _parse(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        line = parse_object(decoded := text.decode())
+        if '\\u' in decoded:  # which may stand for half a character
+            json.dumps(line, ensure_ascii=False).encode()
+    except RecursionError:
+        raise RecordError(f'{where} is nested too deeply') from None
+    except UnicodeError as error:
+        raise RecordError(f'{where} is not text: {error}') from error
+    except ValueError as error:
+        raise RecordError(f'{where} {error}') from error
+    return line
+
+
+def _problems(line: Mapping[str, Any]) -> list[str]:
+    """Which fields are missing, unknown, of another type, or not those of a run in this state."""
+    problems = [f'{name} is missing' for name in _REQUIRED if name not in line]
+    problems += [f'unknown field {name!r}' for name in line if name not in _TYPES]
+    for name, kind in _TYPES.items():
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if name in line and type(line[name]) not in kinds:
+            problems.append(f'{name} must be {_TYPE_NAMES.get(kind, "a number")}; got {line[name]!r}')
+    if problems:
+        return problems
+    state = line['state']
+    if state not in _BY_STATE:
+        return [f'state must be one of {", ".join(_BY_STATE)}; got {state!r}']
+    needed, allowed = _BY_STATE[state]
+    others = [name for name in _TYPES if name not in _REQUIRED]
+    problems += [
+        f'{name} is missing where state is {state}' for name in others if name in needed - line.keys()
+    ]
+    problems += [
+        f'{name} is given where state is {state}' for name in others if name in line.keys() - allowed
+    ]
+    if ('name' in line) != ('config' in line):
+        problems.append('name and config must be given together')
+    if not 0 <= line['seed'] <= MAX_SEED:
+        problems.append(f'seed must be from 0 to 2^31 - 1; got {line["seed"]}')
+    texts = line['labels'].values()
+    return problems + [f'labels must be texts; got {text!r}' for text in texts if type(text) is not str]
+
+
+def _experiment(line: Mapping[str, Any], where: str) -> Experiment:
+    name, difference = line['name'], line['config']
+    # Before anything is made of values that may be anything.
+    if not name.endswith(f'-{digest(difference)}'):
+        raise RecordError(
+            f'{where}: {name} is not the name of a run with this config: one of them has been changed, or '
+            'the version of the defaults has'
+        )
+    try:
+        experiment = Experiment.from_difference(difference)
+        found = experiment.name, experiment.seed, tasks.name_of(experiment.task)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RecordError(f'{where}: config is not the configuration of a run: {error}') from error
+    if found != (name, line['seed'], line['task']):
+        raise RecordError(
+            f'{where}: config is of {found[0]}, seed {found[1]} of {found[2]}; the line says {name}, seed '
+            f'{line["seed"]} of {line["task"]}'
+        )
+    return experiment
+
+
+def _log(line: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...]:
+    """The lines of the log that the columns keep."""
+    curve = _rows(line.get('curve', {}), f'{where}: curve')
+    evaluations = _rows(line.get('evaluations', {}), f'{where}: evaluations')
+    if lacking := evaluations.keys() - curve.keys():
+        raise RecordError(f'{where}: curve lacks step {min(lacking)}, which evaluations have')
+    return tuple(row | evaluations.get(step, {}) for step, row in curve.items())
+
+
+def _rows(columns: Mapping[str, Any], where: str) -> dict[int, dict[str, Any]]:
+    """The rows of columns, by their step."""
+    if not columns:
+        return {}
+    if not all(type(column) is list for column in columns.values()) or 'step' not in columns:
+        raise RecordError(f'{where} must hold lists of numbers, one of them called step')
+    steps = columns['step']
+    if not all(type(step) is int and 0 < step < 2**63 for step in steps) or steps != sorted(set(steps)):
+        raise RecordError(f'{where}: step must hold whole numbers that grow')
+    for name, column in columns.items():
+        if len(column) != len(steps):
+            raise RecordError(f'{where}: {name} must be as long as step, {len(steps)}; got {len(column)}')
+        if not all(value is None or (type(value) in _NUMBER and abs(value) < 1e300) for value in column):
+            raise RecordError(f'{where}: {name} must hold numbers')
+    rows = zip(*columns.values(), strict=True)
+    read = ([math.nan if value is None else value for value in row] for row in rows)
+    return {step: dict(zip(columns, row, strict=True)) for step, row in zip(steps, read, strict=True)}

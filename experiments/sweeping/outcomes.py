@@ -1,0 +1,243 @@
+"""What has become of a sweep's runs, each one seed of one cell, as its directory shows."""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from effxf_jax.runs.directory import parse_object
+from effxf_jax.runs.experiment import Experiment, ExperimentError
+from experiments.sweeping import widths
+from experiments.sweeping.cells import METRICS
+
+NOT_BEGUN = 'missing', 'not needed'
+
+
+class RecordError(ValueError):
+    """A directory, or a file, is not what a sweep leaves there."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one cell.
+
+    Attributes:
+        labels: the cell's value on each axis.
+        cell: the name of the cell's directory.
+        seed: its own.
+        path: its directory, that of its seed where several were trained side by side; None where it was read
+            from a file of results.
+        state: 'done', 'failed', 'unfinished', 'missing' or, where a search does not ask for it, or not yet,
+            'not needed'.
+        error: why it failed.
+        diverged: whether that is because training diverged.
+        experiment: what it is to do; None where it has not begun.
+        result: what result.json holds, if done.
+        kept_log: the lines of its log that a file of results keeps.
+    """
+
+    labels: tuple[str, ...]
+    cell: str
+    seed: int
+    path: Path | None
+    state: str
+    error: str | None
+    diverged: bool
+    experiment: Experiment | None
+    result: dict[str, Any] | None
+    kept_log: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the run; where it has not begun, of its cell."""
+        return self.experiment.name if self.experiment else self.cell
+
+    @property
+    def top(self) -> Path | None:
+        """The directory of its cell."""
+        return self.path and (self.path if self.path.name == self.cell else self.path.parent)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the same configuration would end the same way again: it is done, or has diverged."""
+        return self.state == 'done' or self.diverged
+
+    @functools.cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl: step, loss and, where test examples were graded, accuracies.
+
+        A last line that a kill has torn is left out.
+        """
+        if self.path is None:
+            return list(self.kept_log)
+        path = self.path / 'metrics.jsonl'
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        log = [_parse(line, path) for line in lines if line.endswith('\n')]
+        for number, line in enumerate(log, 1):
+            valid = type(line.get('step')) is int and all(type(v) in (int, float) for v in line.values())
+            if not valid:
+                raise RecordError(f'{path}, line {number} must hold step and other numbers; got {line}')
+        return log
+
+
+@dataclass(frozen=True)
+class GridRuns:
+    """A grid, and how its runs stand.
+
+    Attributes:
+        sweep: the sweep's name.
+        name, task, axes, metric, search, target: as declared; see `experiments.sweeping.cells.grid`. The task
+            is that of all runs, by name.
+        runs: of every cell, each seed.
+    """
+
+    sweep: str
+    name: str
+    task: str
+    axes: dict[str, tuple[str, ...]]
+    metric: str
+    search: bool
+    target: float
+    runs: tuple[Run, ...]
+
+    def select(self, *labels: str) -> list[Run]:
+        """Its runs at these values of the first axes."""
+        return [run for run in self.runs if run.labels[: len(labels)] == labels]
+
+    def accuracy(self, run: Run) -> float:
+        """What counts of a run: 0 if it diverged; nan where it has not ended, or failed otherwise."""
+        if run.result:
+            return run.result[self.metric]
+        return 0.0 if run.diverged else math.nan
+
+
+def checked(grid: GridRuns, where: str) -> GridRuns:
+    """The grid, whose runs that have not begun are said to be missing or not needed.
+
+    Raises:
+        RecordError: no report can be made of it.
+    """
+    if grid.metric not in METRICS:
+        raise RecordError(f'{where}: metric must be one of {", ".join(METRICS)}; got {grid.metric!r}')
+    if type(grid.search) is not bool:
+        raise RecordError(f'{where}: search must be true or false; got {grid.search!r}')
+    if type(grid.target) not in (int, float) or not 0 < grid.target <= 1:
+        raise RecordError(f'{where}: target must be above 0 and at most 1; got {grid.target!r}')
+    if len(grid.axes) < 2:
+        raise RecordError(f'{where}: there must be two axes or more; got {list(grid.axes)}')
+    seeds: dict[tuple[str, ...], set[int]] = {}
+    for run in grid.runs:
+        seeds.setdefault(run.labels, set()).add(run.seed)
+    if seeds.keys() != set(itertools.product(*grid.axes.values())):
+        raise RecordError(f'{where}: there must be a cell for every choice of one value from each axis')
+    if not grid.search:
+        asked = set(seeds)
+    elif len(set(map(frozenset, seeds.values()))) > 1:
+        raise RecordError(f'{where}: every cell of a search must have the same seeds')
+    else:
+        reached: dict[tuple[str, ...], list[float]] = {labels: [] for labels in seeds}
+        for run in grid.runs:
+            reached[run.labels].append(grid.accuracy(run))
+        asked = set(widths.wanted(grid.axes, reached.__getitem__, grid.target))
+    lacking = lambda run: 'missing' if run.labels in asked else 'not needed'
+    runs = (replace(run, state=lacking(run)) if run.state in NOT_BEGUN else run for run in grid.runs)
+    return replace(grid, runs=tuple(runs))
+
+
+_POSITIVE = 'forward_flops', 'num_params', 'state_size', 'train_steps'
+
+
+def check_result(result: Mapping[str, Any], where: str) -> None:
+    """Makes sure that a result has what reports read.
+
+    Raises:
+        RecordError: it does not.
+    """
+    if lacking := [name for name in (*METRICS, *_POSITIVE) if name not in result]:
+        raise RecordError(f'{where} is not the result of a run: no {", ".join(lacking)}')
+    number = lambda value: type(value) in (int, float)
+    valid = {name: number(result[name]) and 0 <= result[name] <= 1 for name in METRICS}
+    valid |= {name: number(result[name]) and 0 <= result[name] < 2.0**63 for name in _POSITIVE}
+    errors = result.get('first_errors', [])
+    valid['first_errors'] = type(errors) is list and all(type(n) is int and 0 <= n < 2**63 for n in errors)
+    valid['devices'] = type(result.get('devices', '')) is str
+    if wrong := [f'{name} {result[name]!r}' for name, is_valid in valid.items() if not is_valid]:
+        raise RecordError(f'{where} is not the result of a run: it has {", ".join(wrong)}')
+
+
+def read_directory(directory: Path) -> list[GridRuns]:
+    """The grids that a sweep's directory declares.
+
+    Raises:
+        RecordError: naming what is not as a sweep leaves it.
+        OSError: something cannot be read.
+    """
+    path = directory / 'sweep.json'
+    if not path.exists():
+        raise RecordError(f'{directory} is no directory of a sweep: it has no sweep.json')
+    grids = []
+    for name, declared in _parse(path.read_text(), path).items():
+        try:
+            axes = {axis: tuple(values) for axis, values in declared['axes'].items()}
+            runs = [
+                run
+                for cell in declared['cells']
+                for run in _read_cell(directory / cell['directory'], tuple(cell['labels']), cell['seeds'])
+            ]
+            fields = {field: declared[field] for field in ('task', 'metric', 'search', 'target')}
+            sweep = directory.resolve().name
+            grid = GridRuns(sweep, name, axes=axes, runs=tuple(runs), **fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f'{path} does not declare a sweep: {type(error).__name__}: {error}') from error
+        grids.append(checked(grid, f'{path}, {name}'))
+    return grids
+
+
+def read_cells(directory: Path) -> Iterator[Run]:
+    """The runs of all cells in a directory, whatever their names, by their own configurations.
+
+    Raises:
+        RecordError, OSError: see `read_directory`.
+    """
+    for path in sorted(directory.glob('*/config.json')):
+        if not path.parent.name.startswith('.'):  # a copy that was cut off
+            experiment = _experiment(_parse(path.read_text(), path), path)
+            yield from _read_cell(path.parent, (), [alone.seed for alone in experiment.replicates()])
+
+
+def _read_cell(top: Path, labels: tuple[str, ...], seeds: Sequence[int]) -> Iterator[Run]:
+    failure = _read_json(top / 'failure.json')
+    for seed in seeds:
+        path = top if len(seeds) == 1 else top / f'seed-{seed}'
+        config, result = _read_json(path / 'config.json'), _read_json(path / 'result.json')
+        experiment = _experiment(config, path / 'config.json') if config else None
+        if result is not None:
+            check_result(result, str(path / 'result.json'))
+            if experiment is None:
+                raise RecordError(f'{path} has the result of a run, but no config.json')
+        begun = 'unfinished' if experiment else 'missing'
+        state = 'done' if result else 'failed' if failure else begun
+        failed = failure if failure and not result else {}
+        error, diverged = (failed.get('error', 'unknown') if failed else None), failed.get('diverged', False)
+        yield Run(labels, top.name, seed, path, state, error, diverged, experiment, result)
+
+
+def _experiment(config: dict[str, Any], path: Path) -> Experiment:
+    try:
+        return Experiment.from_record(config)
+    except (ExperimentError, AttributeError, TypeError) as error:
+        raise RecordError(f'{path} is not the configuration of a run: {error}') from error
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return _parse(path.read_text(), path) if path.exists() else None
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return parse_object(text)
+    except ValueError as error:
+        raise RecordError(f'{path} {error}') from error
