@@ -117,13 +117,7 @@ def build(arg: str | None, task: str, presets: Mapping[str, Mapping[str, Any]]) 
         config[section] = ConfigDict(_section_fields(section))
     for name, value in presets[preset].items():
         _assign(config, name, value)
-    problems += apply(config, overrides)
-    given = {name for name in fields(config) if name in overrides or _bare(name) in overrides}
-    for section in SECTIONS:
-        used = used_options(section, config[section])
-        for name in option_fields(section):
-            if name not in used and f'{section}.{name}' not in given:
-                config[section][name] = None
+    problems += override(config, overrides)
     if problems:
         raise ConfigError(problems, config)
     return config
@@ -173,6 +167,22 @@ def load(reference: str) -> ConfigDict:
     if not hasattr(module, 'get_config'):
         raise ConfigError([f'{path} is no config file: it defines no get_config'])
     return module.get_config(arg or None)
+
+
+def override(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
+    """Applies overrides to a run's configuration; returns the problems.
+
+    Options that a preset has set for another mechanism or optimiser than the one now chosen are cleared;
+    options among the overrides stay, to be refused.
+    """
+    problems = apply(config, overrides)
+    given = {name for name in fields(config) if name in overrides or _bare(name) in overrides}
+    for section in SECTIONS:
+        used = used_options(section, config[section])
+        for name in option_fields(section):
+            if name not in used and f'{section}.{name}' not in given:
+                config[section][name] = None
+    return problems
 
 
 def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:

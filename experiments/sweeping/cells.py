@@ -93,13 +93,13 @@ class Cell:
     Attributes:
         grid: the grid's name.
         labels: the cell's value on each axis.
-        config: the run's configuration.
-        experiment: the experiment of this configuration.
+        config_file: the reference of the grid's config file. Workers load it for what it adds to the library.
+        experiment: what the cell runs.
     """
 
     grid: str
     labels: tuple[str, ...]
-    config: ConfigDict
+    config_file: str
     experiment: Experiment
 
     @property
@@ -270,12 +270,13 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
         end = sweep.seed + sweep.num_seeds
         for seed in range(sweep.seed, end, sweep.side_by_side):
             config = base.copy_and_resolve_references()
-            wrong = configs.apply(config, overrides)
+            wrong = configs.override(config, overrides)
             config.seed = seed
             config.train.num_replicates = min(sweep.side_by_side, end - seed)
             if not wrong:
                 try:
-                    cells[labels].append(Cell(name, labels, config, configs.make_experiment(config, devices)))
+                    experiment = configs.make_experiment(config, devices)
+                    cells[labels].append(Cell(name, labels, declared.config, experiment))
                 except configs.ConfigError as error:
                     wrong = error.problems
             problems += [f'{", ".join(labels)}: {problem}' for problem in wrong]

@@ -256,7 +256,9 @@ class _Scheduling:
                 continue
             workdir = str(self._directory / cell.name)
             task = self._task.options(name=cell.name, **self._options)
-            reference = task.remote(cell.config, workdir, self._events, self._sweep.gpus)
+            reference = task.remote(
+                cell.config_file, cell.experiment.record, workdir, self._events, self._sweep.gpus
+            )
             self._submitted[reference] = cell
             self._watcher.submitted(cell)
 

@@ -5,10 +5,9 @@ import platform
 import re
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from ml_collections import ConfigDict
 
 from effxf_jax.runs.directory import InUseError
 from effxf_jax.runs.termination import Interrupted
@@ -49,11 +48,15 @@ STOPPED = {'error': 'stopped'}
 """What `run_cell` returns after it was asked to stop and has saved its state."""
 
 
-def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str, Any] | None:
+def run_cell(
+    config_file: str, record: Mapping[str, Any], workdir: str, events, gpus: float
+) -> dict[str, Any] | None:
     """Runs a cell in a worker, whose process imports and starts JAX here.
 
     Args:
-        config: the run's configuration.
+        config_file: the reference of the config file, loaded for the mechanisms, tasks and optimisers that it
+            adds to the library.
+        record: the run's record; see `effxf_jax.runs.experiment`.
         workdir: the run's directory.
         events: the actor that receives Events.
         gpus: GPUs that the cell is given.
@@ -64,6 +67,7 @@ def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str,
     import jax
 
     from effxf_jax.runs import run
+    from effxf_jax.runs.experiment import Experiment
     from effxf_jax.training import DivergedError
     from experiments import compilations, configs
 
@@ -79,7 +83,8 @@ def run_cell(config: ConfigDict, workdir: str, events, gpus: float) -> dict[str,
     begun = time.monotonic()
     while True:
         try:
-            experiment = configs.make_experiment(config, jax.device_count())
+            configs.load(config_file)
+            experiment = Experiment.from_record(record)
             run.run(experiment, workdir, reporter)
         except InUseError as error:
             if time.monotonic() - begun > _IN_USE_SECONDS:

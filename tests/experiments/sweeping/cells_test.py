@@ -48,8 +48,7 @@ def test_a_cell_is_the_run_that_its_overrides_describe():
     last = grid.cells['mechanism=linear', 'dim=16']
     assert [cell.experiment.seed for cell in last] == [5, 6]
     expected = arith.get_config('smoke,mechanism=linear,dim=16,seed=6')
-    assert last[1].config.to_dict() == expected.to_dict()
-    assert last[1].name == configs.make_experiment(expected).name
+    assert last[1].experiment == configs.make_experiment(expected)
 
 
 @pytest.mark.parametrize(

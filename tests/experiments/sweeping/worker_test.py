@@ -6,9 +6,12 @@ from effxf_jax.evaluation import Evaluation
 from effxf_jax.runs import run as run_module
 from effxf_jax.runs.directory import InUseError
 from effxf_jax.runs.termination import Interrupted
-from experiments import arith, compilations
+from effxf_jax.training import OPTIMIZERS
+from experiments import arith, compilations, configs
 from experiments.sweeping import worker
 from experiments.sweeping.worker import Event
+
+RECORD = configs.make_experiment(arith.get_config('smoke')).record
 
 
 class Events:
@@ -36,6 +39,35 @@ def test_accuracies_are_told_as_their_mean_over_seeds():
     assert event.accuracy['chain_accuracy'] == pytest.approx(0.3)
 
 
+CONFIG_FILE = """
+import optax
+from effxf_jax.training import OPTIMIZERS
+from experiments.arith import get_config
+
+def sgd(momentum: float = 0.9):
+    return lambda rate, decays: optax.sgd(rate, momentum)
+
+OPTIMIZERS['sgd'] = sgd
+"""
+
+
+def test_a_worker_knows_what_a_config_file_adds_to_the_library(monkeypatch, tmp_path):
+    path = tmp_path / 'with_sgd.py'
+    path.write_text(CONFIG_FILE)
+    before = dict(OPTIMIZERS)
+    record = configs.make_experiment(configs.load(f'{path}:smoke,optimizer=sgd,momentum=0.5')).record
+    OPTIMIZERS.pop('sgd')  # a worker is another process
+    received = []
+    monkeypatch.setattr(run_module, 'run', lambda experiment, *rest: received.append(experiment))
+    monkeypatch.setattr(compilations, 'keep', lambda: None)
+    try:
+        assert worker.run_cell(str(path), record, str(tmp_path / 'cell'), Events(), 0) is None
+        assert dict(received[0].train.options) == {'momentum': 0.5}
+    finally:
+        OPTIMIZERS.clear()
+        OPTIMIZERS.update(before)
+
+
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Runs a cell of which each attempt ends with the next of these errors."""
@@ -51,7 +83,7 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(compilations, 'keep', lambda: None)
         monkeypatch.setattr(worker.time, 'sleep', lambda seconds: None)
         events = Events()
-        failure = worker.run_cell(arith.get_config('smoke'), str(tmp_path / 'cell'), events, 0)
+        failure = worker.run_cell('experiments/arith.py', RECORD, str(tmp_path / 'cell'), events, 0)
         assert events.told[0] == Event('cell', None)
         return failure
 
