@@ -238,7 +238,7 @@ class Experiment:
 
 
 def digest(difference: Mapping[str, Any]) -> str:
-    """Ten digits, with which the name of the experiment of a `difference` ends."""
+    """The ten hexadecimal digits at the end of the name of an experiment with this `difference`."""
     text = json.dumps({'schema': SCHEMA_VERSION, **difference}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -17,7 +17,7 @@ _SPANS = 'block_size', 'window'
 
 @dataclass(frozen=True)
 class GridRecord(GridRuns):
-    """A grid's runs, with what reports ask of them."""
+    """A grid's runs, with the quantities that reports need."""
 
     @property
     def is_of_widths(self) -> bool:
@@ -106,7 +106,7 @@ def read(sources: Iterable[Path]) -> list[GridRecord]:
         sources: directories of sweeps, or files of their results.
 
     Raises:
-        RecordError: naming what is not as a sweep leaves it.
+        RecordError: naming the file that has not the contents that a sweep writes.
         OSError: something cannot be read.
     """
     return [GridRecord(**vars(grid)) for source in sources for grid in _read(source)]
@@ -121,5 +121,5 @@ def _read(source: Path) -> list[GridRuns]:
 
 
 def sweep_name(source: Path) -> str:
-    """The name of the sweep that a directory or a file of results is of."""
+    """The name of the sweep in a directory or a file of results."""
     return source.resolve().name if source.is_dir() else source.stem

@@ -1,7 +1,7 @@
 """Results in one file a sweep, results/NAME.jsonl: a line for each run, as `lines` describes them.
 
-Lines come in the order of the grids, of their axes and of seeds, so that a line changes only when its run
-does. Cells that no run has begun have lines too: the file shows the whole grid.
+The order of the lines is that of grids, axes and seeds, so that a line changes only when its run does. Cells
+without a run have lines too, so that the file shows the whole grid.
 """
 
 import itertools
@@ -44,7 +44,7 @@ def _parse(text: bytes, path: Path) -> list[GridRuns]:
                 raise RecordError(f'{where}: {field} is {value!r}, and {earlier}')
         if runs.setdefault(name, {}).setdefault((run.labels, run.seed), run) is not run:
             at = f'seed {run.seed} at {", ".join(run.labels)}'
-            raise RecordError(f'{where}: there is a line for {at} already')
+            raise RecordError(f'{where}: an earlier line is of {at} too')
     return [
         checked(_grid(path.stem, grid, tuple(runs[name].values())), f'{path}, {name}')
         for name, grid in declared.items()
@@ -60,14 +60,14 @@ def _grid(sweep: str, declared: Mapping[str, Any], runs: tuple[Run, ...]) -> Gri
 
 
 def write(path: Path, grids: Iterable[GridRuns]) -> None:
-    """Writes a file of results, whole or not at all, with what it holds already.
+    """Writes grids to a file of results, whole or not at all, and keeps what the file already has.
 
-    Of a run that it holds the newer state is kept, but one that is done stays so.
+    A run's newer state replaces the one in the file, except that a run that is done stays done.
 
     Raises:
-        RecordError: the file is not one of results, or holds settled runs of another configuration in the
-            place of these, or these cannot be read again. Nothing is written.
-        OSError: it cannot be written.
+        RecordError: the file is not a file of results; or it has, at the same labels and seed, a settled run
+            of another configuration; or `read` would refuse what is to be written. Nothing is written.
+        OSError: the file cannot be written.
     """
     merged = {grid.name: grid for grid in read(path)} if path.exists() else {}
     for grid in grids:
@@ -85,11 +85,11 @@ def _ordered(grid: GridRuns) -> Sequence[Run]:
 
 
 def _merged(old: GridRuns, new: GridRuns, where: str) -> GridRuns:
-    """A grid with the runs of both; declared as the newer one is."""
+    """The runs of both, in a grid declared like the newer one."""
     if (old.task, list(old.axes)) != (new.task, list(new.axes)):
         raise RecordError(
-            f'{where}: the file has {old.task} over {", ".join(old.axes)} there, and is to be given '
-            f'{new.task} over {", ".join(new.axes)}; choose another file'
+            f'{where}: the file has a grid of {old.task} over {", ".join(old.axes)}; the new one is of '
+            f'{new.task} over {", ".join(new.axes)}. Choose another file'
         )
     axes = {axis: tuple(dict.fromkeys((*values, *old.axes[axis]))) for axis, values in new.axes.items()}
     runs = {(run.labels, run.seed): run for run in old.runs}
@@ -100,11 +100,11 @@ def _merged(old: GridRuns, new: GridRuns, where: str) -> GridRuns:
 
 
 def _newer(old: Run, new: Run, where: str) -> Run:
-    """What is kept of a run that the file has."""
+    """The state to keep of a run that the file has."""
     if old.is_settled and old.experiment and new.experiment and old.name != new.name:
         raise RecordError(
-            f'{where}: at {", ".join(old.labels)} the file has {old.name}, {old.state}, and is to be given '
-            f'{new.name}, of another configuration; choose another file, or remove what it has'
+            f'{where}: at {", ".join(old.labels)} the file has {old.name}, which is {old.state}; the new run '
+            f'{new.name} has another configuration. Choose another file, or remove the old lines'
         )
     if new.state in NOT_BEGUN or (old.state == 'done' and new.state != 'done'):
         return old

@@ -1,6 +1,6 @@
-"""A line of a file of results: one run, that is one seed of one cell, as a JSON object.
+"""A line of a file of results: one run, which is one seed of one cell, as a JSON object.
 
-It needs no other line and no other file, so that `pandas.read_json(path, lines=True)` reads the whole:
+A line is complete without the others; `pandas.read_json(path, lines=True)` reads a file. Its fields:
 
     grid, task, metric, target, search    of the run's grid; see `experiments.sweeping.cells.grid`
     labels         the value on each axis
@@ -16,7 +16,7 @@ It needs no other line and no other file, so that `pandas.read_json(path, lines=
                    at which test examples were graded, in five digits
     evaluations    step and accuracies of these gradings, as columns
 
-What is empty is left out, and a number that is not finite is null.
+Fields without a value are left out. Numbers that are not finite are null.
 """
 
 import json
@@ -47,7 +47,7 @@ _BY_STATE = {
     'missing': (set(), set()),
     'not needed': (set(), set()),
 }
-"""The other fields that a run in each state must have, and those that it may have."""
+"""For each state, the further fields that a line must have, and those that it may have."""
 
 _CURVE = 'step', 'loss', 'grad_norm'
 _KEPT_EVERY = 100
@@ -84,7 +84,7 @@ def encode(grid: GridRuns, run: Run) -> str:
 
 
 def _thinned(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of a log that are kept, in as many digits as a figure shows."""
+    """The lines of a log to keep, in five digits: more than a figure shows."""
     ends = {line['step'] for line in (*log[:1], *log[-1:])}
     return [
         {name: value if name == 'step' else float(f'{value:.5g}') for name, value in line.items()}
@@ -134,7 +134,7 @@ def decode(text: bytes, where: str) -> tuple[dict[str, Any], Run]:
 def _parse(text: bytes, where: str) -> dict[str, Any]:
     try:
         line = parse_object(decoded := text.decode())
-        if '\\u' in decoded:  # which may stand for half a character
+        if '\\u' in decoded:  # may be half of a surrogate pair, which no text file can hold
             json.dumps(line, ensure_ascii=False).encode()
     except RecursionError:
         raise RecordError(f'{where} is nested too deeply') from None
@@ -146,7 +146,7 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
 
 
 def _problems(line: Mapping[str, Any]) -> list[str]:
-    """Which fields are missing, unknown, of another type, or not those of a run in this state."""
+    """The fields that are missing, unknown, of a wrong type, or wrong for the state."""
     problems = [f'{name} is missing' for name in _REQUIRED if name not in line]
     problems += [f'unknown field {name!r}' for name in line if name not in _TYPES]
     for name, kind in _TYPES.items():
@@ -176,7 +176,7 @@ def _problems(line: Mapping[str, Any]) -> list[str]:
 
 def _experiment(line: Mapping[str, Any], where: str) -> Experiment:
     name, difference = line['name'], line['config']
-    # Before anything is made of values that may be anything.
+    # First of all: a changed config may have sizes that take hours to build.
     if not name.endswith(f'-{digest(difference)}'):
         raise RecordError(
             f'{where}: {name} is not the name of a run with this config: one of them has been changed, or '
@@ -196,7 +196,7 @@ def _experiment(line: Mapping[str, Any], where: str) -> Experiment:
 
 
 def _log(line: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...]:
-    """The lines of the log that the columns keep."""
+    """The lines of the log, from their columns."""
     curve = _rows(line.get('curve', {}), f'{where}: curve')
     evaluations = _rows(line.get('evaluations', {}), f'{where}: evaluations')
     if lacking := evaluations.keys() - curve.keys():

@@ -1,4 +1,4 @@
-"""What has become of a sweep's runs, each one seed of one cell, as its directory shows."""
+"""The runs of a sweep, each one seed of one cell, and their states, read from the sweep's directory."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ NOT_BEGUN = 'missing', 'not needed'
 
 
 class RecordError(ValueError):
-    """A directory, or a file, is not what a sweep leaves there."""
+    """A directory or a file does not have the contents that a sweep writes."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Run:
         labels: the cell's value on each axis.
         cell: the name of the cell's directory.
         seed: its own.
-        path: its directory, that of its seed where several were trained side by side; None where it was read
-            from a file of results.
-        state: 'done', 'failed', 'unfinished', 'missing' or, where a search does not ask for it, or not yet,
+        path: its directory, the seed's own where several seeds are trained side by side; None if the run was
+            read from a file of results.
+        state: 'done', 'failed', 'unfinished', 'missing' or, if a search does not require the cell (yet),
             'not needed'.
         error: why it failed.
-        diverged: whether that is because training diverged.
-        experiment: what it is to do; None where it has not begun.
-        result: what result.json holds, if done.
-        kept_log: the lines of its log that a file of results keeps.
+        diverged: whether it failed because training diverged.
+        experiment: its configuration; None if it has not begun.
+        result: the contents of result.json, if done.
+        kept_log: the lines of its log in a file of results.
     """
 
     labels: tuple[str, ...]
@@ -52,17 +52,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the run; where it has not begun, of its cell."""
+        """The name of the run or, if it has not begun, of its cell."""
         return self.experiment.name if self.experiment else self.cell
 
     @property
     def top(self) -> Path | None:
-        """The directory of its cell."""
+        """The directory of the cell."""
         return self.path and (self.path if self.path.name == self.cell else self.path.parent)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the same configuration would end the same way again: it is done, or has diverged."""
+        """Whether it is done or has diverged, and so would end the same way again."""
         return self.state == 'done' or self.diverged
 
     @functools.cached_property
@@ -108,17 +108,17 @@ class GridRuns:
         return [run for run in self.runs if run.labels[: len(labels)] == labels]
 
     def accuracy(self, run: Run) -> float:
-        """What counts of a run: 0 if it diverged; nan where it has not ended, or failed otherwise."""
+        """The accuracy that counts: 0 if the run diverged; nan if it has not ended, or failed otherwise."""
         if run.result:
             return run.result[self.metric]
         return 0.0 if run.diverged else math.nan
 
 
 def checked(grid: GridRuns, where: str) -> GridRuns:
-    """The grid, whose runs that have not begun are said to be missing or not needed.
+    """The grid, with the state of runs that have not begun: missing or not needed.
 
     Raises:
-        RecordError: no report can be made of it.
+        RecordError: the grid is not one that reports can use.
     """
     if grid.metric not in METRICS:
         raise RecordError(f'{where}: metric must be one of {", ".join(METRICS)}; got {grid.metric!r}')
@@ -151,10 +151,10 @@ _POSITIVE = 'forward_flops', 'num_params', 'state_size', 'train_steps'
 
 
 def check_result(result: Mapping[str, Any], where: str) -> None:
-    """Makes sure that a result has what reports read.
+    """Checks the fields of a result that reports read.
 
     Raises:
-        RecordError: it does not.
+        RecordError: naming those that are missing or wrong.
     """
     if lacking := [name for name in (*METRICS, *_POSITIVE) if name not in result]:
         raise RecordError(f'{where} is not the result of a run: no {", ".join(lacking)}')
@@ -172,7 +172,7 @@ def read_directory(directory: Path) -> list[GridRuns]:
     """The grids that a sweep's directory declares.
 
     Raises:
-        RecordError: naming what is not as a sweep leaves it.
+        RecordError: naming the file that has not the contents that a sweep writes.
         OSError: something cannot be read.
     """
     path = directory / 'sweep.json'

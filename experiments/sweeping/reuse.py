@@ -1,7 +1,7 @@
-"""Cells that other sweeps have settled: taken from there, since the same configuration is the same run.
+"""Copies settled cells of other sweeps, since the same configuration gives the same run.
 
-Settled is what is done, or has diverged, as it would again. Runs are found by their configurations, seed by
-seed: the names of directories, and which seeds were trained side by side, do not matter.
+A run is settled if it is done or has diverged. Runs are matched by their configurations, seed by seed: the
+names of directories, and which seeds were trained side by side, do not matter.
 """
 
 import json
@@ -18,17 +18,19 @@ from experiments.sweeping.outcomes import Run
 def find(
     sweep: Sweep, directory: Path, sources: Sequence[Path], also_diverged: bool = True
 ) -> dict[str, list[Run]]:
-    """Cells of a sweep, by name, that have not been begun in its directory and of which others have settled
-    all seeds; the run of each seed.
+    """The cells that can be copied: not begun here, and with all their seeds settled in other sweeps.
 
     Args:
         sweep: whose cells.
         directory: its own.
         sources: directories of others, or files of results.
-        also_diverged: not only what is done; what has diverged is of no use where it is to be begun again.
+        also_diverged: whether runs that have diverged count; they do not where they are to be run again.
+
+    Returns:
+        For each cell, by name, the runs of its seeds.
 
     Raises:
-        RecordError: what lies in a source is not what a sweep leaves.
+        RecordError: a source does not have the contents that a sweep writes.
         OSError: a source cannot be read.
     """
     settled: dict[str, Run] = {}
@@ -51,7 +53,7 @@ def _runs(source: Path) -> Iterable[Run]:
 
 
 def take(sweep: Sweep, directory: Path, sources: Sequence[Path], also_diverged: bool = True) -> list[str]:
-    """Writes what `find` finds, without checkpoints; nobody else may write in the directory meanwhile.
+    """Copies the cells that `find` finds, without checkpoints; no one else may write in the directory.
 
     Returns:
         The names of the cells that were taken.
@@ -62,7 +64,7 @@ def take(sweep: Sweep, directory: Path, sources: Sequence[Path], also_diverged: 
     found = find(sweep, directory, sources, also_diverged)
     for cell in sweep.cells():
         if cell.name in found:
-            # Whole or not at all: a cell that is half there would look like one that is under way.
+            # Whole or not at all: half a cell would look like a cell that is running.
             half = directory / f'.{cell.name}.tmp'
             shutil.rmtree(half, ignore_errors=True)
             _write_cell(half, cell, found[cell.name])
@@ -74,7 +76,7 @@ def _write_cell(path: Path, cell: Cell, runs: Sequence[Run]) -> None:
     top = RunDirectory(path)
     for run in runs:
         own = RunDirectory(path if len(runs) == 1 else path / f'seed-{run.seed}')
-        if run.path is not None:  # with what no file of results has: samples, and TensorBoard's events
+        if run.path is not None:  # also samples and TensorBoard's events, which files of results lack
             ignored = shutil.ignore_patterns('checkpoints', '.lock', 'failure.json', 'config.json')
             shutil.copytree(run.path, own.path, ignore=ignored)
         own.claim(run.experiment.record)

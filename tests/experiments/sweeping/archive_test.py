@@ -182,10 +182,13 @@ def test_of_a_search_what_no_step_asks_for_is_not_needed(grid, path):
     [
         (
             lambda grid, other: other,
-            'at .*, dim=8 the file has .*, done, and is to be given .*another',
+            'at .*, dim=8 the file has .*, which is done; the new run .* has another',
         ),
-        (lambda grid, other: replace(grid, task='lis'), 'the file has arithmetic over .* given lis over'),
-        (lambda grid, other: replace(grid, axes={'a': (), 'b': ()}), 'over mechanism, width there, .* a, b'),
+        (
+            lambda grid, other: replace(grid, task='lis'),
+            'the file has a grid of arithmetic over .* is of lis over',
+        ),
+        (lambda grid, other: replace(grid, axes={'a': (), 'b': ()}), 'over mechanism, width; .* over a, b'),
         (
             lambda grid, other: replace(
                 grid,
@@ -228,7 +231,7 @@ def edited(change):
         (lambda lines: [b'[' * 100_000, *lines], 'line 1 is nested too deeply'),
         (lambda lines: [b'<<<<<<< HEAD', *lines], 'line 1 is not JSON'),
         (lambda lines: [b'[1]', *lines], 'line 1 must hold an object'),
-        (lambda lines: [*lines, lines[0]], 'line 13: there is a line for seed 0 at .*, dim=8 already'),
+        (lambda lines: [*lines, lines[0]], 'line 13: an earlier line is of seed 0 at .*, dim=8 too'),
         (lambda lines: lines[2:], 'a cell for every choice'),
         (edited(lambda line: line.pop('cell')), 'line 1: cell is missing'),
         (edited(lambda line: line.update(colour='red')), "line 1: unknown field 'colour'"),
@@ -246,6 +249,7 @@ def edited(change):
         (edited(lambda line: line['curve']['loss'].pop()), 'curve: loss must be as long as step, 7; got 6'),
         (edited(lambda line: line['curve']['step'].reverse()), 'curve: step must hold whole numbers that'),
         (edited(lambda line: line['curve'].update(loss=['x'] * 7)), 'curve: loss must hold numbers'),
+        (edited(lambda line: line['curve'].update(loss=[10**400] * 7)), 'curve: loss must hold numbers'),
         (edited(lambda line: line['curve'].pop('step')), 'curve must hold lists of numbers, one of'),
         (edited(lambda line: line['evaluations'].update(step=[7, 8])), 'curve lacks step 7'),
         (edited(lambda line: line.update(target=0.5)), 'line 2: target is 0.9, and 0.5 in earlier lines'),
@@ -266,6 +270,13 @@ def test_a_grid_of_which_no_report_can_be_made_is_refused(grid, path, field, val
     with pytest.raises(RecordError, match=f'tiny.jsonl, tiny: {field} must be'):
         archive.write(path, [replace(grid, **{field: value})])
     assert not path.exists()
+
+
+def test_a_search_of_which_cells_have_other_seeds_is_refused(grid, path):
+    archive.write(path, [replace(grid, runs=grid.runs[1:])])  # as may be where nothing is searched
+    with pytest.raises(RecordError, match='every cell of a search must have the same seeds'):
+        archive.write(path, [replace(grid, runs=grid.runs[2:], search=True)])
+    assert not archive.read(path)[0].search
 
 
 @pytest.mark.parametrize('fields', [{'error': 5}, {'cell': '\ud800'}, {'seed': -1}])
