@@ -51,7 +51,8 @@ def once(reached, do):
     def wait():
         while not over.wait(0.005):
             if reached():
-                return do()
+                do()
+                return
 
     with ThreadPoolExecutor() as pool:
         done = pool.submit(wait)
