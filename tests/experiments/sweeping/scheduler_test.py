@@ -319,13 +319,31 @@ def test_a_directory_in_use_or_of_something_else_is_left_alone(tmp_path):
     assert not (tmp_path / 'sweep.json').exists()
 
 
-@pytest.mark.slow
-def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, local, caplog):
-    before, after = sweep((8, 12)), sweep((8,))
-    for cell in before.cells():
-        run = RunDirectory(tmp_path / cell.name)
+def lay_results(directory, made):
+    """Leaves every cell as one that is done."""
+    for cell in made.cells():
+        run = RunDirectory(directory / cell.name)
         run.claim(cell.experiment.record)
         run.write_text('result.json', json.dumps(result(0)))
+
+
+def test_a_sweep_that_has_nothing_to_run_starts_no_ray(tmp_path, monkeypatch):
+    def start(**_):
+        raise AssertionError
+
+    monkeypatch.setattr(ray, 'init', start)
+    made = sweep()
+    lay_results(tmp_path, made)
+    states = scheduler.run(made, tmp_path, Watcher())
+    assert all(state.done for state in states.values())
+    next(tmp_path.glob('*/result.json')).unlink()
+    with pytest.raises(AssertionError):
+        scheduler.run(made, tmp_path, Watcher())
+
+
+def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, caplog):
+    before, after = sweep((8, 12)), sweep((8,))
+    lay_results(tmp_path, before)
     scheduler.run(before, tmp_path, Watcher())
     assert not caplog.messages
     scheduler.run(after, tmp_path, Watcher())
