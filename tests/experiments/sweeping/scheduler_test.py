@@ -1,6 +1,7 @@
 """Whatever dies, nothing that a sweep has done is lost, and every cell ends."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -18,7 +19,12 @@ from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.listener import Silent
 from effxf_jax.runs.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
-from tests.experiments.sweeping.small import BASE, STEPS, result, sweep
+from tests.experiments.sweeping import small
+from tests.experiments.sweeping.small import lay, result
+
+STEPS = 60
+BASE = f'{small.BASE},steps={STEPS}'
+sweep = functools.partial(small.sweep, base=BASE)
 
 
 class Watcher:
@@ -319,21 +325,14 @@ def test_a_directory_in_use_or_of_something_else_is_left_alone(tmp_path):
     assert not (tmp_path / 'sweep.json').exists()
 
 
-def lay_results(directory, made):
-    """Leaves every cell as one that is done."""
-    for cell in made.cells():
-        run = RunDirectory(directory / cell.name)
-        run.claim(cell.experiment.record)
-        run.write_text('result.json', json.dumps(result(0)))
-
-
 def test_a_sweep_that_has_nothing_to_run_starts_no_ray(tmp_path, monkeypatch):
     def start(**_):
         raise AssertionError
 
     monkeypatch.setattr(ray, 'init', start)
     made = sweep()
-    lay_results(tmp_path, made)
+    for cell in made.cells():
+        lay(tmp_path, cell, done=True)
     states = scheduler.run(made, tmp_path, Watcher())
     assert all(state.done for state in states.values())
     next(tmp_path.glob('*/result.json')).unlink()
@@ -343,7 +342,8 @@ def test_a_sweep_that_has_nothing_to_run_starts_no_ray(tmp_path, monkeypatch):
 
 def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, caplog):
     before, after = sweep((8, 12)), sweep((8,))
-    lay_results(tmp_path, before)
+    for cell in before.cells():
+        lay(tmp_path, cell, done=True)
     scheduler.run(before, tmp_path, Watcher())
     assert not caplog.messages
     scheduler.run(after, tmp_path, Watcher())

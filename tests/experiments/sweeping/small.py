@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from effxf_jax.runs.directory import RunDirectory
 from experiments.sweeping import cells
 
-STEPS = 60
+STEPS = 400
 BASE = f'experiments/arith.py:smoke,steps={STEPS},checkpoint_every=10,eval_every=1000,num_eval_examples=16'
 
 
