@@ -5,6 +5,7 @@ configurations, messages and the names of runs are derived from it.
 """
 
 import difflib
+import functools
 import inspect
 import types
 import typing
@@ -29,12 +30,15 @@ class Option(NamedTuple):
     type: type
 
 
-def options(factory: Callable) -> dict[str, Option]:
+@functools.cache  # reading a signature takes long beside its uses
+def options(factory: Callable) -> Mapping[str, Option]:
     """A factory's options by name, in the order of its signature."""
-    return {
-        name: Option(name, parameter.default, _without_none(parameter.annotation))
-        for name, parameter in inspect.signature(factory).parameters.items()
-    }
+    return types.MappingProxyType(
+        {
+            name: Option(name, parameter.default, _without_none(parameter.annotation))
+            for name, parameter in inspect.signature(factory).parameters.items()
+        }
+    )
 
 
 def defaults(factory: Callable) -> dict[str, Any]:

@@ -77,7 +77,7 @@ SMOKE = {
     'run.num_eval_examples': 48,
     'run.num_progress_examples': 16,
     'run.eval_every': 10,
-    'run.eval_batch_size': 32,
+    'run.eval_batch_size': 16,
     'run.checkpoint_every': 10,
     'run.checkpoints_kept': 3,
     'run.log_every': 10,

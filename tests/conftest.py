@@ -9,6 +9,6 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ['JAX_COMPILATION_CACHE_DIR'] = f'{tempfile.gettempdir()}/effxf_jax-tests-{getpass.getuser()}'
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 if os.environ['JAX_PLATFORMS'] == 'cpu':
-    os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
     # Tests compile far more than they run; a whole program is tested as a user compiles it, in main_test.py.
+    os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4 --xla_cpu_use_fusion_emitters=false'
     os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'

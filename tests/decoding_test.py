@@ -1,5 +1,7 @@
 """Cached greedy decoding is the argmax of the full forward pass, whatever is given and wherever."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,9 +22,11 @@ MECHANISMS = [
 ]
 
 
-def make(mechanism, eos_bias=0.0, **sizes):
+@functools.cache
+def make(mechanism, eos_bias=0.0):
     options = {'chunk_size': 8} if 'linear' in mechanism else {}
-    config = ModelConfig(VOCAB, LENGTH, dim=32, num_heads=2, mechanism=mechanism, options=options, **sizes)
+    layers = max(2, 1 + mechanism.count('+'))
+    config = ModelConfig(VOCAB, LENGTH, 32, 2, layers, mechanism, options=options)
     model = Transformer(config)
     params = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))['params']
     params['head']['bias'] = params['head']['bias'].at[EOS].add(eos_bias)

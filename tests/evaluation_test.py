@@ -57,7 +57,7 @@ def test_metrics_follow_their_definitions(measured):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('batch_size', [8, 36, 37, 500])
+@pytest.mark.parametrize('batch_size', [8, 36, 500])
 def test_batch_size_changes_nothing(measured, batch_size):
     expected, all_rows = evaluation.evaluate(*measured[:2], TASK, measured[2], batch_size=37)
     actual, rows = evaluation.evaluate(*measured[:2], TASK, measured[2], batch_size=batch_size)

@@ -5,9 +5,10 @@ equations: the product of matrices `[a, b]` and `[b, c]` takes a * b * c. LayerN
 are not counted.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from effxf_jax.attention import Cost
+from effxf_jax.attention import Cost, Mechanism
 from effxf_jax.model import ModelConfig
 
 FLOPS_PER_MAC = 2
@@ -88,7 +89,7 @@ def complexity_class(config: ModelConfig) -> str:
 
 def state_at(config: ModelConfig, length: int) -> int:
     """How many numbers decoding keeps after `length` tokens, over all layers: keys and values, or states."""
-    return sum(m.state_size(length, config.num_heads, config.head_dim) for m in config.mechanisms())
+    return _state_at(config, config.mechanisms(), length)
 
 
 def state_size(config: ModelConfig) -> int:
@@ -97,6 +98,11 @@ def state_size(config: ModelConfig) -> int:
     These are keys and values, or states; they determine all tokens generated later.
     """
     # The state shrinks at the end of a block, so the last state is not always the largest.
-    longest_block = max(m.block_size or 1 for m in config.mechanisms())
+    mechanisms = config.mechanisms()
+    longest_block = max(m.block_size or 1 for m in mechanisms)
     lengths = range(max(1, config.max_length - longest_block), config.max_length + 1)
-    return max(state_at(config, length) for length in lengths)
+    return max(_state_at(config, mechanisms, length) for length in lengths)
+
+
+def _state_at(config: ModelConfig, mechanisms: Sequence[Mechanism], length: int) -> int:
+    return sum(m.state_size(length, config.num_heads, config.head_dim) for m in mechanisms)

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,9 +95,12 @@ def run(
     if address:
         check_address(address)
     directory.mkdir(parents=True, exist_ok=True)
+    may_run = bool(sources) or retry_failed or bool(_left(sweep, states))
+    workers = _ray(address, sweep.retries) if may_run else contextlib.nullcontext()
     # Termination comes last: Ray handles SIGTERM itself.
-    with own.lock(), _ray(address, sweep.retries), Termination() as termination:
-        check_resources(sweep, warn_only=address is not None)
+    with own.lock(), workers, Termination() as termination:
+        if may_run:
+            check_resources(sweep, warn_only=address is not None)
         termination.defer()
         for name in reuse.take(sweep, directory, sources, also_diverged=not retry_failed):
             states[name] = read_state(directory, cells[name])
@@ -109,8 +112,17 @@ def run(
                     states[name] = state._replace(error=None, diverged=False)
         for name, cell in cells.items():
             watcher.found(cell, states[name])
-        _Scheduling(sweep, directory, watcher, states).run(termination)
+        if _left(sweep, states):
+            _Scheduling(sweep, directory, watcher, states).run(termination)
     return states
+
+
+def _left(sweep: Sweep, states: Mapping[str, State]) -> dict[str, Cell]:
+    """The cells that are wanted, and neither done nor failed, by name."""
+    needed = {cell.name: cell for grid in sweep.grids for cell in wanted(grid, states)}
+    return {
+        name: cell for name, cell in needed.items() if not states[name].done and states[name].error is None
+    }
 
 
 def check_address(address: str) -> None:
@@ -249,10 +261,9 @@ class _Scheduling:
     def _submit(self) -> None:
         """Submits wanted cells that have neither ended nor been submitted, the cheapest first."""
         under_way = {cell.name for cell in self._submitted.values()}
-        needed = {cell.name: cell for grid in self._sweep.grids for cell in wanted(grid, self._states)}
-        for cell in sorted(needed.values(), key=lambda cell: cell.train_flops):
-            state = self._states[cell.name]
-            if state.done or state.error is not None or cell.name in under_way:
+        left = _left(self._sweep, self._states).values()
+        for cell in sorted(left, key=lambda cell: cell.train_flops):
+            if cell.name in under_way:
                 continue
             workdir = str(self._directory / cell.name)
             task = self._task.options(name=cell.name, **self._options)

@@ -1,8 +1,11 @@
 """The main job as a user meets it: one command, killed and started again, or given nonsense."""
 
+import functools
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -10,9 +13,16 @@ import effxf_jax
 from effxf_jax import tasks
 from effxf_jax.data import text_files
 from effxf_jax.data.dp_chains import DpChains
-from experiments import arith
-from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wait_for
+from effxf_jax.runs import run as runs
+from effxf_jax.runs.listener import Silent
+from experiments import arith, configs, console
+from tests.experiments import programs
+from tests.experiments.programs import SMOKE, has_step, metrics, wait_for
 
+# As a user compiles it: what is compiled here is found again by each test that resumes it.
+start, run = (functools.partial(function, optimized=True) for function in (programs.start, programs.run))
+
+TASK = arith.get_config('smoke').task.to_dict()
 RESULT_FIELDS = {
     'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss',
     'num_eval_examples', 'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
@@ -22,10 +32,14 @@ RESULT_FIELDS = {
 
 @pytest.fixture(scope='module')
 def uninterrupted(tmp_path_factory):
+    """The directory and the output of a run in a process that Python starts, as every other one is forked."""
     workdir = tmp_path_factory.mktemp('whole') / 'run'
-    code, out, err = run(SMOKE, f'--workdir={workdir}')
-    assert code == 0, err
-    return workdir, out
+    done = subprocess.run(
+        [sys.executable, '-m', 'experiments.main', SMOKE, f'--workdir={workdir}'],
+        cwd=programs.ROOT, env=programs.environment(optimized=True), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout
 
 
 @pytest.mark.slow
@@ -41,7 +55,7 @@ def test_one_command_trains_decodes_grades_and_says_so(uninterrupted):
     assert [line['step'] for line in metrics(workdir)] == list(range(1, 31))
     assert all(line['loss'] > 0 for line in metrics(workdir))
     assert metrics(workdir)[19].keys() > {'answer_accuracy', 'chain_accuracy'}
-    assert json.loads((workdir / 'config.json').read_text())['task'] == {**arith.TASK, 'n': 2}
+    assert json.loads((workdir / 'config.json').read_text())['task'] == TASK
     assert (workdir / 'samples.txt').read_text().count('example ') == 12
     assert list(workdir.glob('events.out.tfevents.*'))
     for part in 'mechanism: standard', 'step 20: answers', 'answer accuracy', 'wall time', 'example 2':
@@ -50,36 +64,40 @@ def test_one_command_trains_decodes_grades_and_says_so(uninterrupted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['ed', 'ed_local', 'equations', 'lis'])
-def test_the_smoke_preset_of_every_config_trains_decodes_and_grades(name, tmp_path):
-    code, out, err = run(f'--config=experiments/{name}.py:smoke', f'--workdir={tmp_path}')
-    assert code == 0, err
-    result = json.loads((tmp_path / 'result.json').read_text())
+def test_the_smoke_preset_of_every_config_trains_decodes_and_grades(name, tmp_path, capsys):
+    experiment = configs.make_experiment(configs.load(f'experiments/{name}.py:smoke'), 4)
+    (result,) = runs.run(experiment, tmp_path, console.TerminalListener(30))
     assert set(result) >= RESULT_FIELDS
     assert (result['train_steps'], result['num_eval_examples']) == (30, 48)
     assert metrics(tmp_path)[-1]['loss'] < metrics(tmp_path)[0]['loss']
-    assert 'example 2' in out
+    assert 'example 2' in capsys.readouterr().out
+
+
+@pytest.fixture(scope='module')
+def losses_on(tmp_path_factory):
+    """The log of a run on a fixed training set, generated or stored."""
+
+    @functools.cache
+    def losses(source):
+        workdir = tmp_path_factory.mktemp('run')
+        config = configs.load(f'experiments/arith.py:smoke,num_train_examples=200{source}')
+        runs.run(configs.make_experiment(config, 4), workdir, Silent())
+        return metrics(workdir)
+
+    return losses
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['text', 'tfds'])
-def test_a_run_on_stored_examples_is_that_on_generated_ones(kind, tmp_path):
-    task = tasks.make(**arith.TASK | {'n': 2})
+def test_a_run_on_stored_examples_is_that_on_generated_ones(kind, losses_on, tmp_path):
+    task = tasks.make(**TASK)
     path = tmp_path / 'data'
     if kind == 'text':
         text_files.write(path, task, 0, 'train', 200)
     else:
         builder = DpChains.of(task, data_dir=path, num_train_examples=200, num_test_examples=48)
         builder.download_and_prepare()
-    fixed = f'{SMOKE},num_train_examples=200'
-    runs = [
-        (fixed, tmp_path / 'generated'),
-        (f'{fixed},source={kind},path={path}', tmp_path / 'stored'),
-    ]
-    for config, workdir in runs:
-        code, _, err = run(config, f'--workdir={workdir}')
-        assert code == 0, err
-    generated, stored = (metrics(workdir) for _, workdir in runs)
-    assert generated == stored
+    assert losses_on(f',source={kind},path={path}') == losses_on('')
 
 
 @pytest.mark.slow
@@ -106,9 +124,11 @@ def test_a_finished_run_is_shown_again_at_once(uninterrupted):
 @pytest.mark.slow
 def test_killed_while_training_it_resumes_with_bit_identical_losses(uninterrupted, tmp_path):
     workdir = tmp_path / 'run'
-    for step in 3, 14, 27:  # before the first checkpoint, and past the first and the second
+    before = lambda: has_step(workdir, 3)
+    after = lambda: (workdir / 'checkpoints' / '10').exists()
+    for condition in before, after:  # its first checkpoint
         process = start(SMOKE, f'--workdir={workdir}')
-        wait_for(lambda step=step: has_step(workdir, step), process)
+        wait_for(condition, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
     code, out, err = run(SMOKE, f'--workdir={workdir}')

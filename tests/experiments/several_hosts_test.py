@@ -12,9 +12,10 @@ import pytest
 from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wait_for
 
 RESUMES = 'the same command on all hosts resumes'
-
-
-LONG = f'{SMOKE},steps=300,eval_every=1000,checkpoint_every=100'
+# Long enough for hosts to compare notes before it is over. All tests train the same, compiled once.
+STEPS = 80
+RUN = f'{SMOKE},steps={STEPS},eval_every={STEPS}'
+EVALUATED = f'{SMOKE},steps={STEPS},eval_every=20'
 
 
 @pytest.fixture(scope='module')
@@ -94,8 +95,8 @@ def test_a_signal_to_either_stops_both_and_one_host_goes_on_bit_for_bit_as_if_it
     uninterrupted, workdirs
 ):
     workdir, _ = workdirs
-    # So often that however fast a machine is they do before the 300 steps are over.
-    hosts = start_as_slurm(LONG, workdirs, program=COMPARING.format(seconds=0.05))
+    # So often that however fast a machine is they do before all steps are made.
+    hosts = start_as_slurm(RUN, workdirs, program=COMPARING.format(seconds=0.05))
     wait_for(lambda: has_step(workdir, 13), hosts[0])
     hosts[1].send_signal(signal.SIGTERM)
     for host in hosts:
@@ -103,26 +104,26 @@ def test_a_signal_to_either_stops_both_and_one_host_goes_on_bit_for_bit_as_if_it
         assert host.returncode == 128 + signal.SIGTERM, err
         assert err == 'Stopped by SIGTERM. To resume, run the same command again.\n'
     saved = max(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
-    assert saved == len(metrics(workdir)) < 300
-    assert metrics(workdir) == metrics(uninterrupted(LONG))[:saved]
+    assert saved == len(metrics(workdir)) < STEPS
+    assert metrics(workdir) == metrics(uninterrupted(RUN))[:saved]
 
-    code, out, err = run(LONG, f'--workdir={workdir}')
+    code, out, err = run(RUN, f'--workdir={workdir}')
     assert code == 0, err
     assert f'resuming after step {saved}' in out
-    assert is_like(workdir, uninterrupted(LONG))
+    assert is_like(workdir, uninterrupted(RUN))
 
 
 @pytest.mark.slow
 def test_a_signal_after_hosts_have_compared_notes_for_the_last_time_stops_both_after_the_last_step(workdirs):
     workdir, _ = workdirs
-    hosts = start_by_hand(LONG, workdirs, program=COMPARING.format(seconds=1e9))
+    hosts = start_by_hand(RUN, workdirs, program=COMPARING.format(seconds=1e9))
     wait_for(lambda: has_step(workdir, 13), hosts[0])
     hosts[1].send_signal(signal.SIGTERM)
     for host in hosts:
         _, err = host.communicate(timeout=120)
         assert host.returncode == 128 + signal.SIGTERM, err
-    assert len(metrics(workdir)) == 300
-    assert (workdir / 'checkpoints' / '300').exists()
+    assert len(metrics(workdir)) == STEPS
+    assert (workdir / 'checkpoints' / str(STEPS)).exists()
     assert not (workdir / 'result.json').exists()
 
 
@@ -131,7 +132,7 @@ def test_two_hosts_go_on_where_one_was_killed_end_when_either_is_and_resume_bit_
     uninterrupted, workdirs
 ):
     workdir, _ = workdirs
-    alone = start(SMOKE, f'--workdir={workdir}')
+    alone = start(EVALUATED, f'--workdir={workdir}')
     wait_for(lambda: (workdir / 'checkpoints' / '10').exists(), alone)
     alone.kill()
     alone.communicate()
@@ -140,7 +141,7 @@ def test_two_hosts_go_on_where_one_was_killed_end_when_either_is_and_resume_bit_
     # While training, and while the first host evaluates.
     for victim, step in (1, 14), (0, 19):
         before = log.stat().st_ino
-        hosts = start_by_hand(SMOKE, workdirs)
+        hosts = start_by_hand(EVALUATED, workdirs)
         # A run that resumes writes its log anew, without what came after the checkpoint.
         wait_for(lambda before=before: log.stat().st_ino != before, hosts[0])
         wait_for(lambda step=step: has_step(workdir, step), hosts[0])
@@ -152,11 +153,11 @@ def test_two_hosts_go_on_where_one_was_killed_end_when_either_is_and_resume_bit_
         assert 'Traceback' not in err
         hosts[victim].communicate()
 
-    first, second = finish(*start_by_hand(SMOKE, workdirs))
+    first, second = finish(*start_by_hand(EVALUATED, workdirs))
     assert 'resuming after step 10' in first
     said = [line for line in second.splitlines() if 'Gloo' not in line]
     assert said == ['host 1, devices: 2 x cpu; host 0 shows the progress']
-    assert is_like(workdir, uninterrupted(SMOKE))
+    assert is_like(workdir, uninterrupted(EVALUATED))
 
 
 GRADING = """

@@ -1,5 +1,6 @@
 """The Transformer is causal, starts as torch would, and refuses sizes that cannot be."""
 
+import dataclasses
 import functools
 
 import jax
@@ -15,6 +16,7 @@ SIZES = {'vocab_size': 13, 'max_length': 30, 'dim': 16, 'num_heads': 2}
 
 
 def make(mechanism='standard', **sizes):
+    sizes = {'num_layers': 1 + mechanism.count('+'), **sizes}
     model = Transformer(ModelConfig(**{**SIZES, 'mechanism': mechanism, **sizes}))
     return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']
 
@@ -33,7 +35,7 @@ def test_gradient_of_a_logit_reaches_no_later_token(mechanism):
     # A table with a row of its own for every position tells which positions a logit depends on.
     def logit(rows):
         extended = {**params, 'embedding': {'embedding': jnp.concatenate([table, rows])}}
-        wide = Transformer(ModelConfig(**{**SIZES, 'mechanism': mechanism, 'vocab_size': 13 + 17}))
+        wide = Transformer(dataclasses.replace(model.config, vocab_size=13 + 17))
         extended['head'] = {
             'kernel': jnp.pad(params['head']['kernel'], ((0, 0), (0, 17))),
             'bias': jnp.pad(params['head']['bias'], (0, 17)),
@@ -161,7 +163,7 @@ def test_the_embedding_and_every_branch_drop_numbers_of_their_own(monkeypatch):
 
 def test_bfloat16_activations_stay_near_float32():
     model, params = make()
-    half = Transformer(ModelConfig(**SIZES, dtype='bfloat16'))
+    half = Transformer(dataclasses.replace(model.config, dtype='bfloat16'))
     tokens = jnp.arange(12)[None]
     full_logits, half_logits = (apply(m, params, tokens) for m in (model, half))
     assert half_logits.dtype == jnp.float32

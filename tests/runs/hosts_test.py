@@ -1,6 +1,5 @@
 """Hosts share what the first one makes, and none waits for long for one that is not there."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -10,6 +9,8 @@ import numpy as np
 import pytest
 
 from effxf_jax.runs import hosts
+from tests.experiments import programs
+from tests.experiments.programs import wait_for
 
 JOIN = """
 import sys
@@ -44,11 +45,9 @@ def no_process_survives_its_test():
 
 def start(program, address, process_id, timeout=60, devices=1, flags='', heartbeat=hosts.HEARTBEAT_SECONDS):
     flags = f'--xla_force_host_platform_device_count={devices} {flags}'
-    numbers = map(str, (process_id, timeout, heartbeat))
-    environment = {**os.environ, 'XLA_FLAGS': flags}
-    process = subprocess.Popen(
-        [sys.executable, '-c', JOIN + program, address, *numbers],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    process = programs.start(
+        address, process_id, timeout, heartbeat,
+        module='hosts', program=JOIN + program, variables={'XLA_FLAGS': flags},
     )  # fmt: skip
     started.append(process)
     return process
@@ -115,10 +114,10 @@ except SystemExit as error:
 """
     first, second = start_two(program, heartbeat=8)
     for process in first, second:
-        assert 'met\n' in iter(process.stdout.readline, '')
+        wait_for(lambda process=process: 'met\n' in process.out.read_text(), process)
     second.terminate()
     code, out, err = end(second)
-    assert (code, out) == (1, 'stopped\n'), err
+    assert (code, out.splitlines()[-1]) == (1, 'stopped'), err
     code, _, err = end(first)
     assert code == 1
     assert err.splitlines()[-1] == f'Stopped: {hosts.GONE}'
@@ -132,7 +131,7 @@ print('met', flush=True)
 while True: hosts.from_first(int)
 """)
     for process in first, second:
-        assert 'met\n' in iter(process.stdout.readline, '')
+        wait_for(lambda process=process: 'met\n' in process.out.read_text(), process)
     second.send_signal(signal.SIGSTOP)
     code, _, err = end(first)
     assert code == 1
@@ -175,7 +174,7 @@ def test_one_that_the_others_do_not_meet_in_time_says_so():
 def test_a_signal_ends_a_host_that_does_not_handle_it():
     processes = start_two('import time; time.sleep(30)')
     for process in processes:
-        assert process.stdout.readline() == 'joined\n'
+        wait_for(lambda process=process: process.out.read_text() == 'joined\n', process)
     processes[1].terminate()
     assert end(processes[1])[0] == -signal.SIGTERM
 

@@ -1,10 +1,13 @@
 """Whatever dies, nothing that a sweep has done is lost, and every cell ends."""
 
+import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import ray
@@ -16,15 +19,18 @@ from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.listener import Silent
 from effxf_jax.runs.termination import Interrupted
 from experiments.sweeping import cells, scheduler, worker
-from tests.experiments.sweeping.small import BASE, STEPS, result, sweep
+from tests.experiments.sweeping import small
+from tests.experiments.sweeping.small import lay, result
+
+STEPS = 60
+BASE = f'{small.BASE},steps={STEPS}'
+sweep = functools.partial(small.sweep, base=BASE)
 
 
 class Watcher:
-    """Remembers what it is told, and does something once a cell has made so many steps."""
+    """Remembers what it is told."""
 
-    def __init__(self, do=None, at=60):
-        self._do = do
-        self._at = at
+    def __init__(self):
         self.begun = []
         self.ends = {}
         self.steps = {}
@@ -40,17 +46,41 @@ class Watcher:
     def ended(self, cell, state):
         self.ends[cell.name] = state
 
-    def refresh(self):
-        for name, steps in self.steps.items():
-            if self._do and name not in self.ends and (steps[-1] or 0) >= self._at:
-                do, self._do = self._do, None
-                do(name)
+    def refresh(self): ...
+
+
+@contextlib.contextmanager
+def once(reached, do):
+    """Does something in a thread, as soon as it can be seen in the files of a run that is under way."""
+    over = threading.Event()
+
+    def wait():
+        while not over.wait(0.005):
+            if reached():
+                do()
+                return
+
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(wait)
+        try:
+            yield
+        finally:
+            over.set()
+    done.result()
+
+
+def output_of(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def worker_of(name):
+    """Ray gives a worker's process its task's name; a test that kills has one for itself, by its seed."""
+    (pid,) = output_of('pgrep', '-f', f'ray::{name}').split()
+    return int(pid)
 
 
 def kill_worker(name):
-    """Ray gives a worker's process its task's name; a test that kills has one for itself, by its seed."""
-    (pid,) = subprocess.run(['pgrep', '-f', f'ray::{name}'], capture_output=True, text=True).stdout.split()
-    os.kill(int(pid), signal.SIGKILL)
+    os.kill(worker_of(name), signal.SIGKILL)
 
 
 def logged(path):
@@ -61,6 +91,16 @@ def saved(path):
     """The step of a run's latest checkpoint, or 0."""
     found = (path / 'checkpoints').glob('*')
     return max((int(step.name) for step in found if step.name.isdigit()), default=0)
+
+
+def under_way(directory, made, has):
+    """The cells of which something can be seen, and whose results cannot."""
+    paths = [directory / cell.name for cell in made.cells()]
+    return [path.name for path in paths if has(path) and not (path / 'result.json').exists()]
+
+
+def trains(path):
+    return (path / 'metrics.jsonl').exists() and '\n' in (path / 'metrics.jsonl').read_text()
 
 
 def resumed_at(steps):
@@ -74,10 +114,47 @@ def restarted(watcher):
 
 
 @pytest.fixture
+def nodes():
+    """Two of a cluster's nodes, of one CPU each."""
+    ray.shutdown()
+    # The head takes a node for lost that has not answered for a second or two.
+    impatient = {f'health_check_{name}': 1000 for name in ('initial_delay_ms', 'period_ms', 'timeout_ms')}
+    impatient |= {'health_check_failure_threshold': 2}
+    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 0, '_system_config': impatient})
+    yield cluster, [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_no_more_than_the_steps_since_its_checkpoints(tmp_path, nodes):
+    cluster, nodes = nodes
+    made = sweep()
+    latest = {}
+
+    def lose_node():
+        name = under_way(tmp_path, made, saved)[0]
+        latest[name] = saved(tmp_path / name)
+        of_cell = int(output_of('ps', '-o', 'ppid=', '-p', str(worker_of(name))))
+        (node,) = (n for n in nodes if n.all_processes['raylet'][0].process.pid == of_cell)
+        cluster.remove_node(node, allow_graceful=False)
+
+    watcher = Watcher()
+    with once(lambda: under_way(tmp_path, made, saved), lose_node):
+        states = scheduler.run(made, tmp_path, watcher, address=cluster.address)
+    assert all(state.done for state in states.values())
+    (lost,) = restarted(watcher)
+    assert resumed_at(watcher.steps[lost]) >= latest[lost] >= 10
+    for name in states:
+        assert [line['step'] for line in logged(tmp_path / name)] == list(range(1, STEPS + 1))
+
+
+@pytest.fixture
 def local(monkeypatch):
-    """Two CPUs, however many the machine has."""
-    init = ray.init
-    monkeypatch.setattr(ray, 'init', lambda **kwargs: init(**kwargs | {'num_cpus': 2}))
+    """Ray of two CPUs, and of two GPUs that are none; all tests share one, its workers and their programs."""
+    if not ray.is_initialized():
+        ray.init('local', num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    monkeypatch.setattr(ray, 'init', lambda **_: None)
+    monkeypatch.setattr(ray, 'shutdown', lambda: None)
 
 
 @pytest.mark.slow
@@ -85,12 +162,14 @@ def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, loc
     made = sweep((12, 8), seed=1)
     latest = {}
 
-    def kill(name):
+    def kill():
+        name = under_way(tmp_path, made, saved)[0]
         latest[name] = saved(tmp_path / name)
         kill_worker(name)
 
-    watcher = Watcher(kill)
-    states = scheduler.run(made, tmp_path, watcher)
+    watcher = Watcher()
+    with once(lambda: under_way(tmp_path, made, saved), kill):
+        states = scheduler.run(made, tmp_path, watcher)
     assert all(state.done for state in states.values())
     dear, cheap = (cell.name for cell in made.cells())
     assert watcher.begun == [cheap, dear]
@@ -106,32 +185,6 @@ def test_a_cell_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path, loc
     run.run(cell.experiment, tmp_path / 'alone', Silent())
     losses = [[line['loss'] for line in logged(path)] for path in (tmp_path / killed, tmp_path / 'alone')]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # of four devices here, of one there
-
-
-@pytest.mark.slow
-def test_a_lost_node_costs_no_more_than_the_steps_since_its_checkpoints(tmp_path):
-    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 0})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    made = sweep()
-
-    latest = {}
-
-    def lose_node(name):
-        while not all(latest.get(cell.name) for cell in made.cells()):
-            time.sleep(0.1)
-            latest.update({cell.name: saved(tmp_path / cell.name) for cell in made.cells()})
-        cluster.remove_node(nodes[0], allow_graceful=False)
-
-    watcher = Watcher(lose_node)
-    try:
-        states = scheduler.run(made, tmp_path, watcher, address=cluster.address)
-    finally:
-        cluster.shutdown()
-    assert all(state.done for state in states.values())
-    (lost,) = restarted(watcher)
-    assert resumed_at(watcher.steps[lost]) >= latest[lost] >= 10
-    for name in states:
-        assert [line['step'] for line in logged(tmp_path / name)] == list(range(1, STEPS + 1))
 
 
 @pytest.mark.slow
@@ -172,11 +225,10 @@ def test_ray_begins_what_it_kills_for_lack_of_memory_no_more_often_than_other_de
 
 @pytest.mark.slow
 def test_a_worker_that_dies_too_often_fails_its_cell_alone(tmp_path, local):
-    watcher = Watcher()
-    watcher.progressed = lambda cell, event: (
-        cell.labels[1] == 'dim=8' and event.step and kill_worker(cell.name)
-    )
-    states = scheduler.run(sweep(seed=2, retries=0), tmp_path, watcher)
+    made = sweep(seed=2, retries=0)
+    name = next(made.cells()).name
+    with once(lambda: trains(tmp_path / name), lambda: kill_worker(name)):
+        states = scheduler.run(made, tmp_path, Watcher())
     assert sorted(state.done for state in states.values()) == [False, True]
     (failed,) = (state for state in states.values() if not state.done)
     assert 'died' in failed.error or 'crashed' in failed.error
@@ -184,8 +236,10 @@ def test_a_worker_that_dies_too_often_fails_its_cell_alone(tmp_path, local):
 
 @pytest.mark.slow
 def test_a_cell_whose_files_are_damaged_while_it_runs_fails_alone(tmp_path, local):
-    watcher = Watcher(lambda name: (tmp_path / name / 'config.json').write_text('{"se'), at=1)
-    states = scheduler.run(sweep(), tmp_path, watcher)
+    made = sweep()
+    path = tmp_path / next(made.cells()).name
+    with once(lambda: trains(path), lambda: (path / 'config.json').write_text('{"se')):
+        states = scheduler.run(made, tmp_path, Watcher())
     assert sorted(state.done for state in states.values()) == [False, True]
     (failed,) = (state for state in states.values() if not state.done)
     assert 'config.json is damaged' in failed.error
@@ -216,26 +270,28 @@ def test_a_cluster_that_is_not_there_is_said_at_once_and_nothing_is_written(addr
 
 @pytest.mark.slow
 def test_cells_that_no_machine_can_hold_are_refused(tmp_path, local):
-    with pytest.raises(scheduler.ResourceError, match='requires 1 CPUs and 2 GPUs; the nodes have 2 CPUs'):
-        scheduler.run(sweep(gpus=2.0), tmp_path, Watcher())
+    message = 'requires 1 CPUs and 4 GPUs; the nodes have 2 CPUs and 2 GPUs'
+    with pytest.raises(scheduler.ResourceError, match=message):
+        scheduler.run(sweep(gpus=4.0), tmp_path, Watcher())
     assert not (tmp_path / 'sweep.json').exists()
 
 
-@pytest.mark.slow
-def test_a_sweep_takes_no_more_cores_than_it_is_allowed(tmp_path):
+def test_a_sweep_takes_no_more_cores_than_it_is_allowed(monkeypatch):
+    told = {}
+    monkeypatch.setattr(ray, 'init', lambda **kwargs: told.update(kwargs))
+    monkeypatch.setattr(ray, 'shutdown', lambda: None)
+    monkeypatch.setenv('RAY_task_oom_retries', '')
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        with pytest.raises(scheduler.ResourceError, match='the nodes have 1 CPUs'):
-            scheduler.run(sweep(cpus=2), tmp_path, Watcher())
+        with scheduler._ray(None, retries=1):
+            assert told['num_cpus'] == 1
     finally:
         os.sched_setaffinity(0, allowed)
 
 
 @pytest.mark.slow
-def test_cells_that_are_given_gpus_which_jax_does_not_find_are_not_trained_without(tmp_path, monkeypatch):
-    init = ray.init
-    monkeypatch.setattr(ray, 'init', lambda **kwargs: init(**kwargs | {'num_cpus': 2, 'num_gpus': 2}))
+def test_cells_that_are_given_gpus_which_jax_does_not_find_are_not_trained_without(tmp_path, local):
     states = scheduler.run(sweep(gpus=1.0), tmp_path, Watcher())
     errors = sorted(state.error for state in states.values())
     assert all(error.endswith('where JAX finds none; is JAX for GPUs installed there?') for error in errors)
@@ -269,13 +325,25 @@ def test_a_directory_in_use_or_of_something_else_is_left_alone(tmp_path):
     assert not (tmp_path / 'sweep.json').exists()
 
 
-@pytest.mark.slow
-def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, local, caplog):
+def test_a_sweep_that_has_nothing_to_run_starts_no_ray(tmp_path, monkeypatch):
+    def start(**_):
+        raise AssertionError
+
+    monkeypatch.setattr(ray, 'init', start)
+    made = sweep()
+    for cell in made.cells():
+        lay(tmp_path, cell, done=True)
+    states = scheduler.run(made, tmp_path, Watcher())
+    assert all(state.done for state in states.values())
+    next(tmp_path.glob('*/result.json')).unlink()
+    with pytest.raises(AssertionError):
+        scheduler.run(made, tmp_path, Watcher())
+
+
+def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, caplog):
     before, after = sweep((8, 12)), sweep((8,))
     for cell in before.cells():
-        run = RunDirectory(tmp_path / cell.name)
-        run.claim(cell.experiment.record)
-        run.write_text('result.json', json.dumps(result(0)))
+        lay(tmp_path, cell, done=True)
     scheduler.run(before, tmp_path, Watcher())
     assert not caplog.messages
     scheduler.run(after, tmp_path, Watcher())
@@ -291,15 +359,14 @@ def test_finished_cells_that_a_grid_has_no_more_are_told_of(tmp_path, local, cap
 
 @pytest.mark.slow
 def test_sigterm_leaves_every_cell_to_go_on_with(tmp_path, local):
-    made = sweep()
-    watcher = Watcher(lambda name: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted):
-        scheduler.run(made, tmp_path, watcher)
-    begun = [name for name, steps in watcher.steps.items() if steps[-1]]
-    stopped = {}
-    for name in begun:
-        stopped[name] = saved(tmp_path / name)
-        assert stopped[name] == len(logged(tmp_path / name))  # saved where it stopped
+    made = sweep(base=f'{BASE},steps=400,checkpoint_every=400')
+    stop = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    with once(lambda: under_way(tmp_path, made, trains), stop), pytest.raises(Interrupted):
+        scheduler.run(made, tmp_path, Watcher())
+    begun = under_way(tmp_path, made, saved)
+    assert begun
+    stopped = {name: saved(tmp_path / name) for name in begun}
+    assert stopped == {name: len(logged(tmp_path / name)) for name in begun}  # saved where it stopped
     watcher = Watcher()
     states = scheduler.run(made, tmp_path, watcher)
     assert all(state.done for state in states.values())
