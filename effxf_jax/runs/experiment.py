@@ -125,7 +125,7 @@ class Experiment:
         """Creates an experiment from a record of this version or an earlier one.
 
         Args:
-            record: nested values, as in `record`. Fields with a default may be missing or None.
+            record: nested values, as in `record`. Fields with a default may be missing.
 
         Raises:
             ExperimentError: fields are missing, unknown or out of range; the message names all of them.
@@ -270,11 +270,12 @@ def _section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
         f'{section}: unknown field {name!r}; {registry.suggestion(name, [*fields, *options])}'
         for name in unknown
     ]
-    missing = [
-        name for name, f in fields.items()
-        if f.default is dataclasses.MISSING and values.get(name) is None
-    ]  # fmt: skip
-    problems += [f'{section}: {name} must be given' for name in missing]
+    types = registry.options(SECTIONS[section])
+    for name, field in fields.items():
+        if field.default is dataclasses.MISSING and values.get(name) is None:
+            problems.append(f'{section}: {name} must be given')
+        elif field.default is not None and name in values and values[name] is None:
+            problems.append(f'{section}: {name} must be of type {types[name].type.__name__}; got None')
     if problems:
         raise ExperimentError(problems)
     arguments = {name: values[name] for name in fields if name in values}

@@ -96,7 +96,9 @@ def test_a_sweep_takes_the_short_name_of_a_task_for_its_grid():
     assert grids('lis+arith') == ['lis', 'arithmetic']
 
 
-@pytest.mark.parametrize('only, hint', [('arithm', 'did you mean arithmetic?'), ('x', 'there are arithm')])
+@pytest.mark.parametrize(
+    'only, hint', [('arithm', 'did you mean arithmetic?'), ('x', 'expected one of arithm')]
+)
 def test_an_unknown_grid_is_refused_with_the_nearest_one(only, hint):
     message = re.escape(f"only: there is no grid '{only}'; {hint}")
     with pytest.raises(configs.ConfigError, match=message):

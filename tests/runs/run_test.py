@@ -24,7 +24,7 @@ def test_divergence_names_its_step_and_the_last_good_checkpoint_stays(tmp_path, 
     explodes = lambda config: lambda count: jnp.where(count < 3, 1e-3, 1e30)
     monkeypatch.setattr(train_config, 'learning_rate_schedule', explodes)
     experiment = configs.make_experiment(arith.get_config('smoke,checkpoint_every=1'))
-    with pytest.raises(training.DivergedError, match='at step 5'):
+    with pytest.raises(training.DivergedError, match='after step 4, whose state is not saved'):
         run.run(experiment, tmp_path, Silent())
 
     model = Transformer(experiment.model)
@@ -192,9 +192,9 @@ def test_training_ends_when_no_replicate_is_left(tmp_path, monkeypatch):
 
 def test_seeds_of_replicates_must_all_be_in_range():
     config = arith.get_config(f'smoke,seed={2**31 - 2},num_replicates=3')
-    with pytest.raises(configs.ConfigError, match=r'at most 2\^31 - num_replicates'):
+    with pytest.raises(configs.ConfigError, match='got 2147483646 to 2147483648'):
         configs.make_experiment(config)
-    with pytest.raises(configs.ConfigError):
+    with pytest.raises(configs.ConfigError, match='train: num_replicates must be of type int; got None'):
         configs.make_experiment(arith.get_config('smoke,num_replicates=none'))
     with pytest.raises(configs.ConfigError, match='num_replicates must be at least 1; got 0'):
         configs.make_experiment(arith.get_config('smoke,num_replicates=0'))
