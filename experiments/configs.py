@@ -12,11 +12,11 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from effxf_jax import registry, tasks
-from effxf_jax.runs import experiment
-from effxf_jax.runs.experiment import (
+from effxf_jax.runs import record
+from effxf_jax.runs.experiment import Experiment
+from effxf_jax.runs.record import (
     MAX_SEED,
     SECTIONS,
-    Experiment,
     ExperimentError,
     option_fields,
     section_fields,
@@ -85,6 +85,11 @@ SMOKE = {
 """Seconds; the model learns nothing."""
 
 
+PRESET_OPTIONS = 'preset_options'
+"""The section of a configuration with a preset's values for options of mechanisms and optimisers. They hold
+where the option's own field is not set and the chosen mechanism or optimiser has the option."""
+
+
 class ConfigError(ValueError):
     """A configuration is invalid.
 
@@ -112,12 +117,22 @@ def build(arg: str | None, task: str, presets: Mapping[str, Mapping[str, Any]]) 
         ConfigError: parts of arg are invalid; the message names all of them.
     """
     preset, overrides, problems = parse_arg(arg, presets)
+    try:
+        task = tasks.find(task)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
     config = ConfigDict({'seed': 0, 'task': {'name': task, **_task_fields(task)}})
+    preset_options = {section: {} for section in SECTIONS}
     for section in SECTIONS:
         config[section] = ConfigDict(_section_fields(section))
     for name, value in presets[preset].items():
-        _assign(config, name, value)
-    problems += override(config, overrides)
+        section, _, field = name.rpartition('.')
+        if section in SECTIONS and field in option_fields(section):
+            preset_options[section][field] = value
+        else:
+            _assign(config, name, value)
+    config[PRESET_OPTIONS] = ConfigDict(preset_options)
+    problems += apply(config, overrides)
     if problems:
         raise ConfigError(problems, config)
     return config
@@ -169,22 +184,6 @@ def load(reference: str) -> ConfigDict:
     return module.get_config(arg or None)
 
 
-def override(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
-    """Applies overrides to a run's configuration; returns the problems.
-
-    Options that a preset has set for another mechanism or optimiser than the one now chosen are cleared;
-    options among the overrides stay, to be refused.
-    """
-    problems = apply(config, overrides)
-    given = {name for name in fields(config) if name in overrides or _bare(name) in overrides}
-    for section in SECTIONS:
-        used = used_options(section, config[section])
-        for name in option_fields(section):
-            if name not in used and f'{section}.{name}' not in given:
-                config[section][name] = None
-    return problems
-
-
 def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:
     """Sets fields, by bare or dotted name, to values given as text; returns the problems."""
     problems = []
@@ -212,8 +211,8 @@ def make_task(config: ConfigDict) -> Task:
     in_range = config.seed is not None and 0 <= config.seed <= MAX_SEED
     problems = [] if in_range else [f'seed must be from 0 to 2^31 - 1; got {config.seed}']
     try:
-        task = experiment.make_task(config.task.to_dict())
-    except (ValueError, TypeError) as error:
+        task = record.make_task(config.task.to_dict())
+    except ValueError as error:
         problems += [f'task: {problem}' for problem in str(error).splitlines()]
     if problems:
         raise ConfigError(problems, config)
@@ -233,7 +232,7 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
     _check_is_of_run(config)
     problems = []
     try:
-        made = Experiment.from_record(config.to_dict())
+        made = Experiment.from_values(_values(config))
     except ExperimentError as error:
         problems += error.problems
     batch_size = config.train.batch_size
@@ -244,9 +243,23 @@ def make_experiment(config: ConfigDict, devices: int = 1) -> Experiment:
     return made
 
 
+def _values(config: ConfigDict) -> dict[str, Any]:
+    """A configuration as the values of an experiment; options that are not set have the preset's values."""
+    values = config.to_dict()
+    preset = values.pop(PRESET_OPTIONS, {})
+    for section in SECTIONS:
+        options = option_fields(section)
+        given = {n: v for n, v in values[section].items() if n not in options or v is not None}
+        used = used_options(section, given)
+        values[section] = {n: v for n, v in preset.get(section, {}).items() if n in used} | given
+    return values
+
+
 def fields(config: ConfigDict) -> Iterator[str]:
     """Yields the dotted names of all fields."""
     for name, value in config.items():
+        if name == PRESET_OPTIONS:
+            continue
         if isinstance(value, ConfigDict):
             yield from (f'{name}.{inner}' for inner in fields(value))
         else:

@@ -28,7 +28,8 @@ from effxf_jax.data.blocks import DataError
 from effxf_jax.model import Transformer
 from effxf_jax.runs.checkpoints import Checkpoints
 from effxf_jax.runs.directory import MismatchError, RunDirectory, check_same
-from effxf_jax.runs.experiment import Experiment, ExperimentError
+from effxf_jax.runs.experiment import Experiment
+from effxf_jax.runs.record import ExperimentError
 from effxf_jax.theory import complexity, probing
 from effxf_jax.theory.probing import Point, ProbeError
 from experiments.command_line import refuse

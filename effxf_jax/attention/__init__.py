@@ -1,6 +1,6 @@
 """Attention mechanisms as tuples of pure functions; `mechanism.Mechanism` is the contract."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from effxf_jax import registry
@@ -28,6 +28,7 @@ __all__ = [
     'Mechanism',
     'Memory',
     'Projection',
+    'factories',
     'linear',
     'make',
     'option_values',
@@ -63,11 +64,18 @@ def parse(mechanisms: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def factories(mechanisms: str) -> dict[str, Callable[..., Mechanism]]:
+    """The factories of a mixture's mechanisms, by name.
+
+    Raises:
+        ValueError: see `parse`.
+    """
+    return {name: MECHANISMS[name] for name in parse(mechanisms)}
+
+
 def options() -> dict[str, registry.Option]:
     """The options of all mechanisms, by option name."""
-    return {
-        name: option for factory in MECHANISMS.values() for name, option in registry.options(factory).items()
-    }
+    return registry.merged_options(MECHANISMS)
 
 
 def option_values(mechanisms: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,8 +88,7 @@ def option_values(mechanisms: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: an unknown mechanism, or a given option that none of the mechanisms has.
     """
-    factories = [MECHANISMS[name] for name in parse(mechanisms)]
-    return registry.option_values(f'mechanism {mechanisms!r}', factories, given)
+    return registry.option_values(f'mechanism {mechanisms!r}', factories(mechanisms), given)
 
 
 def make(mechanisms: str, given: Mapping[str, Any] | None = None) -> tuple[Mechanism, ...]:
@@ -94,12 +101,10 @@ def make(mechanisms: str, given: Mapping[str, Any] | None = None) -> tuple[Mecha
     Raises:
         ValueError: an unknown mechanism, an option that no mechanism of the mixture has, or an invalid value.
     """
-    given = given or {}
-    option_values(mechanisms, given)
+    values = option_values(mechanisms, given or {})
 
     def make_one(name: str) -> Mechanism:
-        factory = MECHANISMS[name]
-        known = registry.options(factory)
-        return factory(**{key: value for key, value in given.items() if key in known})
+        known = registry.options(MECHANISMS[name])
+        return MECHANISMS[name](**{key: value for key, value in values.items() if key in known})
 
     return tuple(make_one(name) for name in parse(mechanisms))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from effxf_jax import registry
 from effxf_jax.data import text_files
 from effxf_jax.data.blocks import BLOCK_SIZE, SPLITS, DataError, generate_block, token_dtype
 from effxf_jax.data.dp_chains import DpChains
@@ -52,6 +53,7 @@ class DataConfig:
     test_path: str | None = None
 
     def __post_init__(self):
+        registry.cast_fields(self)
         problems = []
         if self.source not in SOURCES:
             problems.append(f'source must be one of {", ".join(SOURCES)}; got {self.source!r}')

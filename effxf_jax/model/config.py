@@ -1,10 +1,10 @@
 """The configuration of a Transformer."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from effxf_jax import attention
+from effxf_jax import attention, registry
 from effxf_jax.attention import Mechanism
 
 DTYPES = ('float32', 'bfloat16')
@@ -42,6 +42,7 @@ class ModelConfig:
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
+        registry.cast_fields(self)
         problems = [
             f'{name} must be at least 1; got {getattr(self, name)}'
             for name in ('vocab_size', 'max_length', 'dim', 'num_heads', 'num_layers')
@@ -57,21 +58,17 @@ class ModelConfig:
             problems.append(f'dropout must be in [0, 1); got {self.dropout}')
         if self.dtype not in DTYPES:
             problems.append(f'dtype must be one of {", ".join(DTYPES)}; got {self.dtype!r}')
-        given = dict(self.options)
-        object.__setattr__(self, 'options', tuple(sorted(given.items())))
+        parts = self.mechanism.count('+') + 1
+        if parts > self.num_layers >= 1:
+            mixture = f'the mixture {self.mechanism!r}'
+            problems.append(f'num_layers must be at least {parts} for {mixture}; got {self.num_layers}')
         try:
-            known = self.option_values()
-            self.mechanisms()
-            defaults = attention.option_values(self.mechanism, {})
-            changed = {name: value for name, value in known.items() if value != defaults[name]}
-            object.__setattr__(self, 'options', tuple(sorted(changed.items())))
-        except (TypeError, ValueError) as error:
+            values = self.option_values()
+            object.__setattr__(self, 'options', registry.changed_options(self.factories(), values))
+            if self.max_length >= 1 and self.num_layers >= 1:
+                self.mechanisms()
+        except ValueError as error:
             problems += str(error).splitlines()
-        if self.mechanism.count('+') >= self.num_layers:
-            problems.append(
-                f'num_layers must be at least {self.mechanism.count("+") + 1} for the mixture '
-                f'{self.mechanism!r}; got {self.num_layers}'
-            )
         if problems:
             raise ValueError('\n'.join(problems))
 
@@ -79,6 +76,10 @@ class ModelConfig:
     def head_dim(self) -> int:
         """Features of a query, a key or a value."""
         return self.dim // self.num_heads
+
+    def factories(self) -> dict[str, Callable[..., Mechanism]]:
+        """The factories of the mechanisms by name: the table that their options come from."""
+        return attention.factories(self.mechanism)
 
     def option_values(self) -> dict[str, Any]:
         """The value of every option of the mechanisms, by name."""

@@ -17,7 +17,8 @@ from typing import Any
 
 from effxf_jax.data import host_tensorflow
 from effxf_jax.evaluation import Evaluation
-from effxf_jax.runs.experiment import Experiment, ExperimentError, flat
+from effxf_jax.runs.experiment import Experiment
+from effxf_jax.runs.record import ExperimentError, flat
 from effxf_jax.training import Metrics
 
 

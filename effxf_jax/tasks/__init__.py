@@ -96,6 +96,6 @@ def required_options(task: Task) -> dict[str, Any]:
 def given_options(task: Task) -> dict[str, Any]:
     """The values, by name, of the required options and of those that differ from their defaults."""
     required = required_options(task)
-    plain = type(task)(**required)
+    plain = type(task)(**registry.first_defaults(name_of(task), type(task)) | required)
     values = {name: getattr(task, name) for name in registry.options(type(task))}
     return required | {n: value for n, value in values.items() if value != getattr(plain, n)}

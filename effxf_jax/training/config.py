@@ -1,7 +1,7 @@
 """The training configuration, and the learning-rate schedule and optimiser that it defines."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optax
@@ -45,6 +45,7 @@ class TrainConfig:
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
+        registry.cast_fields(self)
         problems = [
             f'{name} must be at least 1; got {getattr(self, name)}'
             for name in ('steps', 'batch_size', 'num_replicates')
@@ -59,23 +60,23 @@ class TrainConfig:
             problems.append(f'warmup_steps must be from 0 to steps; got {self.warmup_steps} of {self.steps}')
         if self.schedule not in SCHEDULES:
             problems.append(f'schedule must be one of {", ".join(SCHEDULES)}; got {self.schedule!r}')
-        given = dict(self.options)
-        object.__setattr__(self, 'options', tuple(sorted(given.items())))
         try:
-            known = self.option_values()
+            values = self.option_values()
+            object.__setattr__(self, 'options', registry.changed_options(self.factories(), values))
             self.make_optimizer()
-            defaults = registry.defaults(OPTIMIZERS[self.optimizer])
-            changed = {name: value for name, value in known.items() if value != defaults[name]}
-            object.__setattr__(self, 'options', tuple(sorted(changed.items())))
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             problems += str(error).splitlines()
         if problems:
             raise ValueError('\n'.join(problems))
 
+    def factories(self) -> dict[str, Callable[..., Optimizer]]:
+        """The optimiser's factory by its name: the table that its options come from."""
+        name = registry.find('optimizer', self.optimizer, OPTIMIZERS)
+        return {name: OPTIMIZERS[name]}
+
     def option_values(self) -> dict[str, Any]:
         """The value of every option of the optimiser, by name."""
-        name = registry.find('optimizer', self.optimizer, OPTIMIZERS)
-        return registry.option_values(f'optimizer {name!r}', [OPTIMIZERS[name]], dict(self.options))
+        return registry.option_values(f'optimizer {self.optimizer!r}', self.factories(), dict(self.options))
 
     def make_optimizer(self) -> Optimizer:
         """Makes the optimiser with its options; see `optimizers`."""

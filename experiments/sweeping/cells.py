@@ -270,7 +270,7 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
         end = sweep.seed + sweep.num_seeds
         for seed in range(sweep.seed, end, sweep.side_by_side):
             config = base.copy_and_resolve_references()
-            wrong = configs.override(config, overrides)
+            wrong = configs.apply(config, overrides)
             config.seed = seed
             config.train.num_replicates = min(sweep.side_by_side, end - seed)
             if not wrong:

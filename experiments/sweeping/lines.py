@@ -26,7 +26,8 @@ from typing import Any
 
 from effxf_jax import tasks
 from effxf_jax.runs.directory import parse_object
-from effxf_jax.runs.experiment import MAX_SEED, Experiment, digest
+from effxf_jax.runs.experiment import Experiment, digest
+from effxf_jax.runs.record import MAX_SEED
 from experiments.sweeping.outcomes import GridRuns, RecordError, Run, check_result
 
 GRID_FIELDS = 'grid', 'task', 'metric', 'target', 'search'

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from effxf_jax.runs.directory import parse_object
-from effxf_jax.runs.experiment import Experiment, ExperimentError
+from effxf_jax.runs.experiment import Experiment
+from effxf_jax.runs.record import ExperimentError
 from experiments.sweeping import widths
 from experiments.sweeping.cells import METRICS
 

@@ -120,6 +120,7 @@ def test_what_would_fail_in_mid_run_is_refused_before(arg, message):
             'mechanism=standard,block_size=8',
             "block_size is not an option of mechanism 'standard'.*block_size=8",
         ),
+        ('mechanism=standard,chunk_size=64', "chunk_size is not an option of mechanism 'standard'"),
         ('mechanism=linear,window=8', r"'linear' \(options: feature_map, chunk_size\); got window=8"),
         ('mechanism=lineer', "unknown mechanism 'lineer'; did you mean linear?"),
         ('optimizer=adam', "unknown optimizer 'adam'; did you mean adamw?"),
@@ -130,6 +131,13 @@ def test_options_of_another_mechanism_and_names_of_none_are_refused(arg, message
         configs.make_experiment(arith.get_config(arg))
 
 
+def test_a_config_file_may_name_its_task_in_short_and_an_unknown_task_is_refused():
+    presets = {'laptop': {'task.n': 3}}
+    assert configs.build(None, 'ed', presets).task.name == 'edit_distance'
+    with pytest.raises(configs.ConfigError, match="unknown task 'edit_distanze'; did you mean edit_d"):
+        configs.build(None, 'edit_distanze', presets)
+
+
 def test_a_presets_options_of_another_optimizer_are_left_out_and_given_ones_are_refused(monkeypatch):
     def sgd(momentum: float = 0.0):
         return lambda rate, decays: optax.sgd(rate, momentum)
@@ -138,5 +146,8 @@ def test_a_presets_options_of_another_optimizer_are_left_out_and_given_ones_are_
     assert 'train.beta2' in arith.PRESETS['laptop']
     train = configs.make_experiment(arith.get_config('optimizer=sgd,momentum=0.9')).train
     assert dict(train.options) == {'momentum': 0.9}
+    config = arith.get_config('laptop')  # as the flag --config.train.optimizer does
+    config.train.optimizer = 'sgd'
+    assert configs.make_experiment(config).train.options == ()
     with pytest.raises(configs.ConfigError, match="beta2 is not an option of optimizer 'sgd'"):
         configs.make_experiment(arith.get_config('optimizer=sgd,beta2=0.9'))

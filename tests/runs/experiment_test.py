@@ -6,15 +6,17 @@ import json
 import numpy as np
 import pytest
 
-from effxf_jax import attention, tasks
+from effxf_jax import attention, registry, tasks
 from effxf_jax.attention import linear
 from effxf_jax.data.blocks import generate_block
 from effxf_jax.data.sources import DataConfig
 from effxf_jax.model import ModelConfig
-from effxf_jax.runs import experiment
-from effxf_jax.runs.experiment import Experiment, ExperimentError, RunConfig
+from effxf_jax.runs import record
+from effxf_jax.runs.config import RunConfig
+from effxf_jax.runs.experiment import Experiment
+from effxf_jax.runs.record import ExperimentError
 from effxf_jax.tasks.lis import LongestIncreasingSubsequence
-from effxf_jax.training import TrainConfig
+from effxf_jax.training import OPTIMIZERS, TrainConfig
 
 RUN = RunConfig(64, 16, 100, 32, 100, 1, 10)
 
@@ -49,8 +51,57 @@ def test_names_are_readable_and_differ_where_experiments_do():
     assert len({made.name for made in [*EXPERIMENTS, make(seed=1), make(options={'chunk_size': 8})]}) == 7
 
 
+DEFAULTS = {
+    'model.dim': 64,
+    'model.num_heads': 4,
+    'model.num_layers': 3,
+    'model.mechanism': 'standard',
+    'model.dropout': 0.1,
+    'model.dtype': 'float32',
+    'data.source': 'generated',
+    'data.num_train_examples': None,
+    'data.path': None,
+    'data.test_path': None,
+    'train.schedule': 'cosine',
+    'train.warmup_steps': 0,
+    'train.optimizer': 'adamw',
+    'train.clip_norm': 1.0,
+    'train.num_replicates': 1,
+    'sparse.block_size': None,
+    'sparse.summary_size': 1,
+    'sparse.pattern': 'fixed',
+    'sliding_window.window': None,
+    'linear.feature_map': 'elu_plus_one',
+    'linear.chunk_size': 64,
+    'adamw.weight_decay': 0.01,
+    'adamw.beta1': 0.9,
+    'adamw.beta2': 0.999,
+    'arithmetic.modulus': 11,
+    'arithmetic.order': 'random',
+    'arithmetic.answer_mode': 'chain',
+    'edit_distance.border': 'published',
+    'edit_distance.answer_mode': 'chain',
+    'edit_distance_local.answer_mode': 'chain',
+    'linear_equations.modulus': 11,
+    'linear_equations.answer_mode': 'chain',
+    'lis.number_range': None,
+    'lis.answer_mode': 'chain',
+}
+
+
+def test_first_defaults_never_change():
+    """If this fails, a default has changed: enter the old one in `registry.FIRST_DEFAULTS`."""
+    found = {
+        f'{owner}.{name}': value
+        for table in (record.SECTIONS, attention.MECHANISMS, OPTIMIZERS, tasks.TASKS)
+        for owner, factory in table.items()
+        for name, value in registry.first_defaults(owner, factory).items()
+    }
+    assert {name: found[name] for name in DEFAULTS} == DEFAULTS
+
+
 def test_names_are_what_they_were():
-    """Where this fails a default has changed, or what is named: raise SCHEMA_VERSION, and say so."""
+    """If this fails, the rule by which names are made has changed: raise SCHEMA_VERSION."""
     assert [name.rpartition('-')[2] for name in NAMES] == [
         '57d53c9c39', 'a352a8aff7', '504beca037', '4f86134d96', '548c4eab74',
     ]  # fmt: skip
@@ -92,8 +143,8 @@ def later_version(monkeypatch):
     """A version with a new field, each with a default, of model, training, task and mechanism."""
     monkeypatch.setitem(tasks.TASKS, 'lis', _LaterTask)
     monkeypatch.setitem(attention.MECHANISMS, 'linear', _later_linear)
-    monkeypatch.setitem(experiment.SECTIONS, 'model', _LaterModel)
-    monkeypatch.setitem(experiment.SECTIONS, 'train', _LaterTrain)
+    monkeypatch.setitem(record.SECTIONS, 'model', _LaterModel)
+    monkeypatch.setitem(record.SECTIONS, 'train', _LaterTrain)
 
 
 def test_new_fields_with_defaults_leave_names_and_records_valid(later_version):
@@ -104,6 +155,22 @@ def test_new_fields_with_defaults_leave_names_and_records_valid(later_version):
     assert [made.name for made in read] == NAMES
     changed = Experiment.from_record({**RECORDS[0], 'train': {**RECORDS[0]['train'], 'ema': 0.5}})
     assert changed.name != NAMES[0]
+
+
+def _linear_with_smaller_chunks(feature_map: str = 'elu_plus_one', chunk_size: int = 32):
+    return linear(feature_map, chunk_size)
+
+
+def test_a_changed_default_leaves_the_meaning_of_names_and_results(monkeypatch):
+    difference = EXPERIMENTS[0].difference
+    monkeypatch.setitem(attention.MECHANISMS, 'linear', _linear_with_smaller_chunks)
+    monkeypatch.setitem(registry.FIRST_DEFAULTS, 'linear.chunk_size', 64)
+    assert make(options={'chunk_size': 64}).name == NAMES[0]
+    assert make().name != NAMES[0]
+    read = Experiment.from_difference(difference)
+    assert read.record['model']['chunk_size'] == 64
+    assert Experiment.from_record(RECORDS[0]).name == NAMES[0]
+    assert Experiment.from_difference(make().difference) == make()
 
 
 def test_a_new_option_of_a_task_leaves_its_examples_as_they_are():
@@ -120,6 +187,33 @@ def test_records_of_before_that_held_the_options_of_all_mechanisms_are_read():
     assert Experiment.from_record({**record, 'model': record['model'] | unused}) == make()
     with pytest.raises(ExperimentError, match="model: block_size is not an option of mechanism 'linear'"):
         Experiment.from_record({**record, 'model': record['model'] | {'block_size': 8}})
+
+
+def test_a_new_mechanism_leaves_early_records_readable(monkeypatch):
+    other = lambda chunk_size=32: linear(chunk_size=chunk_size)
+    monkeypatch.setitem(attention.MECHANISMS, 'other', other)
+    record = make(mechanism='standard').record
+    assert Experiment.from_record({**record, 'model': record['model'] | {'chunk_size': 64}}).name
+
+
+def test_integers_and_floats_make_one_experiment():
+    whole = dataclasses.replace(make(), train=TrainConfig(100, 32, learning_rate=1))
+    assert whole.name == dataclasses.replace(make(), train=TrainConfig(100, 32, learning_rate=1.0)).name
+    with pytest.raises(ValueError, match='steps must be of type int; got 10.5'):
+        TrainConfig(10.5, 32, 1.0)
+
+
+def test_a_record_of_another_shape_is_refused():
+    for broken in ({'task': 3}, {'model': 3}, {'train': [1]}):
+        with pytest.raises(ExperimentError, match='must hold fields and values; got'):
+            Experiment.from_record(make().record | broken)
+
+
+def test_text_in_a_size_makes_one_directory(monkeypatch):
+    required = lambda task: {'path': 'gsm8k/main file'}
+    monkeypatch.setattr(tasks, 'required_options', required)
+    monkeypatch.setattr(tasks, 'given_options', required)
+    assert make().name.startswith('lis-linear-pathgsm8k_main_file-dim32-')
 
 
 def test_everything_wrong_with_a_record_is_named_at_once():
