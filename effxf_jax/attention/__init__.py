@@ -5,7 +5,7 @@ from typing import Any
 
 from effxf_jax import registry
 from effxf_jax.attention.linear import linear
-from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Memory, Projection
+from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Memory, Parameter, Projection
 from effxf_jax.attention.sliding_window import sliding_window
 from effxf_jax.attention.sparse import sparse
 from effxf_jax.attention.standard import standard
@@ -27,6 +27,7 @@ __all__ = [
     'Cost',
     'Mechanism',
     'Memory',
+    'Parameter',
     'Projection',
     'factories',
     'linear',

@@ -6,6 +6,7 @@ that a Transformer, a decoder or a cost model needs to know about attention; a m
 models nor tasks.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -68,10 +69,31 @@ QKV = Projection('qkv', count=3)
 """Queries, keys and values."""
 
 
+class Parameter(NamedTuple):
+    """A learned array of a mechanism that no token changes, such as decay rates or a convolution's kernel.
+
+    Attributes:
+        name: the name of the parameter.
+        shape: `(heads, head_dim) -> shape`.
+        init: `(key, shape, dtype) -> array`, as `flax.linen.initializers` make them.
+        decays: whether weight decay applies to it.
+    """
+
+    name: str
+    shape: Callable[[int, int], tuple[int, ...]]
+    init: Callable[..., jax.Array]
+    decays: bool = False
+
+    def size(self, heads: int, head_dim: int) -> int:
+        """How many numbers the parameter has."""
+        return math.prod(self.shape(heads, head_dim))
+
+
 class Mechanism(NamedTuple):
     """Causal attention as pure functions.
 
-    Below, `inputs` are the arrays that all projections yield, in their order; by default q, k and v.
+    Below, `inputs` are the arrays that all projections yield, in their order, by default q, k and v; then the
+    mechanism's own parameters, float32, in their order, which have no axis of rows or tokens.
 
     Attributes:
         attend: `(*inputs) -> out` over a whole sequence of any `length >= 1`. Inputs are
@@ -95,6 +117,7 @@ class Mechanism(NamedTuple):
             longest sequence resolved, so that shorter batches and the decoder use the same values.
         block_size: the size of the blocks at whose ends the memory shrinks; None if it never shrinks.
         projections: the projections that yield the inputs.
+        parameters: learned arrays of its own, passed behind the inputs.
         matrices: the fields of the cache that are matrices, `[batch, heads, rows, columns]`, with a rank.
     """
 
@@ -109,6 +132,7 @@ class Mechanism(NamedTuple):
     at_length: Callable[[int], 'Mechanism']
     block_size: int | None = None
     projections: tuple[Projection, ...] = (QKV,)
+    parameters: tuple[Parameter, ...] = ()
     matrices: tuple[str, ...] = ()
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.attention import Projection
+from effxf_jax.attention import Parameter, Projection
 from effxf_jax.model.config import ModelConfig
 from effxf_jax.model.dropout import Dropout
 
@@ -33,7 +33,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embed(config.vocab_size, config.dim, embedding_init=nn.initializers.normal(1.0))
         self.embedding_norm = layer_norm(config)
         self.dropout = Dropout(config.dropout)
-        self.blocks = [Block(config, mechanism.projections) for mechanism in config.mechanisms()]
+        self.blocks = [Block(config, m.projections, m.parameters) for m in config.mechanisms()]
         self.final_norm = layer_norm(config)
         self.head = dense(config, config.vocab_size)
 
@@ -56,7 +56,7 @@ class Transformer(nn.Module):
         length = tokens.shape[1]
         if length > self.config.max_length:
             raise ValueError(f'a sequence must have at most {self.config.max_length} tokens; got {length}')
-        mixers = [lambda *inputs, m=m: (None, m.attend(*inputs)) for m in self.config.mechanisms()]
+        mixers = [lambda x, own, m=m: (None, m.attend(*x, *own)) for m in self.config.mechanisms()]
         return self._run(tokens, jnp.arange(length), mixers, deterministic, first_row)[1]
 
     def init_cache(self, batch: int, length: int):
@@ -76,7 +76,7 @@ class Transformer(nn.Module):
     def prefill(self, caches, tokens: jax.Array, start: jax.Array):
         """Runs tokens int `[batch, length]` at positions start, start + 1, ...; returns caches and logits."""
         mixers = [
-            functools.partial(m.prefill, cache)
+            lambda x, own, m=m, cache=cache: m.prefill(cache, *x, *own)
             for m, cache in zip(self.config.mechanisms(), caches, strict=True)
         ]
         return self._run(tokens, start + jnp.arange(tokens.shape[1]), mixers)
@@ -85,8 +85,8 @@ class Transformer(nn.Module):
         """Runs one token per row, int `[batch]`; returns caches and logits `[batch, vocab_size]`."""
 
         def one_token(mechanism, cache):
-            def mix(*inputs):
-                cache_after, out = mechanism.step(cache, *(x[:, 0] for x in inputs))
+            def mix(inputs, own):
+                cache_after, out = mechanism.step(cache, *(x[:, 0] for x in inputs), *own)
                 return cache_after, out[:, None]
 
             return mix
@@ -111,15 +111,16 @@ class Block(nn.Module):
 
     Attributes:
         config: the model's configuration.
-        projections: the projections of the layer's mechanism.
+        projections, parameters: what the layer's mechanism declares.
     """
 
     config: ModelConfig
     projections: tuple[Projection, ...]
+    parameters: tuple[Parameter, ...]
 
     @nn.compact
     def __call__(self, x, mix: Callable, deterministic: bool, first_row: int | jax.Array):
-        """Runs the block, with attention `mix`: `(*inputs) -> (cache, out)`, inputs from the projections."""
+        """Runs the block, with attention `mix`: `(inputs, parameters) -> (cache, out)`."""
         config = self.config
         dropout = Dropout(config.dropout)
         batch, length, dim = x.shape
@@ -130,7 +131,11 @@ class Block(nn.Module):
             features = projection.features(config.num_heads, config.head_dim)
             parts = jnp.split(dense(config, features, projection.name)(stream), projection.count, axis=-1)
             inputs += [part.reshape(batch, length, config.num_heads, -1) for part in parts]
-        cache, out = mix(*inputs)
+        own = [
+            self.param(p.name, p.init, p.shape(config.num_heads, config.head_dim), jnp.float32)
+            for p in self.parameters
+        ]
+        cache, out = mix(inputs, own)
         out = dense(config, dim, name='attention_out')(out.reshape(batch, length, dim))
         x = x + dropout(out, deterministic, first_row)
 
@@ -142,19 +147,19 @@ class Block(nn.Module):
 def decayed(config: ModelConfig) -> Callable[[Any], Any]:
     """Selects the parameters that weight decay applies to: returns `params -> tree of bool`.
 
-    Weight decay applies to matrices and embeddings, except the matrices of projections that declare
-    `decays=False`. It does not apply to biases and LayerNorm.
+    Weight decay applies to matrices and embeddings. It does not apply to biases and LayerNorm. Of a
+    mechanism's projections and parameters each declares for itself whether it decays.
     """
-    exempt = [
-        (f'blocks_{layer}', projection.name)
+    declared = {
+        (f'blocks_{layer}', part.name): part.decays
         for layer, mechanism in enumerate(config.mechanisms())
-        for projection in mechanism.projections
-        if not projection.decays
-    ]
+        for part in (*mechanism.projections, *mechanism.parameters)
+    }
 
     def decays(path, _) -> bool:
         names = tuple(key.key for key in path)
-        return names[-1] in ('kernel', 'embedding') and names[:2] not in exempt
+        is_matrix = names[-1] in ('kernel', 'embedding') or (len(names) == 2 and names in declared)
+        return is_matrix and declared.get(names[:2], True)
 
     return lambda params: jax.tree.map_with_path(decays, params)
 

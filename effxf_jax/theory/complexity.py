@@ -50,6 +50,7 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
     attention = [m.cost(length, heads, config.head_dim) for m in mechanisms]
     # Numbers per token that the projections of all layers yield.
     features = sum(p.features(heads, config.head_dim) for m in mechanisms for p in m.projections)
+    own = sum(p.size(heads, config.head_dim) for m in mechanisms for p in m.parameters)
     norm = 2 * dim
     stream = length * dim
 
@@ -60,7 +61,7 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
         attention=Cost(*map(sum, zip(*attention, strict=True))),
         projections=part(
             macs=length * dim * (features + layers * dim),
-            params=(dim + 1) * features + layers * ((dim + 1) * dim + norm),
+            params=(dim + 1) * features + own + layers * ((dim + 1) * dim + norm),
             activations=length * features + layers * 3 * stream,  # x twice and attention's output
         ),
         feed_forward=part(

@@ -2,14 +2,18 @@
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effxf_jax.model import ModelConfig, Transformer, dropout
+from effxf_jax import attention
+from effxf_jax.model import ModelConfig, Transformer, decayed, dropout
 from effxf_jax.model.transformer import sinusoids
+from effxf_jax.theory import complexity
 
 MECHANISMS = ['standard', 'sparse', 'linear', 'linear+linear+standard', 'sparse+linear']
 SIZES = {'vocab_size': 13, 'max_length': 30, 'dim': 16, 'num_heads': 2}
@@ -183,3 +187,77 @@ def test_every_impossible_size_is_named_at_once():
         )
     for part in 'divisible by num_heads; got dim 15', 'even', 'dropout', "'cubic'", "'int8'":
         assert part in str(error.value)
+
+
+class _Before(NamedTuple):
+    """The value before, float32 `[batch, heads, head_dim]`."""
+
+    before: jax.Array
+
+
+def _taps(init, decays=False):
+    return attention.Parameter('taps', lambda heads, head_dim: (2, heads, head_dim), init, decays)
+
+
+def _short_convolution():
+    """A causal convolution of two values with a learned kernel `[2, heads, head_dim]`; no queries or keys."""
+
+    def attend(values, kernel):
+        return kernel[0] * values + kernel[1] * jnp.pad(values, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
+
+    def step(cache, value, kernel):
+        return _Before(value), kernel[0] * value + kernel[1] * cache.before
+
+    def prefill(cache, values, kernel):
+        out = attend(values, kernel)
+        return _Before(values[:, -1]), out.at[:, 0].add(kernel[1] * cache.before)
+
+    return attention.Mechanism(
+        attend=attend,
+        init_cache=lambda batch, length, heads, head_dim, dtype: _Before(jnp.zeros((batch, heads, head_dim))),
+        step=step,
+        prefill=prefill,
+        cost=lambda length, heads, head_dim: attention.Cost(2 * length * heads * head_dim, 0),
+        memory=lambda length: attention.Memory('the value before', 1),
+        state_size=lambda length, heads, head_dim: heads * head_dim,
+        complexity='LD',
+        at_length=lambda max_length: _short_convolution(),
+        projections=(attention.Projection('values'),),
+        parameters=(
+            attention.Parameter(
+                'taps', lambda heads, head_dim: (2, heads, head_dim), nn.initializers.normal(1.0)
+            ),
+        ),
+    )
+
+
+def test_a_mechanisms_own_parameters_are_learned_decoded_with_costed_and_spared_from_decay(monkeypatch):
+    monkeypatch.setitem(attention.MECHANISMS, 'convolution', _short_convolution)
+    model, params = make('convolution', num_layers=1)
+    assert params['blocks_0']['taps'].shape == (2, 2, 8)
+    tokens = jax.random.randint(jax.random.key(1), (2, 6), 0, 13)
+    logits = apply(model, params, tokens)
+    gradient = jax.grad(lambda p: model.apply({'params': p}, tokens).sum())(params)
+    assert np.any(np.asarray(gradient['blocks_0']['taps']) != 0)
+
+    run = functools.partial(model.apply, {'params': params})
+    caches, first = run(run(2, 6, method='init_cache'), tokens[:, :3], 0, method='prefill')
+    written = [first]
+    for t in range(3, 6):
+        caches, at_t = run(caches, tokens[:, t], jnp.int32(t), method='step')
+        written.append(at_t[:, None])
+    np.testing.assert_allclose(jnp.concatenate(written, axis=1), logits, rtol=1e-4, atol=1e-5)
+
+    assert not decayed(model.config)(params)['blocks_0']['taps']
+    decays = _taps(jnp.ones, decays=True)
+    decaying = lambda: _short_convolution()._replace(
+        parameters=(decays,), at_length=lambda max_length: decaying()
+    )
+    monkeypatch.setitem(attention.MECHANISMS, 'convolution', decaying)
+    assert decayed(model.config)(params)['blocks_0']['taps']
+    projections = complexity.forward_cost(model.config).projections
+    layer = params['blocks_0']
+    own = (layer['values'], layer['attention_out'], layer['attention_norm'], layer['taps'])
+    numbers = sum(x.size for x in jax.tree.leaves(own))
+    length, dim = model.config.max_length, model.config.dim
+    assert projections.bytes == 4 * (numbers + length * dim * 4)
