@@ -25,7 +25,7 @@ MECHANISMS = [
 @functools.cache
 def make(mechanism, eos_bias=0.0):
     options = {'chunk_size': 8} if 'linear' in mechanism else {}
-    layers = max(2, 1 + mechanism.count('+'))
+    layers = 1 + mechanism.count('+')
     config = ModelConfig(VOCAB, LENGTH, 32, 2, layers, mechanism, options=options)
     model = Transformer(config)
     params = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))['params']

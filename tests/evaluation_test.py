@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 
 from effxf_jax import evaluation, tasks, training
-from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.data.sources import generated
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.evaluation import Generations
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import Examples, Grade
-from effxf_jax.training.layout import Layout
 
 TASK = tasks.make('arithmetic', n=2, modulus=2)
 
@@ -20,17 +18,8 @@ TASK = tasks.make('arithmetic', n=2, modulus=2)
 def measured():
     """A model that has learnt a little, and so is right here and wrong there."""
     model = Transformer(ModelConfig(TASK.vocabulary.size, TASK.max_length, 16, 2, 2, dropout=0.0))
-    optimizer = training.make_optimizer(
-        training.TrainConfig(steps=150, batch_size=32, learning_rate=1e-2), model.config
-    )
-    layout = Layout()
-    start = layout.to_devices([training.init_state(model, optimizer, 0)])
-    batches = train_batches(Stream(generated(TASK, 0, 'train'), 0), 32)
-    train_step = training.make_train_step(model, optimizer, [0])
-    for _, state, fetch in training.run_steps(train_step, layout, start, batches, 0, 150):
-        fetch()
-        trained = state
-    params = layout.to_host(trained)[0].params
+    config = training.TrainConfig(steps=150, batch_size=32, learning_rate=1e-2)
+    params = training.fit(model.config, config, generated(TASK, 0, 'train'))
     return model, params, TASK.encode(TASK.sample(np.random.default_rng(0), 37))
 
 

@@ -134,6 +134,7 @@ def test_macs_of_linear_attention_are_those_run_but_for_padding_and_masks(length
     assert macs_run(config, length) == cost.total.macs - cost.attention.macs + attention
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('mechanism', 'length'), [('standard', 60), ('sparse', 256), ('sliding_window', 60), ('linear', 256)]
 )

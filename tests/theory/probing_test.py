@@ -9,13 +9,11 @@ import pytest
 
 from effxf_jax import tasks, training
 from effxf_jax.attention.linear import LinearState
-from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.data.sources import generated
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.theory import probing
 from effxf_jax.theory.probing import Cut, PigeonholeError, ProbeError
-from effxf_jax.training.layout import Layout
 
 TASK = tasks.make('arithmetic', n=2, modulus=3)
 
@@ -31,17 +29,8 @@ def make(mechanism, task=TASK, layers=2, **options):
 def trained(request):
     """A model that has learnt a little, and the rows that it gets right, cut."""
     model = make(request.param)
-    optimizer = training.make_optimizer(
-        training.TrainConfig(steps=500, batch_size=64, learning_rate=1e-2, warmup_steps=50), model.config
-    )
-    layout = Layout()
-    state = layout.to_devices([training.init_state(model, optimizer, 0)])
-    batches = train_batches(Stream(generated(TASK, 0, 'train'), 0), 64)
-    train_step = training.make_train_step(model, optimizer, [0])
-    for _, after, fetch in training.run_steps(train_step, layout, state, batches, 0, 500):
-        fetch()
-        last = after
-    params = layout.to_host(last)[0].params
+    config = training.TrainConfig(steps=300, batch_size=32, learning_rate=1e-2, warmup_steps=30)
+    params = training.fit(model.config, config, generated(TASK, 0, 'train'))
     examples = generated(TASK, 0, 'test').read(np.arange(200))
     return model, params, probing.cut_rows(model, params, TASK, examples)
 
@@ -64,7 +53,8 @@ def random_params(model):
 def test_the_whole_state_carries_a_problem(mechanism):
     options = {'strided': {'pattern': 'strided'}, 'sliding_window': {'window': 6}}.get(mechanism, {})
     task = tasks.make('edit_distance_local', rows=3, pattern_length=2)
-    model = make('sparse' if mechanism == 'strided' else mechanism, task, **options)
+    layers = 1 + mechanism.count('+')
+    model = make('sparse' if mechanism == 'strided' else mechanism, task, layers, **options)
     params = random_params(model)
     examples = task.encode(task.sample(np.random.default_rng(0), 12))
     cut = cut_anywhere(model, params, examples, position=11)

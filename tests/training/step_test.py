@@ -18,6 +18,7 @@ from effxf_jax.training.layout import Layout
 
 TASK = tasks.make('arithmetic', n=3)
 LAYOUT = Layout()
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 CONFIG = TrainConfig(
     steps=20, batch_size=16, learning_rate=1e-2, warmup_steps=3, options={'weight_decay': 0.1}
 )
@@ -256,12 +257,12 @@ def test_padding_changes_nothing_not_even_what_is_dropped():
     ('mechanism', 'seeds'),
     [
         ('standard', [3, 4, 8]),  # all on every device
-        ('sparse', [3, 4, 8]),
-        ('linear', [3, 4, 8]),
-        ('sliding_window', [3, 4, 8]),
-        ('standard', [3, 8]),  # each on two devices
         ('standard', [3, 4, 5, 6, 7, 8]),  # three of them on two devices
-        ('standard', [3, 4, 6, 8]),  # each on its own device
+        slow('standard', [3, 8]),  # each on two devices
+        slow('standard', [3, 4, 6, 8]),  # each on its own device
+        slow('sparse', [3, 4, 8]),
+        slow('linear', [3, 4, 8]),
+        slow('sliding_window', [3, 4, 8]),
     ],
 )
 def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism, seeds):
