@@ -12,6 +12,8 @@ from typing import Any
 import jax
 from absl import flags
 
+from effxf_jax.runs.machine import processor
+
 _RUNS = flags.DEFINE_integer('runs', 9, 'Repetitions of each program; the median counts.')
 _OUT = flags.DEFINE_string('out', None, 'A directory to write the results to, as JSON, and plots.')
 
@@ -46,14 +48,8 @@ def in_turn(
 
 def machine() -> dict[str, Any]:
     """The machine and versions, on which timings depend besides the code."""
-    cpu = platform.processor()
-    if Path('/proc/cpuinfo').exists():
-        lines = [line.partition(':') for line in Path('/proc/cpuinfo').read_text().splitlines()]
-        named = {key.strip(): value.strip() for key, _, value in lines}
-        says = ('model name', 'cpu family', 'model')
-        cpu = ', '.join(f'{key} {named[key]}' for key in says if key in named)
     return {
-        'cpu': cpu,
+        'cpu': processor(),
         'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
         'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         'allocator': 'jemalloc' if 'jemalloc' in os.environ.get('LD_PRELOAD', '') else 'the C library',

@@ -122,8 +122,9 @@ def describe(task: Task, config: ModelConfig, widths: list[int], precision: int 
                 'macs_at_least_dim': macs,
             }
         )
+    standard = next(bound['macs_at_least_dim'] for bound in bounds if bound['mechanism'] == 'standard')
     for bound in bounds:
-        macs, standard = bound['macs_at_least_dim'], bounds[0]['macs_at_least_dim']
+        macs = bound['macs_at_least_dim']
         bound['macs_relative_to_standard'] = macs and macs / standard
     return {
         'task': str(task),
@@ -206,7 +207,7 @@ def larger_tasks(task: Task) -> list[Task]:
 
 
 def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> None:
-    """Draws the least width and the cost at that width against length, with the slopes of the lines."""
+    """Draws the least width and the cost at that width against length; the legend has the slopes."""
     if task.answer_mode == 'direct':
         raise ValueError('no width is claimed for direct answers, so there is nothing to draw')
     import matplotlib
@@ -214,10 +215,16 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
     matplotlib.use('agg')
     from matplotlib import pyplot as plt
 
+    from experiments.reporting.looks import looks_of
+    from experiments.reporting.static import MARKERS
+
+    drawn = {name: (_axis_value(of_mechanism), of_mechanism) for name, of_mechanism in mechanisms(config)}
+    looks = looks_of([value for value, _ in drawn.values()])
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout='constrained')
     sizes = larger_tasks(task)
     lengths = [larger.max_length for larger in sizes]
-    for number, (name, of_mechanism) in enumerate(mechanisms(config)):
+    for name, (axis_value, of_mechanism) in drawn.items():
+        look = looks[axis_value]
         widths, macs = [], []
         for larger in sizes:
             at_size = dataclasses.replace(
@@ -231,7 +238,8 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
             cost = complexity.forward_cost(dataclasses.replace(at_size, dim=dim))
             macs.append(cost.total.macs - cost.vocabulary.macs)
         for axes, values in (left, macs), (right, widths):
-            axes.plot(lengths, values, 'osv^Dx'[number] + '-', ms=4, label=name + _slope(lengths, values))
+            label = name + _slope(lengths, values)
+            axes.plot(lengths, values, color=look.colour, marker=MARKERS[look.marker], ms=5, label=label)
     left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
     right.set(title='the least width; below 1 it excludes no model', ylabel='D at least')
     right.axhline(1, color='gray', lw=0.8)
@@ -243,6 +251,11 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _axis_value(config: ModelConfig) -> str:
+    """The mechanism and its options that differ from their defaults, as on the axis of a grid."""
+    return ','.join([f'mechanism={config.mechanism}', *(f'{name}={value}' for name, value in config.options)])
 
 
 def _slope(lengths: list[int], values: list[float]) -> str:

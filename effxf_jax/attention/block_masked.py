@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from effxf_jax.attention.kernels import block_sparse
 from effxf_jax.attention.kernels.block_sparse import BlockMask
-from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, keys_and_values
+from effxf_jax.attention.mechanism import Mechanism, Memory, cost_of_pairs, keys_and_values
 
 
 def mechanism(
@@ -26,17 +26,12 @@ def mechanism(
         pairs: `(length) -> int`, the number of query-key pairs that the mask keeps; see `kept_pairs`.
         at_length, init_cache, step, prefill, memory, complexity, block_size: fields of `Mechanism`.
     """
-
-    def cost(length: int, heads: int, head_dim: int) -> Cost:
-        # Each kept pair: one dot product for the score, one scaled sum of values.
-        return Cost(macs=2 * pairs(length) * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
-
     return Mechanism(
         attend=lambda q, k, v: block_sparse.attend(q, k, v, mask_for(q.shape[1])),
         init_cache=init_cache,
         step=step,
         prefill=prefill,
-        cost=cost,
+        cost=lambda length, heads, head_dim: cost_of_pairs(pairs(length), length, heads, head_dim),
         memory=memory,
         state_size=keys_and_values(memory),
         complexity=complexity,

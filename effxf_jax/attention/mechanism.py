@@ -136,6 +136,15 @@ class Mechanism(NamedTuple):
     matrices: tuple[str, ...] = ()
 
 
+def cost_of_pairs(pairs: int, length: int, heads: int, head_dim: int) -> Cost:
+    """The cost of softmax attention that keeps `pairs` query-key pairs of a sequence.
+
+    Each kept pair costs one dot product for the score and one scaled sum of values. The bytes are those of
+    q, k, v and the output.
+    """
+    return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
+
+
 def keys_and_values(memory: Callable[[int], Memory]) -> Callable[[int, int, int], int]:
     """The `state_size` of a mechanism whose memory is keys and values of positions."""
     return lambda length, heads, head_dim: 2 * memory(length).positions * heads * head_dim

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from effxf_jax.attention.kernels.layout import check_qkv, heads_major, heads_major_update
 from effxf_jax.attention.kernels.softmax import masked_attention
 from effxf_jax.attention.kernels.tiled import causal_attention
-from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, keys_and_values
+from effxf_jax.attention.mechanism import Cost, Mechanism, Memory, cost_of_pairs, keys_and_values
 
 
 class KeyValueCache(NamedTuple):
@@ -79,9 +79,7 @@ def step(cache, q, k, v):
 
 
 def cost(length: int, heads: int, head_dim: int) -> Cost:
-    # Each of the L (L + 1) / 2 causal pairs: one dot product for the score, one scaled sum of values.
-    pairs = length * (length + 1) // 2
-    return Cost(macs=2 * pairs * heads * head_dim, bytes=4 * 4 * length * heads * head_dim)
+    return cost_of_pairs(length * (length + 1) // 2, length, heads, head_dim)
 
 
 def memory(length: int) -> Memory:

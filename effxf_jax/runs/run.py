@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import effxf_jax
 from effxf_jax import evaluation
 from effxf_jax.data.sources import digest
 from effxf_jax.model import Transformer
-from effxf_jax.runs import hosts, loop
+from effxf_jax.runs import hosts, loop, machine
 from effxf_jax.runs.checkpoints import Checkpoints
 from effxf_jax.runs.directory import MismatchError, RunDirectory, differences
 from effxf_jax.runs.experiment import Experiment
@@ -134,7 +133,7 @@ def _finish(
                 'tokens_per_second': replicate.train_tokens / totals.train_seconds,
                 # The devices at the end; earlier steps may have run on others.
                 'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
-                'machine': _machine(),
+                'machine': f'{machine.processor()}, {os.cpu_count()} cores',
                 'version': effxf_jax.__version__,
                 'jax_version': jax.__version__,
                 'num_params': sum(x.size for x in jax.tree.leaves(state.params)),
@@ -148,16 +147,6 @@ def _finish(
             replicate.directory.write_text('result.json', json.dumps(result, indent=2) + '\n')
         results.append(result)
     return results
-
-
-def _machine() -> str:
-    """The processor and the number of its cores: `AMD EPYC 9B14, 2 cores`; never the host's name."""
-    names = []
-    with contextlib.suppress(OSError):  # there is no such file where the system is not Linux
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    name = next(filter(None, names), platform.processor() or platform.machine())
-    return f'{name}, {os.cpu_count()} cores'
 
 
 def _grade(replicate: Replicate, state: TrainState) -> dict[str, Any]:

@@ -87,6 +87,14 @@ def test_parameters_cost_and_decay_follow_from_the_declared_projections(page):
     assert projected.macs == config.max_length * sum(layer['kernel'].size for layer in layers)
 
 
+def test_the_theory_draws_a_mixture_with_an_added_mechanism(page, tmp_path):
+    experiment = page['experiment']
+    assert len(list(theory.mechanisms(experiment.model))) == 7
+    theory.draw(experiment.task, experiment.model, None, tmp_path / 'theory.svg')
+    drawn = (tmp_path / 'theory.svg').read_text()
+    assert all(f'<!-- {name}, L^' in drawn for name in ('gated_average', 'gated_average+standard'))
+
+
 def test_programs_know_what_was_added(page):
     config = page['get_config']('laptop,mechanism=gated_average,least=0.5,optimizer=sgd,momentum=0.5')
     experiment = configs.make_experiment(config)

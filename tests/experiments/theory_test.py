@@ -8,6 +8,7 @@ from effxf_jax import tasks
 from effxf_jax.model import ModelConfig
 from effxf_jax.theory import bottleneck, complexity
 from experiments import arith, configs, ed, ed_local, equations, lis, theory
+from experiments.reporting.looks import look_of
 
 
 @pytest.mark.slow
@@ -78,6 +79,25 @@ def test_every_config_is_described_and_drawn(module, tmp_path):
     path = tmp_path / 'new' / 'theory.png'
     theory.draw(experiment.task, experiment.model, None, path)
     assert path.read_bytes().startswith(b'\x89PNG')
+
+
+def test_costs_are_relative_to_the_standard_transformer_in_any_order(monkeypatch):
+    experiment = configs.make_experiment(lis.get_config())
+    describe = lambda: theory.describe(experiment.task, experiment.model, [64])['width_bounds']
+    relative = lambda: {row['mechanism']: row['macs_relative_to_standard'] for row in describe()}
+    expected, mechanisms = relative(), theory.mechanisms
+    assert expected['standard'] == 1
+    monkeypatch.setattr(theory, 'mechanisms', lambda config: reversed(list(mechanisms(config))))
+    assert relative() == expected
+
+
+def test_lines_are_drawn_as_in_reports(tmp_path):
+    experiment = configs.make_experiment(lis.get_config('mechanism=sliding_window,window=32'))
+    path = tmp_path / 'theory.svg'
+    theory.draw(experiment.task, experiment.model, None, path)
+    drawn = path.read_text()
+    for mechanism in ('mechanism=standard', 'mechanism=sparse', 'mechanism=sliding_window,window=32'):
+        assert f'stroke: {look_of(mechanism).colour}' in drawn
 
 
 @pytest.mark.slow
