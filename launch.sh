@@ -19,7 +19,7 @@ with JAX for the device that it finds (a CUDA GPU, a TPU or the CPU); this takes
 Programs; "./launch.sh PROGRAM --help" describes each with its flags:
   main       trains and grades one experiment; the default program
   sweep      runs a grid of experiments, several at a time
-  report     makes figures, tables and a page from the directories of sweeps
+  report     makes figures, tables and a page from directories of sweeps or files of results
   theory     prints FLOPs, bytes and least widths for a configuration
   probe      exchanges and shrinks the state of a trained model
   dataset    shows, exports and checks examples
@@ -33,8 +33,9 @@ Main flags:
   --config.SECTION.FIELD=VALUE                  sets one field, such as --config.train.steps=2000
   --workdir=DIR           of main and probe: the run's directory (main's default: runs/NAME)
   --directory=DIR         of sweep: the directory of its runs (default: sweeps/NAME)
-  --reuse=DIR,DIR         of sweep: copies finished runs from other sweeps
-  --out=DIR               of report: the page's directory (default: report/ in the first sweep's directory)
+  --reuse=SOURCE,SOURCE   of sweep: copies finished runs from directories of sweeps or files of results
+  --out=DIR               of report: the page's directory (default: report/ in the first sweep's directory,
+                          or build/report if the first source is a file)
 
 Relative paths, and so runs/ and sweeps/, refer to the directory from which launch.sh is called. A config file
 of this repository, such as experiments/arith.py, is found from every directory.
@@ -43,6 +44,7 @@ Examples:
   ./launch.sh --config=experiments/arith.py:mechanism=linear,dim=128 --workdir=runs/linear
   ./launch.sh sweep --config=experiments/sweeps/figure1.py:smoke
   ./launch.sh report sweeps/figure1-smoke
+  ./launch.sh report results/*.jsonl --out=build/report
   ./launch.sh theory --config=experiments/lis.py:n=40
   ./launch.sh test -m "not slow"
 
