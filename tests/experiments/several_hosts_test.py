@@ -11,7 +11,7 @@ import pytest
 
 from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wait_for
 
-RESUMES = 'the same command on all hosts resumes'
+RESUMES = 'to resume, run the same command on all hosts again'
 # Long enough for hosts to compare notes before it is over. All tests train the same, compiled once.
 STEPS = 80
 RUN = f'{SMOKE},steps={STEPS},eval_every={STEPS}'
