@@ -45,11 +45,13 @@ def directory(tmp_path, monkeypatch):
 
 def make_sweep(directory, *files):
     axes = {'mechanism': ('mechanism=standard',), 'width': ('dim=8', 'dim=16')}
-    grids = {name: cells.grid(f'{directory}/{name}.py:smoke', axes) for name in files}
+    grids = {f'grid{i}': cells.grid(f'{directory}/{name}.py:smoke', axes) for i, name in enumerate(files)}
     return cells.make_sweep(ConfigDict({**cells.DEFAULTS, 'name': 'test', 'grids': grids}))
 
 
-@pytest.mark.parametrize('files', [('own_task', 'variant'), ('variant', 'own_task')])
+@pytest.mark.parametrize(
+    'files', [('own_task', 'own_task'), ('own_task', 'variant'), ('variant', 'own_task')]
+)
 def test_grids_may_use_a_config_file_that_defines_a_task_and_one_that_imports_it(directory, files):
     path = list(sys.path)
     declared = make_sweep(directory, *files).declaration()
