@@ -1,7 +1,6 @@
 """What every program shares: the config flag, and refusing all that is wrong with a command line at once."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,13 +8,25 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments import config_paths, configs
+from experiments import configs
 
 CONFIG = config_flags.DEFINE_config_file(
     'config',
     help_string='A config file, with a preset and overrides after a colon: '
     'experiments/arith.py:paper,n=10,dim=64,mechanism=linear.',
 )
+
+
+class _Loader(flags.ArgumentParser):
+    """Loads the config file as everything else does, so that no file is executed twice."""
+
+    def parse(self, path: str) -> ConfigDict:
+        config = configs.load(path)
+        config.lock()
+        return config
+
+
+flags.FLAGS['config'].parser = _Loader()
 
 Check = Callable[[ConfigDict, Mapping[str, str]], list[str]]
 """Says what else is wrong, given the configuration and the values of flags by name."""
@@ -31,8 +42,8 @@ def parse_flags(argv: list[str], check: Check) -> list[str]:
     problems = _config_problems(argv, check)
     if not problems:
         try:
-            return flags.FLAGS(_with_config_resolved(argv))
-        except (flags.Error, FileNotFoundError, AttributeError, KeyError, TypeError, ValueError) as error:
+            return flags.FLAGS(argv)
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
             problems = [str(error)]
     sys.exit(refuse(problems))
 
@@ -72,23 +83,6 @@ def directory_problems(flag: str, directory: str | Path | None) -> list[str]:
     if not os.access(nearest, os.W_OK | os.X_OK):
         return [f'{flag} {directory} cannot be written: no permission to write in {nearest}']
     return []
-
-
-def _with_config_resolved(argv: list[str]) -> list[str]:
-    """The command line with the config file's path as it exists on disk.
-
-    Raises:
-        FileNotFoundError: there is no such config file.
-    """
-    argv = list(argv)
-    for i, word in enumerate(argv):
-        if word == '--':
-            break
-        if given := re.fullmatch(r'(--?config=)(.*)', word, re.DOTALL):
-            argv[i] = given[1] + config_paths.resolve(given[2])
-        elif re.fullmatch(r'--?config', word) and i + 1 < len(argv):
-            argv[i + 1] = config_paths.resolve(argv[i + 1])
-    return argv
 
 
 def _config_problems(argv: list[str], check: Check) -> list[str]:

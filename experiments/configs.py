@@ -5,8 +5,8 @@ dotted name: `paper,n=10,dim=64,model.mechanism=linear`.
 """
 
 import ast
-import importlib.util
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -23,7 +23,7 @@ from effxf_jax.runs.record import (
     used_options,
 )
 from effxf_jax.tasks import Task
-from experiments import config_paths
+from experiments import config_modules, config_paths
 
 DEFAULT_PRESET = 'laptop'
 
@@ -164,24 +164,29 @@ def load(reference: str) -> ConfigDict:
     """The configuration that a config file makes of its argument: `experiments/arith.py:paper,n=10`.
 
     Raises:
-        ConfigError: the file is none, or naming every part of the argument that means nothing.
+        ConfigError: the file is not a config file, or parts of the argument are invalid; the message names
+            all of them.
     """
     try:
         path, _, arg = config_paths.resolve(reference).partition(':')
     except FileNotFoundError as error:
         raise ConfigError([str(error)]) from error
-    spec = importlib.util.spec_from_file_location('config_file', path)
-    if spec is None:
-        raise ConfigError([f'{path} is no config file: its name does not end in .py'])
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a file that is no config file does when it is run
-        first_line = str(error).strip().partition('\n')[0]
-        raise ConfigError([f'{path} is no config file: {type(error).__name__}: {first_line}']) from error
-    if not hasattr(module, 'get_config'):
-        raise ConfigError([f'{path} is no config file: it defines no get_config'])
-    return module.get_config(arg or None)
+    if not path.endswith('.py'):
+        raise ConfigError([f'{path} is not a config file: its name does not end in .py'])
+    with config_modules.beside(Path(path)):
+        try:
+            module = config_modules.load(Path(path))
+        except Exception as error:  # a file that is not a config file may raise anything
+            first_line = str(error).strip().partition('\n')[0]
+            problem = f'{path} is not a config file: {type(error).__name__}: {first_line}'
+            raise ConfigError([problem]) from error
+        if not hasattr(module, 'get_config'):
+            raise ConfigError([f'{path} is not a config file: it defines no get_config'])
+        config = module.get_config(arg or None)
+    if not isinstance(config, ConfigDict):
+        found = type(config).__name__
+        raise ConfigError([f'{path} is not a config file: get_config must return a ConfigDict; got {found}'])
+    return config
 
 
 def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,8 @@ A sweep may be killed or stopped at any time; the same command then skips finish
                        must see the directory
     --reuse=SOURCE,SOURCE
                        directories of other sweeps, or files of results such as results/figure1-laptop.jsonl:
-                       runs that are done or have diverged there are copied, not trained again
+                       runs that are done or have diverged there are copied, not trained again, as are those
+                       that an earlier version left under other names in the sweep's own directory
     --dry_run          prints the cells, their parameters and the cost of their training; runs nothing
     --retry_failed     runs failed cells again
 """

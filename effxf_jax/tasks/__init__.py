@@ -83,8 +83,19 @@ def make(name: str, **values) -> Task:
 
 
 def name_of(task: Task) -> str:
-    """The name of a task's class in TASKS."""
-    return next(name for name, kind in TASKS.items() if type(task) is kind)
+    """The name of a task's class in TASKS.
+
+    Raises:
+        ValueError: TASKS does not have the class.
+    """
+    for name, kind in TASKS.items():
+        if type(task) is kind:
+            return name
+    rows = ', '.join(f'{name}: {kind.__module__}.{kind.__qualname__}' for name, kind in TASKS.items())
+    raise ValueError(
+        f'TASKS has no row for the class {type(task).__module__}.{type(task).__qualname__} of {task}; its '
+        f'rows are {rows}'
+    )
 
 
 def required_options(task: Task) -> dict[str, Any]:

@@ -198,15 +198,26 @@ def read_directory(directory: Path) -> list[GridRuns]:
 
 
 def read_cells(directory: Path) -> Iterator[Run]:
-    """The runs of all cells in a directory, whatever their names, by their own configurations.
+    """The runs of all cells in a directory, whatever their names; see `read_cell`."""
+    for path in cell_directories(directory):
+        yield from read_cell(path)
+
+
+def cell_directories(directory: Path) -> list[Path]:
+    """The directories of all cells in a sweep's directory, whatever their names, except unfinished copies."""
+    found = sorted(path.parent for path in directory.glob('*/config.json'))
+    return [path for path in found if not path.name.startswith('.')]
+
+
+def read_cell(top: Path) -> list[Run]:
+    """The runs of the cell in a directory, by the configuration in it.
 
     Raises:
         RecordError, OSError: see `read_directory`.
     """
-    for path in sorted(directory.glob('*/config.json')):
-        if not path.parent.name.startswith('.'):  # a copy that was cut off
-            experiment = _experiment(_parse(path.read_text(), path), path)
-            yield from _read_cell(path.parent, (), [alone.seed for alone in experiment.replicates()])
+    path = top / 'config.json'
+    experiment = _experiment(_parse(path.read_text(), path), path)
+    return list(_read_cell(top, (), [alone.seed for alone in experiment.replicates()]))
 
 
 def _read_cell(top: Path, labels: tuple[str, ...], seeds: Sequence[int]) -> Iterator[Run]:

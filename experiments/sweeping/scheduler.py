@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +40,9 @@ class ResourceError(RuntimeError):
 
 class Watcher(Protocol):
     """Receives the progress of a sweep."""
+
+    def copied(self, names: Sequence[str]) -> None:
+        """These cells are now copies of settled runs."""
 
     def found(self, cell: Cell, state: State) -> None:
         """A cell has this state at the start."""
@@ -73,8 +76,8 @@ def run(
         watcher: receives the progress.
         address: address of a Ray cluster; by default Ray runs on this machine for the time of the call.
         retry_failed: whether to run failed cells again.
-        sources: directories of other sweeps, or files of results, from which settled cells are copied; see
-            `reuse`.
+        sources: directories of other sweeps, or files of results, from which settled cells are copied, as
+            they are from cells under other names in `directory`; see `reuse`.
 
     Returns:
         The state of each cell, by name; cells that a search did not need are neither done nor failed.
@@ -102,9 +105,10 @@ def run(
         if may_run:
             check_resources(sweep, warn_only=address is not None)
         termination.defer()
-        for name in reuse.take(sweep, directory, sources, also_diverged=not retry_failed):
-            states[name] = read_state(directory, cells[name])
-        _declare(sweep, own)
+        copied = reuse.take(sweep, directory, sources, also_diverged=not retry_failed)
+        states |= {name: read_state(directory, cells[name]) for name in copied}
+        watcher.copied(list(copied))
+        _declare(sweep, own, {run.top for runs in copied.values() for run in runs})
         if retry_failed:
             for name, state in states.items():
                 if state.error is not None:
@@ -156,8 +160,14 @@ def check_resources(sweep: Sweep, warn_only: bool) -> None:
     logging.warning('%s; cells wait until a node has enough', message)
 
 
-def _declare(sweep: Sweep, directory: RunDirectory) -> None:
-    """Writes sweep.json; grids of earlier sweeps that are already in it stay."""
+def _declare(sweep: Sweep, directory: RunDirectory, copied: Collection[Path | None]) -> None:
+    """Writes sweep.json and keeps the grids of earlier sweeps that are already in it.
+
+    Args:
+        sweep: the sweep to declare.
+        directory: the sweep's directory.
+        copied: the directories of cells that have been copied, and so are not missed in reports.
+    """
     earlier, declared = directory.read_object('sweep.json') or {}, sweep.declaration()
     try:
         gone = [
@@ -165,13 +175,14 @@ def _declare(sweep: Sweep, directory: RunDirectory) -> None:
         ]
     except (KeyError, TypeError) as error:
         raise MismatchError(f'{directory.path / "sweep.json"} is damaged: {error!r}') from error
-    lost = sorted(name for name in set().union(*gone) if (directory.path / name / 'result.json').exists())
+    lost = sorted(
+        name
+        for name in set().union(*gone)
+        if (directory.path / name / 'result.json').exists() and directory.path / name not in copied
+    )
     if lost:
-        message = (
-            '%d finished cells no longer belong to these grids, so reports leave them out: %s. If an earlier '
-            'version named them, --reuse=%s copies those of the same configuration'
-        )
-        logging.warning(message, len(lost), ', '.join(lost), directory.path)
+        message = '%d finished cells no longer belong to these grids, so reports leave them out: %s'
+        logging.warning(message, len(lost), ', '.join(lost))
     directory.write_text('sweep.json', json.dumps(earlier | declared, indent=1) + '\n')
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -45,6 +45,11 @@ class TerminalWatcher:
         if self._live:
             self._live.update(self._render(self._sweep.grids))
             self._live.stop()
+
+    def copied(self, names: Sequence[str]) -> None:
+        if names:
+            what = f'{len(names)} cells were copied' if len(names) > 1 else '1 cell was copied'
+            self._console.print(f'{what} from settled runs of the same configuration', soft_wrap=True)
 
     def found(self, cell: Cell, state: State) -> None:
         self._states[cell.name] = state

@@ -54,13 +54,14 @@ def test_options_of_mechanisms_are_fields(name):
     'name, content, message',
     [
         ('none.py', None, "no config file .*none.py'; there is, for example, experiments/arith.py"),
-        ('raises.py', 'raise RuntimeError("never")', 'raises.py is no config file: RuntimeError: never'),
-        ('garbage.py', '{', 'garbage.py is no config file: SyntaxError'),
-        ('other.py', 'x = 1', 'other.py is no config file: it defines no get_config'),
-        ('setup.cfg', '[metadata]', r'setup.cfg is no config file: its name does not end in \.py'),
+        ('raises.py', 'raise RuntimeError("never")', 'raises.py is not a config file: RuntimeError: never'),
+        ('garbage.py', '{', 'garbage.py is not a config file: SyntaxError'),
+        ('other.py', 'x = 1', 'other.py is not a config file: it defines no get_config'),
+        ('none.py', 'get_config = lambda arg: None', 'get_config must return a ConfigDict; got NoneType'),
+        ('setup.cfg', '[metadata]', r'setup.cfg is not a config file: its name does not end in \.py'),
     ],
 )
-def test_what_is_no_config_file_is_refused(name, content, message, tmp_path):
+def test_a_file_that_is_not_a_config_file_is_refused(name, content, message, tmp_path):
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(configs.ConfigError, match=message):

@@ -41,13 +41,13 @@ def test_finished_cells_are_taken_and_no_others(sweep, tmp_path):
         lay(there, cell, done)
     lay(here, begun_here, False)
     (tmp_path / 'nothing').mkdir()
-    assert reuse.take(sweep, here, [tmp_path / 'nothing', there]) == [finished.name]
+    assert list(reuse.take(sweep, here, [tmp_path / 'nothing', there])) == [finished.name]
     states = {cell.name: read_state(here, cell) for cell in sweep.cells()}
     assert [state.done for state in states.values()] == [True, False, False]
     assert states[finished.name].results == [result(0)]
     assert sorted(path.name for path in here.iterdir()) == sorted([finished.name, begun_here.name])
     assert not (here / finished.name / 'checkpoints').exists()
-    assert reuse.take(sweep, here, [there]) == []
+    assert list(reuse.take(sweep, here, [there])) == []
 
 
 def test_a_directory_gives_all_its_files_and_a_file_of_results_those_of_the_run(sweep, tmp_path):
@@ -58,7 +58,7 @@ def test_a_directory_gives_all_its_files_and_a_file_of_results_those_of_the_run(
     for name, source, kept in (
         ('first', tmp_path / 'there', ['samples.txt']), ('second', path, [])
     ):  # fmt: skip
-        assert reuse.take(sweep, tmp_path / name, [source]) == [cell.name]
+        assert list(reuse.take(sweep, tmp_path / name, [source])) == [cell.name]
         copy = tmp_path / name / cell.name
         assert sorted(p.name for p in copy.iterdir()) == sorted(
             ['config.json', 'metrics.jsonl', 'result.json', *kept]
@@ -97,14 +97,25 @@ def test_runs_are_found_by_their_configuration_and_not_by_the_name_of_their_dire
         record = {**cell.experiment.record}
         record['model'] = {**record['model'], 'block_size': None, 'window': None, 'chunk_size': 64}
         (path / 'config.json').write_text(json.dumps(record))
-    assert reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there']) == [first.name, second.name]
+    assert list(reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there'])) == [first.name, second.name]
     assert [read_state(tmp_path / 'here', cell).done for cell in (first, second, third)] == [
         True,
         True,
         False,
     ]
     # So they are where the sweep goes on in their own directory.
-    assert reuse.take(sweep, tmp_path / 'there', [tmp_path / 'there']) == [first.name, second.name]
+    assert list(reuse.take(sweep, tmp_path / 'there', [])) == [first.name, second.name]
+    assert not reuse.take(sweep, tmp_path / 'there', [])
+
+
+def test_what_cannot_be_read_in_the_sweeps_own_directory_is_left_alone(sweep, tmp_path):
+    cell = next(sweep.cells())
+    lay(tmp_path, cell, done=True, name='old')
+    for name, text in (('aaa', '{'), ('other', '{"task": {"name": "of another sweep"}}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'config.json').write_text(text)
+    assert list(reuse.take(sweep, tmp_path, [])) == [cell.name]
+    assert (tmp_path / 'aaa' / 'config.json').read_text() == '{'
 
 
 @pytest.mark.parametrize('from_file', [False, True])
@@ -118,7 +129,7 @@ def test_what_diverged_is_settled_and_what_failed_otherwise_is_not(sweep, tmp_pa
     if from_file:
         sources = [export(sweep, source) for source in sources]
     assert list(reuse.find(sweep, tmp_path / 'here', sources, also_diverged=False)) == [finished.name]
-    assert reuse.take(sweep, tmp_path / 'here', sources) == [diverged.name, finished.name]
+    assert list(reuse.take(sweep, tmp_path / 'here', sources)) == [diverged.name, finished.name]
     assert read_state(tmp_path / 'here', diverged).diverged
     assert read_state(tmp_path / 'here', diverged).error == DIVERGED['error']
     assert read_state(tmp_path / 'here', finished).done
@@ -133,7 +144,7 @@ def test_a_cell_of_which_one_seed_diverged_is_taken_with_the_results_of_the_othe
         (path / name).unlink()
     (path / 'failure.json').write_text(json.dumps(DIVERGED))
     source = export(sweep, tmp_path / 'there') if from_file else tmp_path / 'there'
-    assert reuse.take(sweep, tmp_path / 'here', [source]) == [cell.name]
+    assert list(reuse.take(sweep, tmp_path / 'here', [source])) == [cell.name]
     assert read_state(tmp_path / 'here', cell) == read_state(tmp_path / 'there', cell)
     # Alone, the other seed is done and needs none of this.
     alone = make_sweep(2, 1)
@@ -163,7 +174,7 @@ def test_a_copy_that_was_cut_off_is_made_anew(sweep, tmp_path):
         half.mkdir(parents=True)
         (half / 'config.json').write_text('{')
         (half / 'stray').write_text('')
-    assert reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there']) == [cell.name]
+    assert list(reuse.take(sweep, tmp_path / 'here', [tmp_path / 'there'])) == [cell.name]
     assert [path.name for path in (tmp_path / 'here').iterdir()] == [cell.name]
     assert not list((tmp_path / 'here').rglob('stray'))
 

@@ -1,6 +1,7 @@
 """What a sweep shows is how its cells stand."""
 
 import io
+import re
 
 import pytest
 from ml_collections import ConfigDict
@@ -69,6 +70,19 @@ def test_of_a_search_those_cells_are_counted_that_it_has_asked_for():
     assert watcher.counts().startswith('1 of 2 cells done, 1 running, at least ')
     watcher.ended(middle, done(0.95))
     assert watcher.counts() == '2 of 2 cells done, 0 running'
+
+
+def test_copies_are_counted_in_a_line(sweep):
+    for terminal in True, False:
+        watcher, out = watch(sweep, terminal)
+        with watcher:
+            watcher.copied([])
+            watcher.copied(['new'])
+            watcher.copied(['new', 'newer'])
+        assert re.findall('[0-9] cells? .* copied .*', out.getvalue()) == [
+            '1 cell was copied from settled runs of the same configuration',
+            '2 cells were copied from settled runs of the same configuration',
+        ]
 
 
 def test_an_error_before_anything_is_known_is_not_hidden(sweep):
