@@ -68,12 +68,12 @@ class Cost(NamedTuple):
 
     Attributes:
         width: its width; None where no model reaches the target.
-        gflops: cost of its forward pass over the longest sequence.
+        mflops: cost of its forward pass over the longest sequence; infinite without such a model.
         state_size: how many numbers decoding keeps.
     """
 
     width: int | None
-    gflops: float
+    mflops: float
     state_size: float
 
 
@@ -86,7 +86,7 @@ def least_costs(grid: GridRecord) -> dict[tuple[str, str], Cost]:
             reaching = [c for c in columns if grid.mean_accuracy(mechanism, size, c) >= grid.target]
             found = [_cost(grid.select(mechanism, size, column)) for column in reaching]
             if grid.curve(mechanism, size) is not None:
-                costs[mechanism, size] = min(found, key=lambda cost: cost.gflops, default=_NONE)
+                costs[mechanism, size] = min(found, key=lambda cost: cost.mflops, default=_NONE)
     return costs
 
 
@@ -96,7 +96,7 @@ _NONE = Cost(None, math.inf, math.inf)
 def _cost(runs: list[Run]) -> Cost:
     """The cost of a cell, whose runs all cost the same."""
     run = next(run for run in runs if run.result)
-    return Cost(run.experiment.model.dim, run.result['forward_flops'] / 1e9, run.result['state_size'])
+    return Cost(run.experiment.model.dim, run.result['forward_flops'] / 1e6, run.result['state_size'])
 
 
 def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
@@ -113,7 +113,7 @@ def tables(grid: GridRecord, found: Widths) -> dict[str, list[dict[str, Any]]]:
             'bootstrap over seeds': _interval_text(grid, mechanism, size, found.intervals[mechanism, size]),
             'lower bound': f'{bound:.2g}' if bound else '',
             'over bound': _over_bound_text(needed, bound),
-            'least GFLOPs': f'{cost.gflops:.4g}' if cost.width else 'none reaches it',
+            'least MFLOPs': f'{cost.mflops:,.3f}' if cost.width else 'none reaches it',
             'at D': cost.width or '',
             'state there': f'{cost.state_size:,.0f}' if cost.width else '',
         })  # fmt: skip
@@ -197,9 +197,12 @@ def theory_of(grid: GridRecord, mechanism: str) -> WidthExponent | None:
 
 
 def _bound_exponent(grid: GridRecord, found: Widths, mechanism: str) -> str:
-    """The slope of the bottleneck's log least width over log length, at the sizes that were run."""
+    """The slope of the bottleneck's log least width over log length; empty below three lengths.
+
+    Between two lengths the rounding of ceil(log2 L) can decide the slope.
+    """
     points = [(grid.length(m, size), bound) for (m, size), bound in found.bounds.items() if m == mechanism]
-    if len({length for length, _ in points}) < 2 or min(bound for _, bound in points) <= 0:
+    if len({length for length, _ in points}) < 3 or min(bound for _, bound in points) <= 0:
         return ''
     return f'{stats.linregress(*np.log(points).T).slope:.2f}'
 

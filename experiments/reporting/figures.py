@@ -151,7 +151,7 @@ def cost_frontier(grid: GridRecord) -> Chart | None:
 
 def _cost_point(grid: GridRecord, run: Run, *point: str) -> Point:
     mflops = run.result['forward_flops'] / 1e6
-    return Point(mflops, grid.mean_accuracy(*point), f'{mflops:.4g} MFLOPs\n{_cell_hover(grid, *point)}')
+    return Point(mflops, grid.mean_accuracy(*point), f'{mflops:,.3f} MFLOPs\n{_cell_hover(grid, *point)}')
 
 
 def first_errors(grid: GridRecord) -> Chart | None:
@@ -265,7 +265,7 @@ def by_last_axis(grid: GridRecord) -> Chart | None:
                 seeds += [Point(place, *point) for point in found if not math.isnan(point[0])]
             series.append(Series(first, tuple(mean), look.colour, line='solid'))
             series.append(Series(first, tuple(seeds), look.colour, look.marker, is_faint=True))
-        values = [labels.value(column) for column in columns]
+        values = [labels.amount(column) for column in columns]
         x = Axis(name, range(len(columns)), values, (-0.4, len(columns) - 0.6))
         title = ' '.join(map(short, rest))
         panel = _accuracy_panel(grid, title, x, series)

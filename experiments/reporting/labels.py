@@ -1,7 +1,7 @@
 """The words of figures and tables: names of mechanisms, sizes, metrics and runs."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from effxf_jax import tasks
 from experiments.reporting.records import GridRecord, Run
@@ -13,6 +13,10 @@ METRIC_NAMES = {
     'teacher_forced_accuracy': 'teacher-forced accuracy',
 }
 
+COVERAGE = 'With three seeds such an interval covers about 70%, not 95%.'
+"""What a bootstrap over few seeds is worth; it stands wherever intervals are explained."""
+
+_SPANS = 'block_size=', 'window='
 _READABLE = {
     'pattern=': '',
     'block_size=': 'block ',
@@ -26,14 +30,28 @@ def mechanism(label: str) -> str:
     return readable(short(label))
 
 
-def readable(text: str) -> str:
-    """A mechanism's name from its short label, such as `sparse pattern=strided block_size=8`."""
+def readable(text: str, with_span: bool = True) -> str:
+    """A mechanism's name from its short label, such as `sparse pattern=strided block_size=8`.
+
+    Args:
+        text: the short label.
+        with_span: whether the size of its blocks or its window is part of the name.
+    """
     name, *options = text.split(' ')
-    words = [name]
+    words = [name.replace('_', ' ')]
+    if name == 'sparse' and 'block_size=' in text and 'pattern=' not in text:
+        words.append('fixed')  # the default pattern, named where block sizes or patterns are compared
     for option in options:
+        if not with_span and option.startswith(_SPANS):
+            continue
         prefix = next((prefix for prefix in _READABLE if option.startswith(prefix)), '')
         words.append(_READABLE.get(prefix, '') + option.removeprefix(prefix))
     return ' '.join(words)
+
+
+def kind(label: str) -> str:
+    """A mechanism's name without the size of its blocks or window, such as `sparse fixed`."""
+    return readable(short(label), with_span=False)
 
 
 def title(grid: GridRecord) -> str:
@@ -41,7 +59,7 @@ def title(grid: GridRecord) -> str:
     task = tasks.TASKS[grid.task].title or grid.task.replace('_', ' ')
     name = grid.name.replace('_', ' ')
     text = task if grid.name == grid.task else f'{name} ({task})'
-    return text[0].upper() + text[1:]
+    return capitalised(text)
 
 
 def size_title(grid: GridRecord, size: str, separator: str = ', ') -> str:
@@ -63,6 +81,12 @@ def value(label: str) -> str:
     return label.partition(',')[0].partition('=')[2]
 
 
+def amount(label: str) -> str:
+    """The value of a label's first field, a whole number with separators: `32,000` of `steps=32000`."""
+    found = value(label)
+    return f'{int(found):,}' if found.isdigit() else found
+
+
 def field(label: str) -> str:
     """The name of a label's first field in words: `learning rate` of `learning_rate=0.008`."""
     return label.partition('=')[0].replace('_', ' ')
@@ -80,3 +104,28 @@ def hover(grid: GridRecord, run: Run, *more: str) -> str:
     reached = 'diverged' if run.diverged else f'{METRIC_NAMES[grid.metric]} {accuracy:.3f}'
     lines = [run.name, f'seed {run.seed}; {point}']
     return '\n'.join([*lines, *([] if math.isnan(accuracy) else [reached]), *more])
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return words[0] if len(words) == 1 else f'{", ".join(words[:-1])} and {words[-1]}'
+
+
+def grouped(reasons: Mapping[str, str]) -> str:
+    """Mechanisms with the same text in one clause: `linear and sparse: above 32; standard: 26.4`."""
+    by_reason = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(mechanism(name))
+    return '; '.join(f'{listed(names)}: {reason}' for reason, names in by_reason.items())
+
+
+def of_all(count: int, total: int) -> str:
+    """`4 of 6`, `all 6` or `both`."""
+    if count < total or total == 1:
+        return f'{count} of {total}'
+    return 'both' if total == 2 else f'all {total}'
+
+
+def capitalised(text: str) -> str:
+    """A text with a capital at its start, the rest as it is."""
+    return text[:1].upper() + text[1:]

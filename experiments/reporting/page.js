@@ -99,13 +99,16 @@ const table = JSON.parse(byId('table').textContent);
 const opened = new Set();
 let rows = table.rows, first = 0;
 
+const count = number => number.toLocaleString('en');
 const textOf = cell => typeof cell === 'string' ? cell : Array.isArray(cell) ? cell[0] : cell.text;
 const keyOf = cell => Array.isArray(cell) ? cell[1] : textOf(cell);
 
 const cellOf = cell => {
   const made = make('td');
   if (Array.isArray(cell)) made.dataset.value = cell[1];
-  made.append(cell instanceof Object && 'link' in cell ? make('a', {href: cell.link}, cell.text) : textOf(cell));
+  // A long name may go on in the next line after an underscore, a plus or a hyphen.
+  const parts = textOf(cell).split(/(?<=[_+-])/).flatMap((part, i) => i ? [make('wbr'), part] : [part]);
+  made.append(...(cell instanceof Object && 'link' in cell ? [make('a', {href: cell.link}, ...parts)] : parts));
   return made;
 };
 
@@ -121,7 +124,7 @@ const rowOf = row => {
       opened.has(row) ? opened.delete(row) : opened.add(row);
       show();
     });
-    made.cells[0].prepend(button);
+    made.cells[table.columns.indexOf('seed')].prepend(button);
   }
   return made;
 };
@@ -135,8 +138,10 @@ const show = () => {
   byId('runs').tBodies[0].replaceChildren(
     ...shown.flatMap(row => [rowOf(row), ...(opened.has(row) ? row.seeds.map(seedOf) : [])]));
   const seeds = rows.reduce((sum, row) => sum + row.seeds.length, 0);
-  byId('shown').textContent = `${rows.length} of ${table.rows.length} cells, ${seeds} runs`;
-  byId('place').textContent = rows.length ? `${first + 1} to ${first + shown.length} of ${rows.length}` : 'none';
+  byId('shown').textContent =
+    `${count(rows.length)} of ${count(table.rows.length)} cells, ${count(seeds)} runs`;
+  byId('place').textContent =
+    rows.length ? `${count(first + 1)} to ${count(first + shown.length)} of ${count(rows.length)}` : 'none';
   byId('previous').disabled = first === 0;
   byId('next').disabled = first + PAGE >= rows.length;
 };

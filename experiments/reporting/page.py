@@ -11,45 +11,57 @@ from experiments.reporting import interactive, labels, run_table
 from experiments.reporting.chart import Chart, Key, Panel
 from experiments.reporting.records import GridRecord
 from experiments.reporting.sections import Section
+from experiments.reporting.verdicts import Kind
 
 _NOTES = {
-    'Width and cost': 'D: where the isotonic regression of mean accuracy on width reaches the target. Least '
-    'GFLOPs: of a forward pass over the longest sequence, by the cheapest model whose own mean reaches the '
-    'target. Where a wider model falls short again, its width may be below D.',
+    'Width and cost': 'D: where the isotonic regression of mean accuracy on width reaches the target. '
+    f'Bootstrap over seeds: the 95% interval of D, and in brackets the number of seeds. {labels.COVERAGE} '
+    'Least MFLOPs: of a forward pass over the longest sequence, by the cheapest model whose own mean reaches '
+    'the target. Where a wider model falls short again, its width may be below D.',
     'Growth of the needed width with length': 'Least squares over the sizes whose D is known. The interval '
-    'contains that of the bootstrap over seeds and that of the residuals.',
+    'contains that of the bootstrap over seeds and that of the residuals. Exponent of the bound: from three '
+    'sizes on.',
     'Ratio of needed widths': 'The D of the greater size over the D of the smaller one, with its bootstrap '
     'interval. Where one of them is only bounded: what the seeds leave possible.',
 }
 
-_STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
+_HEADINGS = {
+    Kind.GROWTH: 'Growth of the needed width with length',
+    Kind.RATIO: 'Needed width by length and by locality',
+    Kind.COMPARISON: 'Comparisons',
+    Kind.INCONCLUSIVE: 'Inconclusive',
+    Kind.SEARCH: 'Learning rates',
+}
+
 _FILES = Path(__file__).parent
 
-# Figures that are shown at once.
-_MAIN = ('width_over_length', 'width_and_cost', 'width_over_locality', 'width_over_span', 'accuracy')
+# Figures that are shown at once; the first grid that has one also shows its width and cost.
+_MAIN = ('width_over_length', 'width_over_locality', 'width_over_span', 'accuracy')
+_FIRST = 'width_and_cost'
 
 
 def render(sections: Sequence[Section], out: Path) -> str:
     """The page.
 
     Args:
-        sections: in the order of the page; those of a sweep together.
+        sections: in the order of the table of runs; the page groups them by what their verdicts decide.
         out: the directory of the page, from which run directories are linked.
     """
     runs = [run for section in sections for run in section.grid.runs]
-    states = {state: sum(run.state == state for run in runs) for state in _STATES}
+    states = {state: sum(run.state == state for run in runs) for state in run_table.STATES}
     summary = ', '.join(f'{count:,} {state}' for state, count in states.items() if count)
-    sweeps = {}
-    for section in sections:
-        sweeps.setdefault(section.grid.sweep, []).append(section)
-    charts = [chart for section in sections for chart in section.charts]
+    groups = {kind: [s for s in sections if s.verdict.kind == kind] for kind in Kind}
+    groups = {kind: found for kind, found in groups.items() if found}
+    ordered = [section for found in groups.values() for section in found]
+    main = _main_charts(ordered)
+    charts = [chart for s in ordered for chart in (*main[_key_of(s)], *_others(s, main))]
     table = run_table.data((section.grid for section in sections), out)
     values = [row['values'] for row in table['rows']]
     return Template((_FILES / 'page.html').read_text()).substitute(
         summary=f'{len(runs):,} runs: {summary}' if runs else 'No runs',
-        contents=''.join(_contents(name, found) for name, found in sweeps.items()),
-        sections=''.join(_sweep(name, found) for name, found in sweeps.items()),
-        filters=''.join(_filter(name, values) for name in ('task', 'grid', 'mechanism', 'state')),
+        contents=''.join(_contents(kind, found) for kind, found in groups.items()),
+        sections=''.join(_group(kind, found, main) for kind, found in groups.items()),
+        filters=''.join(_filter(name, values) for name in ('sweep', 'grid', 'task', 'mechanism', 'state')),
         charts=_json([[interactive.figure(panel) for panel in chart.panels] for chart in charts]),
         runs=_json(table),
         plotly=interactive.script() if charts else '',
@@ -57,39 +69,61 @@ def render(sections: Sequence[Section], out: Path) -> str:
     )
 
 
-def _contents(name: str, sections: Sequence[Section]) -> str:
-    """A sweep's entry: links to its grids, with their answers."""
+_Main = Mapping[tuple[str, str], Sequence[Chart]]
+"""The figures that are shown at once, by the sweep and the name of their grid."""
+
+
+def _key_of(section: Section) -> tuple[str, str]:
+    return section.grid.sweep, section.grid.name
+
+
+def _main_charts(sections: Sequence[Section]) -> _Main:
+    """The figures of each section that are shown at once."""
+    first = next((s for s in sections if any(chart.name == _FIRST for chart in s.charts)), None)
+    return {
+        _key_of(s): [c for c in s.charts if c.name in _MAIN or (s is first and c.name == _FIRST)]
+        for s in sections
+    }
+
+
+def _contents(kind: Kind, sections: Sequence[Section]) -> str:
+    """Links to the grids whose verdicts decide the same, with their answers."""
     items = ''.join(
         f'<li><a href="#{_anchor(s.grid)}">{_text(labels.title(s.grid))}</a> '
-        f'<span>{_text(s.verdict.headline)}</span></li>'
+        f'<small>{_text(s.grid.sweep)}</small> {_text(s.verdict.headline)}</li>'
         for s in sections
     )
-    return f'<h3><a href="#{_text(name)}">{_text(name)}</a></h3><ul>{items}</ul>'
+    return f'<h3><a href="#{_group_anchor(kind)}">{_HEADINGS[kind]}</a></h3><ul>{items}</ul>'
 
 
-def _sweep(name: str, sections: Sequence[Section]) -> str:
-    return f'<section id="{_text(name)}"><h2>{_text(name)}</h2>{"".join(map(_section, sections))}</section>'
+def _group(kind: Kind, sections: Sequence[Section], main: _Main) -> str:
+    articles = ''.join(_section(section, main) for section in sections)
+    return f'<section id="{_group_anchor(kind)}"><h2>{_HEADINGS[kind]}</h2>{articles}</section>'
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, main: _Main) -> str:
     grid = section.grid
     done, failed = len(grid.done), sum(run.state == 'failed' for run in grid.runs)
     details = ''.join(f'<li>{_text(detail)}</li>' for detail in section.verdict.details)
-    main = ''.join(_chart(chart) for chart in section.charts if chart.name in _MAIN)
-    others = [chart for chart in section.charts if chart.name not in _MAIN]
+    shown = ''.join(map(_chart, main[_key_of(section)]))
     tables = ''.join(
         f'<h4>{_text(title)}</h4>{_table(rows)}<p class="note">{_text(_NOTES[title])}</p>'
         for title, rows in section.tables.items()
         if rows
     )
     return (
-        f'<article id="{_anchor(grid)}"><h3>{_text(labels.title(grid))}</h3>'
+        f'<article id="{_anchor(grid)}">'
+        f'<h3>{_text(labels.title(grid))} <small>{_text(grid.sweep)}</small></h3>'
         f'<div class="verdict"><p><strong>{_text(section.verdict.headline)}</strong> '
         f'{_text(section.verdict.more)}</p>'
         f'<p class="note">{_text(section.verdict.lead)}</p><ul>{details}</ul>'
-        f'<p class="note">{done} of {len(grid.runs)} runs done, {failed} failed.</p></div>'
-        f'{main}{_more(others)}{tables}</article>'
+        f'<p class="note">{done:,} of {len(grid.runs):,} runs done, {failed:,} failed.</p></div>'
+        f'{shown}{_more(_others(section, main))}{tables}</article>'
     )
+
+
+def _others(section: Section, main: _Main) -> list[Chart]:
+    return [chart for chart in section.charts if chart not in main[_key_of(section)]]
 
 
 def _more(charts: Sequence[Chart]) -> str:
@@ -162,6 +196,10 @@ def _filter(name: str, values: Iterable[Mapping[str, Sequence[str]]]) -> str:
 
 def _anchor(grid: GridRecord) -> str:
     return html.escape(f'{grid.sweep}-{grid.name}')
+
+
+def _group_anchor(kind: Kind) -> str:
+    return f'verdicts-{kind.name.lower()}'
 
 
 def _json(value: Any) -> str:

@@ -16,15 +16,18 @@ from experiments.sweeping.cells import short
 _NUMBER = re.compile(r'(?:above |at most |reached at )?(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?=,? |$)')
 
 _LAYOUTS = {
-    'answers': ('answer_accuracy', '.3f'),
-    'chains': ('chain_accuracy', '.3f'),
-    'teacher-forced': ('teacher_forced_accuracy', '.3f'),
-    'parameters': ('num_params', ',.0f'),
-    'FLOPs': ('forward_flops', ',.0f'),
-    'state size': ('state_size', ',.0f'),
-    'steps': ('train_steps', ',.0f'),
+    'answers': ('answer_accuracy', 1, '.3f'),
+    'chains': ('chain_accuracy', 1, '.3f'),
+    'teacher-forced': ('teacher_forced_accuracy', 1, '.3f'),
+    'parameters': ('num_params', 1, ',.0f'),
+    'MFLOPs': ('forward_flops', 1e6, ',.3f'),
+    'state size': ('state_size', 1, ',.0f'),
+    'steps': ('train_steps', 1, ',.0f'),
 }
-"""Columns of a result: its field, and how it is written; a cell shows the mean of its seeds."""
+"""Columns of a result: its field, the unit and how it is written; a cell shows the mean of its seeds."""
+
+STATES = ('done', 'failed', 'unfinished', 'missing', 'not needed')
+"""What a run may be, in the order of the table."""
 
 
 def number(text: str) -> float | None:
@@ -41,10 +44,12 @@ def data(grids: Iterable[GridRecord], out: Path) -> dict[str, Any]:
         out: the directory of the page, from which run directories are linked.
 
     Returns:
-        `columns`, the titles; `rows`, each with the `values` that filters choose by, with `cells` and with
-        the `cells` of its `seeds`: a text, or a text and a number to sort by, or a text with a link.
+        `columns`, the titles; `rows`, those with a done run first, each with the `values` that filters choose
+        by, with `cells` and with the `cells` of its `seeds`: a text, or a text and a number to sort by, or a
+        text with a link.
     """
     rows = [_row(grid, runs, out) for grid in grids for runs in _cells(grid).values()]
+    rows.sort(key=lambda row: min(map(STATES.index, row['values']['state'])))
     columns = list(rows[0].pop('titles')) if rows else []
     for row in rows:
         row.pop('titles', None)
@@ -69,8 +74,9 @@ def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
     return {
         'titles': [*cell, 'run'],
         'values': {
-            'task': [grid.task],
+            'sweep': [grid.sweep],
             'grid': [grid.name],
+            'task': [grid.task],
             'mechanism': [labels.mechanism(runs[0].labels[0])],
             'state': sorted({run.state for run in runs}),
         },
@@ -80,7 +86,10 @@ def _row(grid: GridRecord, runs: list[Run], out: Path) -> dict[str, Any]:
 
 
 def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
-    """The row of a cell or, given one run, of a seed: texts by column, the most wanted first."""
+    """The row of a cell or, given one run, of a seed: texts by column, the most wanted first.
+
+    A narrow screen shows the columns from `grid` to `chains`.
+    """
     run = next((run for run in runs if run.experiment), runs[0])
     experiment = run.experiment
     others = run.labels[1:-1] if grid.is_of_widths else run.labels[1:]
@@ -89,28 +98,28 @@ def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
     counts = {state: states.count(state) for state in dict.fromkeys(states)}
     results = {title: _mean(runs, *layout) for title, layout in _LAYOUTS.items()}
     texts = {
+        'sweep': grid.sweep,
+        'grid': grid.name if grid.name == grid.task else f'{grid.name} ({grid.task})',
         'mechanism': labels.mechanism(run.labels[0]),
         'cell': ' '.join(map(short, others)),
         'width': experiment.model.dim if experiment else width,
+        'seed': run.seed if len(runs) == 1 else f'all {len(runs)}',
         'answers': results.pop('answers'),
         'chains': results.pop('chains'),
         'state': states[0] if len(counts) == 1 else ', '.join(f'{s}: {n}' for s, n in counts.items()),
-        'seed': run.seed if len(runs) == 1 else f'{len(runs)} seeds',
         **results,
         'learning rate': experiment.train.learning_rate if experiment else '',
         'L': experiment.task.max_length if experiment else '',
         'devices': ', '.join(sorted({(run.result or {}).get('devices', '') for run in runs} - {''})),
         'why': '; '.join(sorted({run.error for run in runs if run.error})),
-        'grid': grid.name,
-        'sweep': grid.sweep,
     }
     return {title: str(text) for title, text in texts.items()}
 
 
-def _mean(runs: list[Run], field: str, layout: str) -> str:
+def _mean(runs: list[Run], field: str, unit: float, layout: str) -> str:
     """Over the runs that have a result; empty where none has."""
     values = [run.result[field] for run in runs if run.result]
-    return format(math.fsum(values) / len(values), layout) if values else ''
+    return format(math.fsum(values) / len(values) / unit, layout) if values else ''
 
 
 def _sortable(text: str) -> str | list:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.reporting import analysis, figures, verdicts, width_figures
+from experiments.reporting import analysis, figures, value_verdicts, verdicts, width_figures
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord
 from experiments.reporting.verdicts import Verdict
@@ -32,16 +32,16 @@ def describe(grid: GridRecord) -> Section:
         return Section(grid, verdicts.verdict(grid, None), (), {})
     if not grid.is_of_widths:
         chart = figures.by_last_axis(grid)
-        return Section(grid, verdicts.verdict(grid, None), (chart,) if chart else (), {})
+        return Section(grid, value_verdicts.verdict(grid), (chart,) if chart else (), {})
     found = analysis.widths(grid)
     charts: list[Chart | None] = []
     if grid.is_of_one_size:
         charts.append(width_figures.width_over_length(grid, found))
         charts.append(width_and_cost(grid, found))
-    if grid.is_of_localities:
-        charts.append(width_figures.width_over_locality(grid, found))
     if grid.is_of_spans:
         charts.append(width_figures.width_over_span(grid, found))
+    elif grid.is_of_localities:
+        charts.append(width_figures.width_over_locality(grid, found))
     charts += [figures.accuracy_over_width(grid), figures.heat_maps(grid)]
     if grid.is_of_one_size:
         charts.append(width_figures.over_bound(grid, found))

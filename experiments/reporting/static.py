@@ -157,6 +157,9 @@ def _ink(value: float) -> str:
 def _legend(figure: Figure, chart: Chart) -> None:
     """All keys below the panels, and below them what other markers and lines mean."""
     keys, signs = list(map(_handle, chart.keys)), list(map(_handle, chart.signs))
+    # The gaps of a dashed line must show beside the marker in its middle.
+    is_broken = any(key.line not in (None, 'solid') for key in (*chart.keys, *chart.signs))
+    length = 4.0 if is_broken else 2.0
     if not keys + signs:
         return
     for columns in range(max(len(keys), len(signs)), 0, -1):
@@ -164,13 +167,14 @@ def _legend(figure: Figure, chart: Chart) -> None:
         handles = [*keys, *blank, *signs]  # signs begin a row of their own
         by_column = [handles[column::columns] for column in range(columns)]
         longest = [max(len(handle.get_label()) for handle in column) for column in by_column if column]
-        if sum(0.068 * length + 0.6 for length in longest) < figure.get_figwidth():
+        if sum(0.068 * letters + 0.35 + 0.125 * length for letters in longest) < figure.get_figwidth():
             break
     title = chart.legend_title or None
     figure.legend(
         handles=list(itertools.chain(*by_column)),
         loc='outside lower center',
         ncols=columns,
+        handlelength=length,
         title=title,
         title_fontsize=8,
     )

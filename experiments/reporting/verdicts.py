@@ -1,29 +1,42 @@
-"""What a grid shows, in sentences: the answer first, then one sentence for each mechanism."""
+"""What a grid of widths shows, in sentences: the answer first, then one sentence for each mechanism."""
 
+import enum
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from experiments.reporting import analysis, labels
+from experiments.reporting import analysis, head_to_head, labels
 from experiments.reporting.analysis import Comparison, Widths
 from experiments.reporting.records import GridRecord
-from experiments.sweeping.cells import short
+from experiments.reporting.thresholds import Ratio
+
+
+class Kind(enum.IntEnum):
+    """What a verdict decides, in the order in which a page shows them."""
+
+    GROWTH = 0
+    RATIO = 1
+    COMPARISON = 2
+    INCONCLUSIVE = 3
+    SEARCH = 4
 
 
 class Verdict(NamedTuple):
     """A grid in words.
 
     Attributes:
-        headline: the answer, or `Inconclusive: ...` with the reason.
+        headline: the answer, with its numbers; or `Inconclusive: ...` with the reason.
         more: what else is worth a sentence.
         lead: what the details say, for all of them.
         details: a sentence for each mechanism.
+        kind: what the headline decides.
     """
 
     headline: str
     more: str = ''
     lead: str = ''
     details: tuple[str, ...] = ()
+    kind: Kind = Kind.INCONCLUSIVE
 
 
 class _Growth(NamedTuple):
@@ -39,11 +52,9 @@ class _Growth(NamedTuple):
 
 
 def verdict(grid: GridRecord, widths: Widths | None) -> Verdict:
-    """The verdict of a grid; `widths` are None where it is not a grid of widths."""
-    if not grid.done:
-        return Verdict('Inconclusive: no run is done.')
+    """The verdict of a grid of widths; `widths` are None where no run is done."""
     if widths is None:
-        return _best_values(grid)
+        return Verdict('Inconclusive: no run is done.')
     if grid.is_of_localities:
         return _of_localities(grid, widths)
     growth = {mechanism: _growth(grid, widths, mechanism) for mechanism in widths.exponents}
@@ -51,19 +62,37 @@ def verdict(grid: GridRecord, widths: Widths | None) -> Verdict:
         f'{_name(mechanism)}: {_needs(grid, widths, mechanism)}. {_growth_sentence(growth[mechanism])}'
         for mechanism in growth
     ]
-    return Verdict(_growth_headline(growth), _comparison(grid, widths), _lead(grid), tuple(details))
+    headline, more, kind = _answer(grid, widths, growth)
+    return Verdict(headline, more, _lead(grid), tuple(details), kind)
+
+
+def _answer(grid: GridRecord, widths: Widths, growth: Mapping[str, _Growth]) -> tuple[str, str, Kind]:
+    """The headline, what follows it, and what it decides: growth or, where none is known, an order."""
+    grows = _growth_clauses(growth)
+    reasons = labels.grouped({m: g.text for m, g in growth.items() if g.kind == 'inconclusive'})
+    needed, reached = head_to_head.needed_widths(grid, widths), head_to_head.accuracies(grid)
+    if grows:
+        more = f'Growth inconclusive for {reasons}.' if reasons else ''
+        return f'{needed.text} {grows}', more, Kind.GROWTH
+    unknown = 'the growth of the needed width with length is not known'
+    if needed.is_decided or reached:
+        first, *more = [needed, *filter(None, [reached])] if needed.is_decided else [reached, needed]
+        more = ' '.join([*(each.text for each in more), f'{labels.capitalised(unknown)}.'])
+        return first.text, more, Kind.COMPARISON
+    order = 'no mechanism is ahead by more than the seeds differ in most sizes and widths'
+    return f'Inconclusive: {unknown} ({reasons}), and {order}.', needed.text, Kind.INCONCLUSIVE
 
 
 def _lead(grid: GridRecord) -> str:
     return (
-        f'Width that reaches {labels.reaching(grid)}, with its 95% interval over seeds where that is wider:'
+        f'Width that reaches {labels.reaching(grid)}, with its 95% bootstrap interval over seeds in brackets '
+        f'where that is wider. {labels.COVERAGE}'
     )
 
 
 def _name(mechanism: str) -> str:
     """A mechanism's name at the start of a sentence."""
-    name = labels.mechanism(mechanism)
-    return name[0].upper() + name[1:]
+    return labels.capitalised(labels.mechanism(mechanism))
 
 
 def _growth(grid: GridRecord, widths: Widths, mechanism: str) -> _Growth:
@@ -102,17 +131,14 @@ _GROWTH_KINDS = {
 }
 
 
-def _growth_headline(growth: Mapping[str, _Growth]) -> str:
+def _growth_clauses(growth: Mapping[str, _Growth]) -> str:
+    """A sentence about all mechanisms whose growth is known; empty where there is none."""
     clauses = []
     for kind, words in _GROWTH_KINDS.items():
         found = [f'{labels.mechanism(m)} ({g.text})' for m, g in growth.items() if g.kind == kind]
         if found:
-            clauses.append(f'{words} {_listed(found)}')
-    open_ones = _grouped({m: g.text for m, g in growth.items() if g.kind == 'inconclusive'})
-    if not clauses:
-        return f'Inconclusive: the growth of the needed width with length is not known ({open_ones}).'
-    sentence = f'The needed width {"; it ".join(clauses)}.'
-    return f'{sentence} Inconclusive for {open_ones}.' if open_ones else sentence
+            clauses.append(f'{words} {labels.listed(found)}')
+    return f'The needed width {"; it ".join(clauses)}.' if clauses else ''
 
 
 _GROWTH_WORDS = {
@@ -123,15 +149,6 @@ _GROWTH_WORDS = {
 
 def _growth_sentence(growth: _Growth) -> str:
     return f'{_GROWTH_WORDS[growth.kind]}: {growth.text}.'
-
-
-def _grouped(reasons: Mapping[str, str]) -> str:
-    """Mechanisms with the same reason in one clause: `linear and sparse: the width ...; standard: ...`."""
-    by_reason = {}
-    for mechanism, reason in reasons.items():
-        by_reason.setdefault(reason, []).append(labels.mechanism(mechanism))
-    clauses = [f'{_listed(names)}: {reason}' for reason, names in by_reason.items()]
-    return '; '.join(clauses)
 
 
 def _needs(grid: GridRecord, widths: Widths, mechanism: str) -> str:
@@ -149,23 +166,6 @@ def _needs(grid: GridRecord, widths: Widths, mechanism: str) -> str:
     return '; '.join(parts)
 
 
-def _comparison(grid: GridRecord, widths: Widths) -> str:
-    """The needed widths of all mechanisms at the last size at which the most of them are known."""
-    known = {
-        size: sum(math.isfinite(at.width) for (_, s), at in widths.needed.items() if s == size)
-        for size in grid.axes['size']
-    }
-    best = max(reversed(known), key=known.__getitem__)
-    if not known[best]:
-        return f'No width that reaches {labels.reaching(grid)} is known.'
-    found = [
-        f'{analysis.needed_text(at)} with {labels.mechanism(m)}'
-        for (m, s), at in widths.needed.items()
-        if s == best
-    ]
-    return f'At {labels.size_title(grid, best)}, the width for {labels.reaching(grid)} is {_listed(found)}.'
-
-
 def _of_localities(grid: GridRecord, widths: Widths) -> Verdict:
     """How the needed width follows length and locality, each where the other stays."""
     found = {m: each for m in grid.axes['mechanism'] if (each := analysis.comparisons(grid, m))}
@@ -180,12 +180,14 @@ def _of_localities(grid: GridRecord, widths: Widths) -> Verdict:
             grows = 'grows, where theory expects no growth,' if is_of_length else 'grows'
             sentences.append(_ratio_sentence(f'With {fixed}', grows, chosen))
             changes |= set(map(_change, chosen.values()))
-    headline, *more = sentences or ['no two sizes differ in length alone or in locality alone.']
-    if changes <= {'open'}:
-        headline = f'Inconclusive: {headline}'
+    headline, *more = sentences or ['No two sizes differ in length alone or in locality alone.']
+    is_open = changes <= {'open'}
+    if is_open:
+        headline = f'Inconclusive: {headline[0].lower()}{headline[1:]}'
     known = dict.fromkeys(mechanism for mechanism, _ in widths.needed)
     details = tuple(f'{_name(m)}: {_needs(grid, widths, m)}.' for m in known)
-    return Verdict(headline, ' '.join(more), _lead(grid), details)
+    kind = Kind.INCONCLUSIVE if is_open else Kind.RATIO
+    return Verdict(headline, ' '.join(more), _lead(grid), details, kind)
 
 
 def _clearest(found: Iterable[Comparison], is_of_length: bool) -> Comparison | None:
@@ -206,11 +208,9 @@ def _change(comparison: Comparison) -> str:
 
 
 def _ratio_sentence(opening: str, grows: str, chosen: Mapping[str, Comparison]) -> str:
-    """`With ... (L 42 to 78) the needed width grows, ..., with linear (factor 2.07); it does not ...`."""
+    """`With ... (L 42 to 78) the needed width grows, ..., with linear (2.07 times); it does not ...`."""
     titles = {at.title for at in chosen.values()}
-    shown = lambda at: (
-        f'factor {analysis.ratio_text(at.ratio)}' + ('' if len(titles) == 1 else f'; {at.title}')
-    )
+    shown = lambda at: _times(at.ratio) + ('' if len(titles) == 1 else f'; {at.title}')
     words = {
         'wider': f'{grows} with',
         'narrower': 'shrinks with',
@@ -220,43 +220,15 @@ def _ratio_sentence(opening: str, grows: str, chosen: Mapping[str, Comparison]) 
     for change, text in words.items():
         named = [f'{labels.mechanism(m)} ({shown(at)})' for m, at in chosen.items() if _change(at) == change]
         if named:
-            clauses.append(f'{text} {_listed(named)}')
+            clauses.append(f'{text} {labels.listed(named)}')
     unknown = [labels.mechanism(m) for m, at in chosen.items() if _change(at) == 'open']
     if unknown:
-        clauses.append(f'is known too loosely to tell with {_listed(unknown)}')
+        clauses.append(f'is known too loosely to tell with {labels.listed(unknown)}')
     place = f' ({next(iter(titles))})' if len(titles) == 1 else ''
     return f'{opening}{place} the needed width {"; it ".join(clauses)}.'
 
 
-def _best_values(grid: GridRecord) -> Verdict:
-    """The best value of the last axis of a grid that is not of widths, and whether seeds tell it apart."""
-    *_, columns = grid.axes.values()
-    title = labels.field(columns[0])
-    rows = list(dict.fromkeys(run.labels[:-1] for run in grid.done))
-    details, clear, best_of = [], 0, {}
-    for row in rows:
-        runs = {c: [grid.accuracy(run) for run in grid.select(*row, c)] for c in columns}
-        seeds = {c: known for c, each in runs.items() if (known := [a for a in each if not math.isnan(a)])}
-        best, *others = sorted(seeds, key=lambda column: grid.mean_accuracy(*row, column), reverse=True)
-        best_of.setdefault(row[0], []).append(labels.value(best))
-        where = ', '.join([_name(row[0]), *map(short, row[1:])])
-        spread = f'seeds {min(seeds[best]):.3f} to {max(seeds[best]):.3f}'
-        text = f'{where}: {labels.value(best)} ({grid.mean_accuracy(*row, best):.3f}; {spread})'
-        if others:
-            is_clear = min(seeds[best]) > max(seeds[others[0]])
-            clear += is_clear
-            text += f'; next {labels.value(others[0])} ({grid.mean_accuracy(*row, others[0]):.3f})'
-            text += '' if is_clear else '; their seeds overlap'
-        details.append(f'{text}.')
-    found = '; '.join(f'{labels.mechanism(m)} {_listed(list(dict.fromkeys(v)))}' for m, v in best_of.items())
-    lead = f'Best {title} (mean accuracy, and that of its seeds):'
-    if not clear:
-        text = f'Inconclusive: in no case do all seeds of the best {title} lie above those of the next one.'
-        return Verdict(text, f'Highest means: {found}.', lead, tuple(details))
-    clear_text = f'In {clear} of {len(rows)} cases all its seeds lie above those of the next one.'
-    return Verdict(f'Best {title}: {found}.', clear_text, lead, tuple(details))
-
-
-def _listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return words[0] if len(words) == 1 else f'{", ".join(words[:-1])} and {words[-1]}'
+def _times(ratio: Ratio) -> str:
+    """`2.07 times, 95% 1.14 to 2.43`, or `above 1.07 times` where the ratio is only bounded."""
+    interval = analysis.range_text(*ratio.interval, '.2f')
+    return f'{interval} times' if math.isnan(ratio.value) else f'{ratio.value:.2f} times, 95% {interval}'

@@ -28,21 +28,19 @@ def width_and_cost(grid: GridRecord, widths: Widths) -> Chart | None:
         f'Width that reaches {labels.reaching(grid)}', x, y, (*bounds, *joined, *(at.series for at in marked))
     )
     shifts = shifts_of(looks, [grid.length(*at) for at in widths.needed])
-    unit = 'GFLOPs' if max(run.result['forward_flops'] for run in grid.done) > 1e8 else 'MFLOPs'
-    series = [
-        line for m, look in looks.items() for line in _cost_lines(grid, costs, m, look, unit, shifts[m])
-    ]
+    series = [line for m, look in looks.items() for line in _cost_lines(grid, costs, m, look, shifts[m])]
     spent = [p.y for line in series for p in line.points] or [1.0]
     cost = Panel(
         'Cost of the cheapest model that reaches it',
         x,
-        log_axis(f'{unit} of a forward pass', spent, 0.1),
+        log_axis('MFLOPs of a forward pass', spent, 0.1),
         tuple(series),
     )
     caption = (
-        f'Width: the least that reaches {labels.reaching(grid)}, with 95% intervals (bootstrap over '
-        'seeds); dashed, in the same colour: the least width that the information bottleneck allows. Cost: '
-        'the fewest FLOPs of a forward pass over the longest sequence with which a model reaches the target.'
+        f'Width: the least that reaches {labels.reaching(grid)}, with 95% of the bootstrap over seeds '
+        '(bars); dashed, in the same colour: the least width that the information bottleneck allows. Cost: '
+        'the fewest FLOPs of a forward pass over the longest sequence with which a model reaches the target. '
+        f'{labels.COVERAGE}'
     )
     signs = (
         Key('', GREY, line='solid', text='measured'),
@@ -65,15 +63,11 @@ def _bound_line(grid: GridRecord, widths: Widths, mechanism: str, look: Look) ->
     return Series(mechanism, tuple(points), look.colour, line='dashed')
 
 
-_PER_GFLOP = {'GFLOPs': 1.0, 'MFLOPs': 1e3}
-
-
 def _cost_lines(
     grid: GridRecord,
     costs: Mapping[tuple[str, str], Cost],
     mechanism: str,
     look: Look,
-    unit: str,
     shift: float,
 ) -> list[Series]:
     """The least costs that reach the target over length; open where the costliest model tried does not."""
@@ -81,15 +75,15 @@ def _cost_lines(
     for size in (size for m, size in costs if m == mechanism):
         cost, length = costs[mechanism, size], grid.length(mechanism, size)
         title = f'{labels.mechanism(mechanism)}, {short(size)}, L={length}'
-        tried = [run.result['forward_flops'] / 1e9 for run in grid.select(mechanism, size) if run.result]
+        tried = [run.result['forward_flops'] / 1e6 for run in grid.select(mechanism, size) if run.result]
         if cost.width:
             hover = (
-                f'{title}\n{cost.gflops:.3g} GFLOPs at D={cost.width}\nstate: {cost.state_size:,.0f} numbers'
+                f'{title}\n{cost.mflops:,.3f} MFLOPs at D={cost.width}\nstate: {cost.state_size:,.0f} numbers'
             )
-            reached.append(Point(length * shift, cost.gflops * _PER_GFLOP[unit], hover))
+            reached.append(Point(length * shift, cost.mflops, hover))
         elif tried:
-            hover = f'{title}\nno model tried reaches it, up to {max(tried):.3g} GFLOPs'
-            beyond.append(Point(length * shift, max(tried) * _PER_GFLOP[unit], hover))
+            hover = f'{title}\nno model tried reaches it, up to {max(tried):,.3f} MFLOPs'
+            beyond.append(Point(length * shift, max(tried), hover))
     return [
         Series(mechanism, tuple(reached), look.colour, look.marker, 'solid'),
         Series(mechanism, tuple(beyond), look.colour, 'triangle-up', is_open=True),

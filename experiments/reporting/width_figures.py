@@ -29,7 +29,7 @@ from experiments.sweeping.cells import short
 BEYOND = Key('', GREY, 'triangle-up', text='no width tried reaches it', is_open=True)
 BELOW = Key('', GREY, 'triangle-down', text='the least width tried reaches it', is_open=True)
 _SIGNS = (BEYOND, BELOW, Key('', GREY, 'x', text='reached at that width, lost at a greater one'))
-_BARS = 'Bars: 95% of the bootstrap over seeds.'
+_BARS = f'Bars: 95% of the bootstrap over seeds. {labels.COVERAGE}'
 
 
 def width_over_length(grid: GridRecord, widths: Widths) -> Chart | None:
@@ -53,7 +53,7 @@ def width_over_length(grid: GridRecord, widths: Widths) -> Chart | None:
     panel = Panel('', x, y, (*lines, *(at.series for at in marked)), slopes)
     caption = (
         f'The least width that reaches {labels.reaching(grid)}, over the length of the longest sequence. '
-        f'{_BARS} Dashed: the fitted power law, its exponent in the legend. Dotted: exponents of theory.'
+        f'Dashed: the fitted power law, its exponent in the legend. Dotted: exponents of theory. {_BARS}'
     )
     keys = tuple(key._replace(text=key.text + _exponent_text(widths.exponents.get(key.name))) for key in keys)
     title = f'{labels.title(grid)}: needed width over length'
@@ -109,7 +109,7 @@ def width_over_locality(grid: GridRecord, widths: Widths) -> Chart | None:
         for line in alike
     }
     panels = {
-        mechanism: {
+        labels.mechanism(mechanism): {
             name: {grid.locality(size): (mechanism, size) for size in line} for name, line in lines.items()
         }
         for mechanism in grid.axes['mechanism']
@@ -128,7 +128,7 @@ def width_over_span(grid: GridRecord, widths: Widths) -> Chart | None:
     panels = {}
     for mechanism in mechanisms:
         for size in sizes if grid.span(mechanism) else ():
-            line = panels.setdefault(grid.kind(mechanism), {}).setdefault(labels.size_title(grid, size), {})
+            line = panels.setdefault(labels.kind(mechanism), {}).setdefault(labels.size_title(grid, size), {})
             line[grid.span(mechanism)] = mechanism, size
     title = f'{labels.title(grid)}: needed width over block and window size'
     caption = (
@@ -172,9 +172,7 @@ def _width_panels(
             look = (look_of if len(mechanisms) == 1 else family_look)(min(mechanisms))
             drawn[title] += [Series(name, exact, look.colour, line=dash), *(at.series for at in marked)]
     y = _width_axis(grid, (series for panel in drawn.values() for series in panel))
-    shown = [
-        Panel(labels.mechanism(title), x, y, tuple(series)) if y else None for title, series in drawn.items()
-    ]
+    shown = [Panel(title, x, y, tuple(series)) if y else None for title, series in drawn.items()]
     keys = tuple(Key(name, GREY, marker, dash) for name, (marker, dash) in styles.items())
     return chart(*words, filter(None, shown), keys=keys, signs=_SIGNS)
 
@@ -234,7 +232,7 @@ def _needed_hover(grid: GridRecord, widths: Widths, at: tuple[str, str]) -> str:
     lines = [
         f'{labels.mechanism(mechanism)}, {short(size)}, L={grid.length(*at)}',
         f'needed width {analysis.needed_text(widths.needed[at])}',
-        f'95% of {seeds} seeds: {analysis.range_text(*widths.intervals[at], ".1f")}',
+        f'95% of the bootstrap over {seeds} seeds: {analysis.range_text(*widths.intervals[at], ".1f")}',
     ]
     return '\n'.join(lines + ([f'lower bound {widths.bounds[at]:.2g}'] if widths.bounds[at] else []))
 
@@ -267,5 +265,7 @@ def _keys(looks: Mapping[str, Look]) -> tuple[Key, ...]:
 def _exponent_text(fit: Exponent | None) -> str:
     if fit is None or math.isnan(fit.value):
         return ''
+    if fit.sizes == 2:
+        return f': {fit.value:.2f} (two sizes, no interval)'
     ends = ('open' if math.isinf(end) else f'{end:.2f}' for end in fit.interval)
     return f': {fit.value:.2f} ({" to ".join(ends)})'
