@@ -159,7 +159,7 @@ def _legend(figure: Figure, chart: Chart) -> None:
     keys, signs = list(map(_handle, chart.keys)), list(map(_handle, chart.signs))
     # The gaps of a dashed line must show beside the marker in its middle.
     is_broken = any(key.line not in (None, 'solid') for key in (*chart.keys, *chart.signs))
-    length = 4.0 if is_broken else 2.0
+    length = 3.2 if is_broken else 2.0
     if not keys + signs:
         return
     for columns in range(max(len(keys), len(signs)), 0, -1):

@@ -70,12 +70,20 @@ def test_the_table_of_growth_sets_the_measured_exponent_beside_the_theorys(grid)
     assert (sparse['sizes known'], sparse['95% interval']) == ('2 of 3', 'not known')
 
 
+def test_the_bound_has_no_exponent_below_three_lengths(grid):
+    first, second, _ = grid.axes['size']
+    two = replace(grid, axes={**grid.axes, 'size': (first, second)})
+    rows = analysis.tables(two, analysis.widths(two))['Growth of the needed width with length']
+    assert [row['exponent of the bound'] for row in rows] == [''] * 3
+    assert [row['sizes known'] for row in rows] == ['2 of 2'] * 3
+
+
 def test_the_least_cost_is_of_the_narrowest_model_that_reaches_the_target(grid):
     costs = analysis.least_costs(grid)
     cost = costs['mechanism=linear', 'n=16']
     assert cost.width == 32
     (any_run, *_) = grid.select('mechanism=linear', 'n=16', 'dim=32')
-    assert cost.gflops == any_run.result['forward_flops'] / 1e9
+    assert cost.mflops == any_run.result['forward_flops'] / 1e6
     assert cost.state_size == any_run.result['state_size']
     assert costs['mechanism=sparse', 'n=32'].width is None
 

@@ -55,12 +55,48 @@ def test_a_cell_is_one_row_with_the_mean_of_its_seeds_which_it_holds(grid, tmp_p
     assert value == pytest.approx(mean, abs=5e-4)
     assert [seed[place['seed']] for seed in row['seeds']] == [['0', 0], ['1', 1], ['2', 2]]
     assert row['values'] == {
-        'task': ['lis'], 'grid': ['lis'], 'mechanism': ['standard'], 'state': ['done'],
+        'sweep': ['made-up'], 'grid': ['lis'], 'task': ['lis'], 'mechanism': ['standard'], 'state': ['done'],
     }  # fmt: skip
     two_states = [*grid.runs[:2], replace(grid.runs[2], result=None, state='unfinished'), *grid.runs[3:]]
     row = run_table.data([replace(grid, runs=tuple(two_states))], tmp_path)['rows'][0]
     assert row['cells'][place['state']] == 'done: 2, unfinished: 1'
     assert row['values']['state'] == ['done', 'unfinished']
+
+
+def test_rows_say_their_sweep_grid_and_task_and_those_with_a_result_come_first(grid, others, tmp_path):
+    locality, _ = records.read([others])
+    undone = replace(grid.runs[0], result=None, state='missing')
+    table = run_table.data([replace(grid, runs=(undone, *grid.runs[3:])), locality], tmp_path)
+    assert table['columns'][:3] == ['sweep', 'grid', 'mechanism']
+    states = [row['values']['state'][0] for row in table['rows']]
+    assert states == sorted(states, key=run_table.STATES.index)
+    assert states[-1] == 'missing'
+    names = {tuple(row['cells'][:2]) for row in table['rows']}
+    assert names == {('made-up', 'lis'), ('others', 'locality (edit_distance_local)')}
+
+
+def test_decided_verdicts_come_first_and_searches_of_learning_rates_last(grid, others, tmp_path):
+    locality, rates = records.read([others])
+    nothing = replace(grid, name='nothing', runs=tuple(replace(run, result=None) for run in grid.runs[-3:]))
+    text = page.render([sections.describe(each) for each in (rates, nothing, locality, grid)], tmp_path)
+    order = ['made-up-lis', 'others-locality', 'made-up-nothing', 'others-rates']
+    assert re.findall(r'<article id="([^"]*)"', text) == order
+    assert re.findall(r'<li><a href="#([^"]*)"', text) == order
+    # Figures are numbered in the order of the page.
+    figures = re.findall(r'<figure class="chart" data-name="([^"]*)"', text)
+    assert figures[:2] == ['width_over_length', 'width_and_cost']
+    (data,) = re.findall(r'<script type="application/json" id="charts">(.*?)</script>', text)
+    counts = [part.count('class="plot"') for part in text.split('<figure ')[1:]]
+    assert [len(panels) for panels in json.loads(data)] == counts
+
+
+def test_width_and_cost_is_shown_at_once_for_the_first_grid_only(grid, tmp_path):
+    again = replace(grid, name='again')
+    text = page.render([sections.describe(each) for each in (grid, again)], tmp_path)
+    first, second = (part.partition('<details>') for part in text.split('<article ')[1:])
+    assert 'data-name="width_and_cost"' in first[0]
+    assert 'data-name="width_and_cost"' not in second[0]
+    assert 'data-name="width_and_cost"' in second[2]
 
 
 def test_links_are_percent_encoded_and_only_to_directories_that_are_there(made_up, tmp_path):

@@ -48,7 +48,7 @@ def test_the_needed_width_over_blocks_has_a_panel_for_each_kind(others):
     assert grid.is_of_spans
     widths = analysis.widths(grid)
     (panel,) = width_figures.width_over_span(grid, widths).panels
-    assert panel.title == 'sliding_window'
+    assert panel.title == 'sliding window'
     assert panel.x.ticks == [8, 16]
     first = grid.axes['size'][0]
     needed = [widths.needed[f'mechanism=sliding_window,window={w}', first].width for w in (8, 16)]
@@ -76,7 +76,8 @@ def test_the_legend_tells_the_exponent_of_what_has_one(grid):
     low, high = fit.interval
     assert chart.keys[1].text == f'linear: {fit.value:.2f} ({low:.2f} to {high:.2f})'
     assert chart.keys[2].text.startswith('sparse: ')
-    assert chart.keys[2].text.endswith('(open to open)')
+    assert chart.keys[2].text.endswith('(two sizes, no interval)')
+    assert 'With three seeds such an interval covers about 70%' in chart.caption
 
 
 def test_a_width_that_is_lost_again_is_crossed_out_and_its_interval_open_above(reaching):
@@ -118,7 +119,7 @@ def test_width_and_cost_sets_the_bound_below_the_width_and_the_least_cost_beside
     assert [(p.low, p.high) for p in marks] == [widths.intervals[LINEAR, f'n={n}'] for n in (8, 16, 32)]
     line, _ = (s for s in cost.series if s.name == LINEAR)
     assert cost.y.label.startswith('MFLOPs')
-    assert [p.y for p in line.points] == [1e3 * costs[LINEAR, f'n={n}'].gflops for n in (8, 16, 32)]
+    assert [p.y for p in line.points] == [costs[LINEAR, f'n={n}'].mflops for n in (8, 16, 32)]
     # No model of sparse attention reaches the target at n = 32: its costliest one is a lower end.
     reached, beyond = (s for s in cost.series if s.name == 'mechanism=sparse')
     assert len(reached.points) == 2
