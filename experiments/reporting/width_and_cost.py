@@ -37,10 +37,10 @@ def width_and_cost(grid: GridRecord, widths: Widths) -> Chart | None:
         tuple(series),
     )
     caption = (
-        f'Width: the least that reaches {labels.reaching(grid)}, with 95% of the bootstrap over seeds '
-        '(bars); dashed, in the same colour: the least width that the information bottleneck allows. Cost: '
-        'the fewest FLOPs of a forward pass over the longest sequence with which a model reaches the target. '
-        f'{labels.COVERAGE}'
+        f'Width: the least that reaches {labels.reaching(grid)}. Bars: 95% of the bootstrap over seeds. '
+        f'{labels.COVERAGE} Dashed, in the same colour: the least width that the information bottleneck '
+        'allows. Cost: the fewest FLOPs of a forward pass over the longest sequence with which a model '
+        'reaches the target.'
     )
     signs = (
         Key('', GREY, line='solid', text='measured'),
