@@ -80,7 +80,8 @@ def _answer(grid: GridRecord, widths: Widths, growth: Mapping[str, _Growth]) -> 
         more = ' '.join([*(each.text for each in more), f'{labels.capitalised(unknown)}.'])
         return first.text, more, Kind.COMPARISON
     order = 'no mechanism is ahead by more than the seeds differ in most sizes and widths'
-    return f'Inconclusive: {unknown} ({reasons}), and {order}.', needed.text, Kind.INCONCLUSIVE
+    why = f' ({reasons})' if reasons else ''
+    return f'Inconclusive: {unknown}{why}, and {order}.', needed.text, Kind.INCONCLUSIVE
 
 
 def _lead(grid: GridRecord) -> str:
