@@ -36,6 +36,7 @@ __all__ = [
     'options',
     'parse',
     'sliding_window',
+    'span_options',
     'sparse',
     'standard',
     'variants',
@@ -77,6 +78,12 @@ def factories(mechanisms: str) -> dict[str, Callable[..., Mechanism]]:
 def options() -> dict[str, registry.Option]:
     """The options of all mechanisms, by option name."""
     return registry.merged_options(MECHANISMS)
+
+
+def span_options() -> tuple[str, ...]:
+    """The options of all mechanisms that set the size of a block or a window."""
+    made = (make(name)[0] for name in MECHANISMS)
+    return tuple(dict.fromkeys(mechanism.span for mechanism in made if mechanism.span))
 
 
 def option_values(mechanisms: str, given: Mapping[str, Any]) -> dict[str, Any]:

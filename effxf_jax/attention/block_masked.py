@@ -17,6 +17,7 @@ def mechanism(
     prefill,
     memory: Callable[[int], Memory],
     complexity: str,
+    span: str,
     block_size: int | None = None,
 ) -> Mechanism:
     """Makes a mechanism that computes softmax attention under a block mask.
@@ -37,6 +38,7 @@ def mechanism(
         complexity=complexity,
         at_length=at_length,
         block_size=block_size,
+        span=span,
     )
 
 

@@ -58,6 +58,7 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
         prefill=functools.partial(_prefill, summary_size=summary_size),
         memory=memory,
         complexity='L(B + cL/B)D',
+        span='block_size',
         block_size=block_size,
     )
 

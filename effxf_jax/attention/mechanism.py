@@ -118,6 +118,8 @@ class Mechanism(NamedTuple):
         block_size: the size of the blocks at whose ends the memory shrinks; None if it never shrinks.
         projections: the projections that yield the inputs.
         parameters: learned arrays of its own, passed behind the inputs.
+        span: the name of the option that sets the size of its blocks or its window; None if it has neither.
+            Reports compare mechanisms over it.
         matrices: the fields of the cache that are matrices, `[batch, heads, rows, columns]`, with a rank.
     """
 
@@ -133,6 +135,7 @@ class Mechanism(NamedTuple):
     block_size: int | None = None
     projections: tuple[Projection, ...] = (QKV,)
     parameters: tuple[Parameter, ...] = ()
+    span: str | None = None
     matrices: tuple[str, ...] = ()
 
 

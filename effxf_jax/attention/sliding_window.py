@@ -59,6 +59,7 @@ def sliding_window(window: int | None = None) -> Mechanism:
         prefill=_prefill,
         memory=lambda length: Memory('the window', min(window_for(length) - 1, length)),
         complexity='LWD',
+        span='window',
     )
 
 

@@ -48,6 +48,7 @@ def strided(stride: int | None) -> Mechanism:
         prefill=_prefill,
         memory=memory,
         complexity='L(B + L/B)D',
+        span='block_size',
     )
 
 

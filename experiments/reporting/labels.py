@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from effxf_jax import tasks
+from effxf_jax.attention import span_options
 from experiments.reporting.records import GridRecord, Run
 from experiments.sweeping.cells import short
 
@@ -16,7 +17,6 @@ METRIC_NAMES = {
 COVERAGE = 'With three seeds such an interval covers about 70%, not 95%.'
 """What a bootstrap over few seeds is worth; it stands wherever intervals are explained."""
 
-_SPANS = 'block_size=', 'window='
 _READABLE = {
     'pattern=': '',
     'block_size=': 'block ',
@@ -42,7 +42,7 @@ def readable(text: str, with_span: bool = True) -> str:
     if name == 'sparse' and 'block_size=' in text and 'pattern=' not in text:
         words.append('fixed')  # the default pattern, named where block sizes or patterns are compared
     for option in options:
-        if not with_span and option.startswith(_SPANS):
+        if not with_span and option.partition('=')[0] in span_options():
             continue
         prefix = next((prefix for prefix in _READABLE if option.startswith(prefix)), '')
         words.append(_READABLE.get(prefix, '') + option.removeprefix(prefix))

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from effxf_jax.attention import MECHANISMS, span_options
 from experiments.reporting.records import GridRecord
 
 GREY = '#6b7280'
@@ -30,10 +31,9 @@ _FAMILIES = {
     'sliding_window': Look('#d99a00', 'pentagon'),
     'mixture': Look('#4b4453', 'star'),
 }
-# Families without a row above take one of these, by their name.
+# Families without a row above take one of these, by their place among the mechanisms, or by their name.
 _OTHERS = ('#2aa5d8', '#8a8a2e', '#882255', '#5b4fc4', '#a65628', '#e0607e', '#117733')
 
-_SPANS = 'block_size', 'window'
 _SPAN_SHADES = {2: 0.55, 4: 0.4, 8: 0.0, 16: -0.35, 32: -0.55, 64: -0.7}
 """By the size of blocks or windows: the share of white in the colour or, if negative, of black."""
 
@@ -50,11 +50,9 @@ def look_of(mechanism: str) -> Look:
         family = 'mixture'
     if fields.get('pattern') == 'strided':
         family = f'{family} {fields.pop("pattern")}'
-    colour, marker = _FAMILIES.get(family) or Look(
-        _OTHERS[_number(family) % len(_OTHERS)], MARKERS[_number(family, 'marker') % len(MARKERS)]
-    )
+    colour, marker = _FAMILIES.get(family) or _look_without_a_row(family)
     span = GridRecord.span(mechanism)
-    for name in _SPANS:
+    for name in span_options():
         fields.pop(name, None)
     if span:
         colour = _shaded(colour, _SPAN_SHADES.get(span, -0.8 if span > 64 else 0.2))
@@ -64,10 +62,19 @@ def look_of(mechanism: str) -> Look:
     return Look(colour, marker)
 
 
+def _look_without_a_row(family: str) -> Look:
+    """Another look for each of the first mechanisms without a row; by name, for what is not a mechanism."""
+    others = [name for name in MECHANISMS if name not in _FAMILIES]
+    if family in others:
+        place = others.index(family)
+        return Look(_OTHERS[place % len(_OTHERS)], MARKERS[-1 - place % len(MARKERS)])
+    return Look(_OTHERS[_number(family) % len(_OTHERS)], MARKERS[_number(family, 'marker') % len(MARKERS)])
+
+
 def family_look(mechanism: str) -> Look:
     """The look of a mechanism whatever the size of its blocks or window."""
     parts = mechanism.split(',')
-    return look_of(','.join(part for part in parts if part.partition('=')[0] not in _SPANS))
+    return look_of(','.join(part for part in parts if part.partition('=')[0] not in span_options()))
 
 
 def looks_of(mechanisms: Sequence[str]) -> Mapping[str, Look]:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from effxf_jax.attention import span_options
 from experiments.reporting.thresholds import Curve
 from experiments.sweeping import archive, outcomes
 from experiments.sweeping.cells import short
 from experiments.sweeping.outcomes import GridRuns, RecordError, Run
-
-_SPANS = 'block_size', 'window'
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,13 @@ class GridRecord(GridRuns):
     def span(mechanism: str) -> int | None:
         """The size of a mechanism's blocks, or its window; None where it names none."""
         fields = dict(part.partition('=')[::2] for part in mechanism.split(','))
-        return next((int(fields[name]) for name in _SPANS if name in fields), None)
+        return next((int(fields[name]) for name in span_options() if name in fields), None)
 
     @staticmethod
     def kind(mechanism: str) -> str:
         """A mechanism in few letters, without its span."""
         parts = mechanism.split(',')
-        return short(','.join(part for part in parts if part.partition('=')[0] not in _SPANS))
+        return short(','.join(part for part in parts if part.partition('=')[0] not in span_options()))
 
     def lengths(self, size: str) -> list[int]:
         """The longest sequences at a size, in tokens: several where mechanisms differ, sorted."""

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from effxf_jax.attention import MECHANISMS
 from experiments.reporting.looks import look_of, looks_of
 from experiments.sweeps import figure1, learning_rates, locality, min_width, studies
 
@@ -54,3 +55,11 @@ def test_the_size_of_a_span_changes_the_shade_and_not_the_hue_or_the_marker(fami
 def test_mechanisms_without_a_row_of_their_own_differ_in_their_looks():
     looks = looks_of([f'mechanism=new-{number}' for number in range(30)])
     assert len(set(looks.values())) == 30
+
+
+def test_the_next_mechanisms_differ_in_colour_and_marker(monkeypatch):
+    names = ['gated_linear', 'delta', 'block_routing', 'lsh', 'gated_delta', 'log_linear']
+    for name in names:
+        monkeypatch.setitem(MECHANISMS, name, MECHANISMS['standard'])
+    looks = [look_of(f'mechanism={name}') for name in names]
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == len(names)
