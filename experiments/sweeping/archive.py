@@ -4,8 +4,10 @@ The order of the lines is that of grids, axes and seeds, so that a line changes 
 without a run have lines too, so that the file shows the whole grid.
 """
 
+import contextlib
+import fcntl
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,21 +64,32 @@ def _grid(sweep: str, declared: Mapping[str, Any], runs: tuple[Run, ...]) -> Gri
 def write(path: Path, grids: Iterable[GridRuns]) -> None:
     """Writes grids to a file of results, whole or not at all, and keeps what the file already has.
 
-    A run's newer state replaces the one in the file, except that a run that is done stays done.
+    A run's newer state replaces the one in the file, except that a run that is done stays done. If another
+    process writes to the file, the call waits for it.
 
     Raises:
         RecordError: the file is not a file of results; or it has, at the same labels and seed, a settled run
             of another configuration; or `read` would refuse what is to be written. Nothing is written.
         OSError: the file cannot be written.
     """
-    merged = {grid.name: grid for grid in read(path)} if path.exists() else {}
-    for grid in grids:
-        old = merged.get(grid.name)
-        merged[grid.name] = _merged(old, grid, f'{path}, {grid.name}') if old else grid
-    text = ''.join(f'{lines.encode(g, run)}\n' for g in merged.values() for run in _ordered(g))
-    _parse(text.encode(), path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    RunDirectory(path.parent).write_text(path.name, text)
+    with _lock(path):
+        merged = {grid.name: grid for grid in read(path)} if path.exists() else {}
+        for grid in grids:
+            old = merged.get(grid.name)
+            merged[grid.name] = _merged(old, grid, f'{path}, {grid.name}') if old else grid
+        text = ''.join(f'{lines.encode(g, run)}\n' for g in merged.values() for run in _ordered(g))
+        _parse(text.encode(), path)
+        RunDirectory(path.parent).write_text(path.name, text)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Lets one process at a time read, merge and write a file; the system releases a dead process's lock."""
+    # In a file beside it: a write replaces the file itself. It stays, since others may be waiting for it.
+    with path.with_name(f'.{path.name}.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _ordered(grid: GridRuns) -> Sequence[Run]:

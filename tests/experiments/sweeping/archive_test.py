@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -98,7 +100,7 @@ def test_what_is_read_is_written_as_it_was(grid, path, tmp_path):
     archive.write(path, archive.read(path))
     archive.write(tmp_path / 'again.jsonl', archive.read(path))
     assert path.read_bytes() == (tmp_path / 'again.jsonl').read_bytes() == text
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert {p.name for p in path.parent.iterdir()} == {path.name, f'.{path.name}.lock'}
 
 
 def test_a_line_changes_only_when_its_run_does(grid, path):
@@ -263,6 +265,21 @@ def test_garbage_is_refused_by_file_and_line(grid, path, edit, message):
     path.write_bytes(b'\n'.join(edit(lines)) + b'\n')
     with pytest.raises(RecordError, match=f'tiny.jsonl.*{message}'):
         archive.read(path)
+
+
+def test_writers_at_the_same_time_lose_no_lines(grid, path, monkeypatch):
+    archive.write(path, [grid])
+    read = archive.read
+
+    def read_slowly(path):
+        grids = read(path)
+        time.sleep(0.1)  # in which another writer would write
+        return grids
+
+    monkeypatch.setattr(archive, 'read', read_slowly)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: archive.write(path, [replace(grid, name=name)]), 'abc'))
+    assert {grid.name for grid in read(path)} == {'tiny', *'abc'}
 
 
 @pytest.mark.parametrize('field, value', [('metric', 'loss'), ('target', 0), ('target', 2)])
