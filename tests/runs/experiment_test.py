@@ -17,6 +17,8 @@ from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.record import ExperimentError
 from effxf_jax.tasks.lis import LongestIncreasingSubsequence
 from effxf_jax.training import OPTIMIZERS, TrainConfig
+from tests.runs import later
+from tests.runs.later import LaterTask
 
 RUN = RunConfig(64, 16, 100, 32, 100, 1, 10)
 
@@ -116,35 +118,9 @@ def test_what_has_its_default_is_not_part_of_a_difference_nor_are_options_of_oth
     assert not set(made.record['model']) & {'block_size', 'window', 'vocab_size', 'options'}
 
 
-@dataclasses.dataclass(frozen=True)
-class _LaterModel(ModelConfig):
-    positions: str = 'sinusoidal'
-
-
-@dataclasses.dataclass(frozen=True)
-class _LaterTrain(TrainConfig):
-    ema: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class _LaterTask(LongestIncreasingSubsequence):
-    ties: str = 'strict'
-
-
-_LaterTask.__name__ = LongestIncreasingSubsequence.__name__
-
-
-def _later_linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64, gate: str = 'none'):
-    return linear(feature_map, chunk_size)
-
-
 @pytest.fixture
 def later_version(monkeypatch):
-    """A version with a new field, each with a default, of model, training, task and mechanism."""
-    monkeypatch.setitem(tasks.TASKS, 'lis', _LaterTask)
-    monkeypatch.setitem(attention.MECHANISMS, 'linear', _later_linear)
-    monkeypatch.setitem(record.SECTIONS, 'model', _LaterModel)
-    monkeypatch.setitem(record.SECTIONS, 'train', _LaterTrain)
+    later.patch(monkeypatch)
 
 
 def test_new_fields_with_defaults_leave_names_and_records_valid(later_version):
@@ -174,8 +150,8 @@ def test_a_changed_default_leaves_the_meaning_of_names_and_results(monkeypatch):
 
 
 def test_a_new_option_of_a_task_leaves_its_examples_as_they_are():
-    old, new = LongestIncreasingSubsequence(6), _LaterTask(6)
-    assert new.stream_key == old.stream_key != _LaterTask(6, ties='other').stream_key
+    old, new = LongestIncreasingSubsequence(6), LaterTask(6)
+    assert new.stream_key == old.stream_key != LaterTask(6, ties='other').stream_key
     np.testing.assert_array_equal(
         generate_block(new, 0, 'train', 3).tokens, generate_block(old, 0, 'train', 3).tokens
     )

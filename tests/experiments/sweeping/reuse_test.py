@@ -9,7 +9,9 @@ from effxf_jax.runs.directory import InUseError, RunDirectory
 from experiments.sweeping import archive, cells, outcomes, reuse, scheduler, view
 from experiments.sweeping.outcomes import RecordError
 from experiments.sweeping.states import read_state
+from tests.experiments.sweeping import small
 from tests.experiments.sweeping.small import lay, log, result
+from tests.runs import later
 
 DIVERGED = {'error': 'diverged: seed 0: nan', 'diverged': True}
 
@@ -116,6 +118,24 @@ def test_what_cannot_be_read_in_the_sweeps_own_directory_is_left_alone(sweep, tm
         (tmp_path / name / 'config.json').write_text(text)
     assert list(reuse.take(sweep, tmp_path, [])) == [cell.name]
     assert (tmp_path / 'aaa' / 'config.json').read_text() == '{'
+
+
+@pytest.mark.parametrize('from_file', [False, True])
+def test_a_later_version_with_new_fields_finds_the_runs(tmp_path, monkeypatch, from_file):
+    make = lambda: small.sweep(base='experiments/lis.py:smoke', mechanisms=('linear', 'linear+standard'))
+    before = make()
+    for cell in before.cells():
+        lay(tmp_path / 'there', cell, done=True)
+    source = export(before, tmp_path / 'there') if from_file else tmp_path / 'there'
+    later.patch(monkeypatch)
+    after = make()
+    record = next(after.cells()).experiment.record
+    assert (record['model']['gate'], record['train']['ema'], record['task']['ties']) == ('none', 0, 'strict')
+    found = reuse.find(after, tmp_path / 'here', [source])
+    assert list(found) == [cell.name for cell in after.cells()]
+    assert [run.experiment for (run,) in found.values()] == [cell.experiment for cell in after.cells()]
+    reuse.take(after, tmp_path / 'here', [source])
+    assert all(read_state(tmp_path / 'here', cell).done for cell in after.cells())
 
 
 @pytest.mark.parametrize('from_file', [False, True])
