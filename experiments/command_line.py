@@ -1,4 +1,4 @@
-"""What every program shares: the config flag, and refusing all that is wrong with a command line at once."""
+"""The flags that all programs share; all invalid ones are reported together."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ CONFIG = config_flags.DEFINE_config_file(
 
 
 class _Loader(flags.ArgumentParser):
-    """Loads the config file as everything else does, so that no file is executed twice."""
+    """Loads the config file with `configs.load`, so that no file is executed twice."""
 
     def parse(self, path: str) -> ConfigDict:
         config = configs.load(path)
@@ -29,15 +29,15 @@ class _Loader(flags.ArgumentParser):
 flags.FLAGS['config'].parser = _Loader()
 
 Check = Callable[[ConfigDict, Mapping[str, str]], list[str]]
-"""Says what else is wrong, given the configuration and the values of flags by name."""
+"""Returns further problems, given the configuration and the values of flags by name."""
 
 
 def parse_flags(argv: list[str], check: Check) -> list[str]:
-    """Parses flags, as `absl.app.run` asks for; where parts of them mean nothing, refuses and exits.
+    """Parses flags for `absl.app.run`; if some are invalid, prints all problems and exits.
 
     Args:
         argv: the command line.
-        check: what the program would refuse, to be named in the same message.
+        check: finds what else the program would refuse, to be reported in the same message.
     """
     problems = _config_problems(argv, check)
     if not problems:
@@ -49,7 +49,7 @@ def parse_flags(argv: list[str], check: Check) -> list[str]:
 
 
 def problems_of(make: Callable[[ConfigDict], object]) -> Check:
-    """A check that a configuration can be made into what a program needs of it."""
+    """A check that reports the problems for which `make` refuses a configuration."""
 
     def check(config: ConfigDict, values: Mapping[str, str]) -> list[str]:
         try:
@@ -62,18 +62,18 @@ def problems_of(make: Callable[[ConfigDict], object]) -> Check:
 
 
 def refuse(problems: list[str]) -> int:
-    """Prints problems, and returns the exit status for them."""
+    """Prints problems; returns the exit status of a refused command line."""
     print(f'Nothing was run:\n{configs.ConfigError(problems)}', file=sys.stderr)
     return 2
 
 
 def missing_config(example: str = 'experiments/arith.py') -> list[str]:
-    """What to say where there is no --config."""
+    """The problem that --config is missing, if it is."""
     return [] if CONFIG.value is not None else [f'--config=FILE is missing, such as --config={example}']
 
 
 def directory_problems(flag: str, directory: str | Path | None) -> list[str]:
-    """Why nothing can be written there, if so; nothing is written to find out."""
+    """The reasons why a directory cannot be written, if any; the check itself writes nothing."""
     if directory is None:
         return []
     directory = Path(directory)
@@ -86,9 +86,9 @@ def directory_problems(flag: str, directory: str | Path | None) -> list[str]:
 
 
 def _config_problems(argv: list[str], check: Check) -> list[str]:
-    """What is wrong with the config's string argument and with overrides of its fields.
+    """The problems with the config's string argument and with overrides of its fields.
 
-    An argument that means nothing does not hide what else is wrong: all of it is applied that can be.
+    The valid parts of an invalid argument are applied, so that problems with other flags are reported too.
     """
     words = [word.lstrip('-') if word.startswith('--') else None for word in argv[1:]]
     given = []

@@ -1,7 +1,7 @@
-"""Which file a config path means.
+"""Finds the file for a config path.
 
-`experiments/arith.py` works in every directory: if the caller's directory has no such file, the path means
-the file of the installed package `experiments`. A config file can be given by any name of its task:
+`experiments/arith.py` is valid in every directory: if the caller's directory has no such file, it is the file
+of the installed package `experiments`. A config file can be named by any name of its task:
 `experiments/edit_distance.py` is `experiments/ed.py`.
 """
 
@@ -14,10 +14,10 @@ PACKAGE = Path(__file__).parent
 
 
 def resolve(reference: str) -> str:
-    """A reference `PATH` or `PATH:ARGUMENT`, with the path of an existing file.
+    """Replaces the path of a reference `PATH` or `PATH:ARGUMENT` by the path of an existing file.
 
     Raises:
-        FileNotFoundError: the path means no file; the message suggests the nearest config.
+        FileNotFoundError: there is no such config file; the message suggests the nearest one.
     """
     path, colon, argument = reference.partition(':')
     return f'{_find(path)}{colon}{argument}'
@@ -42,7 +42,7 @@ def _find(path: str) -> str:
 
 
 def _suggestion(path: str) -> str:
-    # By the file's name alone: what all configs' paths share would make any two of them near.
+    # Only names of files are compared: all paths share a part, which would make any two of them similar.
     paths = {PurePath(config).stem: config for config in known()}
     for alias, name in tasks.aliases().items():
         if alias in paths:

@@ -1,16 +1,16 @@
-"""A page of figures, tables and verdicts of sweeps: python -m experiments.report SOURCE [SOURCE ...]
+"""Makes a page of figures and tables from sweeps: python -m experiments.report SOURCE [SOURCE ...]
 
-A source is the directory of a sweep, or a file of its results such as results/figure1-laptop.jsonl. The
-program reads their runs, the bundled values of the paper's Figure 1, and the theory; writes
+A source is the directory of a sweep, or a file of results such as results/figure1-laptop.jsonl. The program
+compares their runs with the paper's Figure 1 and with the theory, and writes
 
-    OUT/index.html        one page with everything, which works from disk and without a network
-    OUT/tables.json       the tables of the page, for machines
+    OUT/index.html        one page with everything; it works from disk and without a network
+    OUT/tables.json       the page's tables, for other programs
 
     --out=DIR       where to write; by default SOURCE/report if the first source is a directory, else
                     build/report
     --static        writes OUT/figures/ too: every figure as PNG, PDF and SVG, for papers
-    --export=DIR    writes the runs of each sweep to DIR/NAME.jsonl too, with thinned logs, to be kept or
-                    published. Runs that the file has already are kept, or replaced by their newer state
+    --export=DIR    writes the runs of each sweep to DIR/NAME.jsonl too, with thinned logs. Runs that are
+                    already in the file stay; a newer state replaces an older one
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord, RecordError
 from experiments.sweeping import archive
 
-_OUT = flags.DEFINE_string('out', None, 'Where to write; by default SOURCE/report or build/report.')
+_OUT = flags.DEFINE_string('out', None, 'Directory of the page; by default SOURCE/report or build/report.')
 _STATIC = flags.DEFINE_bool('static', False, 'Write every figure as PNG, PDF and SVG too.')
-_EXPORT = flags.DEFINE_string('export', None, 'Where to write the runs of each sweep to one file.')
+_EXPORT = flags.DEFINE_string('export', None, 'Directory for one file of results per sweep.')
 
 Say = Callable[[str], None]
-"""Shows what is being done."""
+"""Shows a line of progress."""
 
 
 def main(argv):
@@ -74,7 +74,7 @@ def main(argv):
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Say]:
-    """Shows on stderr what is done: on a bar or, where there is no terminal, a line each."""
+    """Shows progress on stderr: a bar or, without a terminal, one line for each grid."""
     console = Console(stderr=True, highlight=False)
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -89,13 +89,13 @@ def _progress(total: int) -> Iterator[Say]:
 
 
 def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = lambda text: None) -> None:
-    """Writes a report, over one that is there.
+    """Writes a report, and replaces one that is already there.
 
     Args:
-        grids: in the order of the page.
-        out: the directory; it is made if it is missing.
+        grids: the grids, in the order of the page.
+        out: the report's directory; created if needed.
         static: whether to write every figure as PNG, PDF and SVG too.
-        say: is given a line about each grid that is done.
+        say: receives a line about each finished grid.
     """
     out.mkdir(parents=True, exist_ok=True)
     described, tables = [], {}
@@ -113,7 +113,7 @@ def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = l
 
 
 def _save(charts: tuple[Chart, ...], directory: Path, title: str) -> None:
-    """Writes a grid's figures for papers; matplotlib is loaded for them alone."""
+    """Writes a grid's figures for papers; only this loads matplotlib."""
     from experiments.reporting import static
 
     directory.mkdir(exist_ok=True)

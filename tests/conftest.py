@@ -1,4 +1,4 @@
-"""Four XLA devices on the CPU, so that every test of devices has several, and one cache of compilations."""
+"""Four XLA devices on the CPU, for tests of several devices, and one cache of compilations."""
 
 import getpass
 import os

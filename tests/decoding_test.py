@@ -1,4 +1,4 @@
-"""Cached greedy decoding is the argmax of the full forward pass, whatever is given and wherever."""
+"""Cached greedy decoding is the argmax of the full forward pass, wherever tokens are given."""
 
 import functools
 

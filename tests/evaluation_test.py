@@ -1,4 +1,4 @@
-"""Metrics are what their definitions say, however the examples are cut into batches."""
+"""Metrics equal their definitions for any split of the examples into batches."""
 
 import jax
 import numpy as np

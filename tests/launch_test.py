@@ -1,4 +1,4 @@
-"""launch.sh: which program it runs, where, and what it installs before; with a fake interpreter in .venv."""
+"""launch.sh runs the right program in the right directory with the right extras; with a fake interpreter."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a package of this repository requires and holds, and that it works without the repository."""
+"""The package has all its files and requirements, and works without the repository."""
 
 import ast
 import configparser

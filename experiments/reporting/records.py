@@ -1,4 +1,4 @@
-"""What sweeps have left in their directories, or in files of results."""
+"""The grids of sweeps, read from their directories or from files of results."""
 
 import math
 from collections.abc import Iterable
@@ -20,22 +20,22 @@ class GridRecord(GridRuns):
 
     @property
     def is_of_widths(self) -> bool:
-        """Whether accuracy was measured over mechanism, size and width."""
+        """Whether the axes are mechanism, size and width."""
         return tuple(self.axes) == ('mechanism', 'size', 'width')
 
     @property
     def is_of_one_size(self) -> bool:
-        """Whether sizes differ in one field alone, so that a width may be said to grow with it."""
+        """Whether sizes differ in one field alone, so that the growth of a width with it is defined."""
         return not any(',' in size for size in self.axes['size'])
 
     @property
     def is_of_localities(self) -> bool:
-        """Whether sizes differ in how far back a step looks."""
+        """Whether sizes differ in locality."""
         return len({self.locality(size) for size in self.axes['size']} - {None}) > 1
 
     @property
     def is_of_spans(self) -> bool:
-        """Whether mechanisms of one kind differ in the size of their blocks or windows."""
+        """Whether some mechanisms differ only in the size of their blocks or windows."""
         kinds = [self.kind(mechanism) for mechanism in self.axes['mechanism'] if self.span(mechanism)]
         return len(set(kinds)) < len(kinds)
 
@@ -49,43 +49,43 @@ class GridRecord(GridRuns):
 
     @property
     def widths(self) -> list[int]:
-        """Those of which a run has begun."""
+        """The widths at which a run has begun."""
         return sorted({run.experiment.model.dim for run in self.begun})
 
     def length(self, mechanism: str, size: str) -> int | None:
-        """The longest sequence, in tokens; None where nothing there has begun."""
+        """The length of the longest sequence, in tokens; None if no run has begun."""
         lengths = (run.experiment.task.max_length for run in self.select(mechanism, size) if run.experiment)
         return next(lengths, None)
 
     def locality(self, size: str) -> int | None:
-        """How many of the last tokens fix the next; None where no constant does, or nothing has begun."""
+        """How many recent tokens determine the next one; None if no constant does, or no run has begun."""
         tasks = (run.experiment.task for run in self.begun if run.labels[1] == size)
         return next((task.locality() for task in tasks), None)
 
     @staticmethod
     def span(mechanism: str) -> int | None:
-        """The size of a mechanism's blocks, or its window; None where it names none."""
+        """The size of a mechanism's blocks or of its window; None if the axis value has neither."""
         fields = dict(part.partition('=')[::2] for part in mechanism.split(','))
         return next((int(fields[name]) for name in span_options() if name in fields), None)
 
     @staticmethod
     def kind(mechanism: str) -> str:
-        """A mechanism in few letters, without its span."""
+        """A mechanism in short form, without its span."""
         parts = mechanism.split(',')
         return short(','.join(part for part in parts if part.partition('=')[0] not in span_options()))
 
     def lengths(self, size: str) -> list[int]:
-        """The longest sequences at a size, in tokens: several where mechanisms differ, sorted."""
+        """The lengths of the longest sequences at a size, in tokens, sorted; mechanisms may differ."""
         return sorted({self.length(mechanism, size) for mechanism in self.axes['mechanism']} - {None})
 
     def mean_accuracy(self, *labels: str) -> float:
-        """Over the seeds that have ended, at a point; nan where none has."""
+        """The mean accuracy at a point over the seeds that have ended; nan if none has."""
         found = [self.accuracy(run) for run in self.select(*labels)]
         found = [accuracy for accuracy in found if not math.isnan(accuracy)]
         return sum(found) / len(found) if found else math.nan
 
     def curve(self, mechanism: str, size: str) -> Curve | None:
-        """Accuracy over width; None where nothing has ended."""
+        """Accuracy over width; None if no run has ended."""
         runs = [run for run in self.select(mechanism, size) if run.experiment]
         ended = [run for run in runs if not math.isnan(self.accuracy(run))]
         if not ended:
@@ -99,14 +99,14 @@ class GridRecord(GridRuns):
 
 
 def read(sources: Iterable[Path]) -> list[GridRecord]:
-    """The grids of sweeps.
+    """Reads the grids of sweeps.
 
     Args:
-        sources: directories of sweeps, or files of their results.
+        sources: directories of sweeps, or files of results.
 
     Raises:
-        RecordError: naming the file that has not the contents that a sweep writes.
-        OSError: something cannot be read.
+        RecordError: a file does not have the contents that a sweep writes; the message names it.
+        OSError: a file cannot be read.
     """
     return [GridRecord(**vars(grid)) for source in sources for grid in _read(source)]
 

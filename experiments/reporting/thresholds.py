@@ -1,7 +1,7 @@
 """The width that a problem needs, from accuracies at a few widths, and how it grows; with intervals.
 
-An interval is that of a bootstrap over seeds. Where a resample only bounds the width, its bounds count: the
-lower towards the interval's lower end, the upper towards the upper one, which may so be 0 or infinite.
+Intervals are bootstraps over seeds. If a resample only bounds the width, its lower bound counts for the
+interval's lower end and its upper bound for the upper end, so an end may be 0 or infinite.
 """
 
 import itertools
@@ -17,8 +17,8 @@ HYPOTHESES = {'0': 0.0, '1/4': 0.25, '1/2': 0.5}
 """Exponents of the width in the length that the paper's theorems and the bottleneck name."""
 
 _TAIL = 0.025
-# All resamples of a curve, and all choices of one for each of several curves, are taken while there are no
-# more than so many, as with seven seeds or fewer, and five curves of three; otherwise so many are drawn.
+# Up to these numbers, all resamples of a curve and all combinations of several curves' resamples are used:
+# seven seeds or fewer, and five curves of three seeds. Above, this many are drawn at random.
 _MOST_RESAMPLES = 2_000
 _MOST_CHOICES = 100_000
 
@@ -27,8 +27,8 @@ class Curve(NamedTuple):
     """Accuracies of one mechanism on problems of one size.
 
     Attributes:
-        widths: growing, int `[widths]`.
-        accuracy: `[seeds, widths]`, nan where a seed was not run.
+        widths: increasing widths, int `[widths]`.
+        accuracy: accuracies, `[seeds, widths]`; nan where a seed was not run.
     """
 
     widths: np.ndarray
@@ -39,12 +39,14 @@ class Crossing(NamedTuple):
     """The width at which the isotonic regression of mean accuracy on width reaches a target.
 
     Attributes:
-        width: interpolated linearly in accuracy over the logarithm of width; nan where it is only bounded.
-        least, most: between which it lies; both `width` where that is known. From 0 to the least width tried
-            where that one does already; from the greatest to infinity where none does.
-        lost_above: nan, but where the mean reaches the target at this width and falls so far short again
-            above it that the regression does not reach it; then `least` is the width tried below this one,
-            or 0, and `most` is infinite.
+        width: the crossing, interpolated linearly in accuracy over the logarithm of width; nan if it is only
+            bounded.
+        least, most: bounds of the crossing; both equal `width` if it is known. If the least width tried
+            reaches the target, the bounds are 0 and this width; if no width does, they are the greatest
+            width tried and infinity.
+        lost_above: nan, except where the mean reaches the target at this width, but falls so far short of it
+            at greater widths that the regression does not reach it. Then `least` is the width tried below
+            this one, or 0, and `most` is infinite.
     """
 
     width: float
@@ -54,9 +56,9 @@ class Crossing(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """95% of a bootstrap over seeds: the 2.5th percentile of lower bounds and the 97.5th of upper ones.
+    """A 95% bootstrap interval over seeds: the 2.5th percentile of lower bounds, the 97.5th of upper bounds.
 
-    Of few seeds it covers less (of three some 70%), and of one nothing.
+    With few seeds it covers less: about 70% with three, nothing with one.
     """
 
     low: float
@@ -64,11 +66,11 @@ class Interval(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """Of the width that one problem needs to that which another does.
+    """The ratio of the widths that two problems need.
 
     Attributes:
-        value: nan where not both are known.
-        interval: over the seeds of both.
+        value: the ratio; nan unless both widths are known.
+        interval: its interval over the seeds of both problems.
     """
 
     value: float
@@ -79,14 +81,13 @@ class Exponent(NamedTuple):
     """The slope of log width over log length.
 
     Attributes:
-        value: by least squares over the sizes at which the width is known; nan where there are not two.
-        interval: 95%, from three sizes on: the hull of the bootstrap's and of Student's from what the line
-            leaves unexplained. Infinite where there are fewer.
-        sizes: at how many the width is known.
-        verdict: the one hypothesis within the interval, 'inconclusive' where there are several or where the
-            line misses the bound of a size whose width is only bounded, 'none' where there is none, and 'not
-            known' without a value.
-        is_contradicted: whether the line misses such a bound.
+        value: the slope by least squares over the sizes at which the width is known; nan with fewer than two.
+        interval: the 95% interval: the hull of the bootstrap interval and of Student's interval from the
+            line's residuals; infinite with fewer than three sizes.
+        sizes: the number of sizes at which the width is known.
+        verdict: the hypothesis within the interval, if it is the only one; 'inconclusive' if there are
+            several or if is_contradicted; 'none' if there are none; 'not known' without a value.
+        is_contradicted: whether the line misses the bounds of a size whose width is only bounded.
     """
 
     value: float
@@ -97,7 +98,7 @@ class Exponent(NamedTuple):
 
 
 def crossing(curve: Curve, target: float) -> Crossing:
-    """Where a curve reaches the target; widths at which no seed was run do not count."""
+    """Finds where a curve reaches the target; widths at which no seed was run are left out."""
     tried = ~np.isnan(curve.accuracy).all(axis=0)
     if not tried.any():
         return Crossing(math.nan, 0.0, math.inf)
@@ -119,18 +120,18 @@ def crossing(curve: Curve, target: float) -> Crossing:
 
 
 def isotonic(curve: Curve) -> np.ndarray:
-    """The isotonic regression of mean accuracy on width, `[widths]`; at each some seed was run."""
+    """The isotonic regression of mean accuracy on width, `[widths]`; every width must have an accuracy."""
     counts = np.sum(~np.isnan(curve.accuracy), axis=0)
     return optimize.isotonic_regression(np.nanmean(curve.accuracy, axis=0), weights=counts).x
 
 
 def interval(curve: Curve, target: float) -> Interval:
-    """Of the width that a target needs."""
+    """The interval of the width at which a curve reaches the target."""
     return _percentiles(*_resampled(curve, target))
 
 
 def ratio(curve: Curve, to: Curve, target: float) -> Ratio:
-    """How much wider the problem of `curve` needs a model to be than that of `to`."""
+    """The width that the problem of `curve` needs, relative to the width that the problem of `to` needs."""
     value = crossing(curve, target).width / crossing(to, target).width
     (least, most), weights = _jointly([_resampled(curve, target), _resampled(to, target)])
     with np.errstate(divide='ignore'):
@@ -138,11 +139,11 @@ def ratio(curve: Curve, to: Curve, target: float) -> Ratio:
 
 
 def exponent(lengths: Sequence[float], curves: Sequence[Curve], target: float) -> Exponent:
-    """How the needed width grows with length.
+    """Fits the exponent with which the needed width grows with length.
 
-    Sizes at which it is only bounded say nothing exact and are left out. That biases the slope towards 0
-    where it is the large or the small sizes: say how many are left. Where the line would have the width of
-    one of them beyond its bounds, it is not taken for an answer.
+    Sizes at which the width is only bounded are left out. If these are the largest or the smallest sizes, the
+    slope is biased towards 0, so reports must give the number of sizes used. If the line misses the bounds of
+    a size that was left out, the verdict is inconclusive.
     """
     found = [crossing(curve, target) for curve in curves]
     known = [i for i, at in enumerate(found) if not math.isnan(at.width)]
@@ -172,7 +173,7 @@ def _bootstrap_of_slope(x: np.ndarray, resampled: Sequence['_Resamples']) -> Int
         logs = np.log(least), np.log(most)
     low = high = 0.0
     for number, share in enumerate(pull):
-        if share:  # a size in the middle, though its width were unbounded, does not turn the line
+        if share:  # otherwise 0 times an infinite bound; a size in the middle does not turn the line
             below, above = logs if share > 0 else logs[::-1]
             low, high = low + share * below[number], high + share * above[number]
     return _percentiles(low, high, weights)
@@ -184,7 +185,7 @@ def _verdict(low: float, high: float) -> str:
 
 
 class _Resamples(NamedTuple):
-    """Bounds of the width that a curve of seeds drawn with replacement needs, and each draw's probability."""
+    """Bounds of the needed width for each draw of seeds with replacement, and each draw's probability."""
 
     least: np.ndarray
     most: np.ndarray
@@ -208,7 +209,7 @@ def _resampled(curve: Curve, target: float) -> _Resamples:
 
 
 def _jointly(parts: Sequence[_Resamples]) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Bounds `[parts, draws]` of independent draws from all parts, and each joint draw's probability."""
+    """Bounds `[parts, draws]` for independent draws from all parts, and each joint draw's probability."""
     counts = [len(part.weights) for part in parts]
     if math.prod(counts) <= _MOST_CHOICES:
         draws = np.indices(counts).reshape(len(parts), -1)
@@ -223,7 +224,7 @@ def _jointly(parts: Sequence[_Resamples]) -> tuple[tuple[np.ndarray, np.ndarray]
 
 
 def _percentiles(least: np.ndarray, most: np.ndarray, weights: np.ndarray) -> Interval:
-    """Of draws' bounds; values that occur, since between one and infinity there is none."""
+    """The interval of draws' bounds; not interpolated, since a bound may be infinite."""
     return Interval(_percentile(least, weights, _TAIL), _percentile(most, weights, 1 - _TAIL))
 
 

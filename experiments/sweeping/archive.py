@@ -1,7 +1,7 @@
-"""Results in one file a sweep, results/NAME.jsonl: a line for each run, as `lines` describes them.
+"""The results of a sweep in one file, results/NAME.jsonl, with a line for each run; see `lines`.
 
-The order of the lines is that of grids, axes and seeds, so that a line changes only when its run does. Cells
-without a run have lines too, so that the file shows the whole grid.
+Lines are sorted by grid, axes and seed, so that a line changes only when its run does. Seeds that have not
+begun have lines too, so that the file shows the whole grid.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ SUFFIX = '.jsonl'
 
 
 def read(path: Path) -> list[GridRuns]:
-    """The grids of a file of results.
+    """Reads the grids of a file of results.
 
     Raises:
-        RecordError: naming the line that is not as `write` leaves it.
+        RecordError: `write` does not write such a file; the message names the invalid line.
         OSError: the file cannot be read.
     """
     return _parse(path.read_bytes(), path)
@@ -46,7 +46,7 @@ def _parse(text: bytes, path: Path) -> list[GridRuns]:
                 raise RecordError(f'{where}: {field} is {value!r}, and {earlier}')
         if runs.setdefault(name, {}).setdefault((run.labels, run.seed), run) is not run:
             at = f'seed {run.seed} at {", ".join(run.labels)}'
-            raise RecordError(f'{where}: an earlier line is of {at} too')
+            raise RecordError(f'{where}: an earlier line has {at} too')
     return [
         checked(_grid(path.stem, grid, tuple(runs[name].values())), f'{path}, {name}')
         for name, grid in declared.items()
@@ -54,7 +54,7 @@ def _parse(text: bytes, path: Path) -> list[GridRuns]:
 
 
 def _grid(sweep: str, declared: Mapping[str, Any], runs: tuple[Run, ...]) -> GridRuns:
-    """A grid, whose axes have the values of its runs."""
+    """A grid whose axes have the values of its runs."""
     values = zip(*(run.labels for run in runs), strict=True)
     axes = {axis: tuple(dict.fromkeys(of)) for axis, of in zip(declared['axes'], values, strict=True)}
     fields = {field: declared[field] for field in lines.GRID_FIELDS[1:]}
@@ -62,14 +62,14 @@ def _grid(sweep: str, declared: Mapping[str, Any], runs: tuple[Run, ...]) -> Gri
 
 
 def write(path: Path, grids: Iterable[GridRuns]) -> None:
-    """Writes grids to a file of results, whole or not at all, and keeps what the file already has.
+    """Adds grids to a file of results, and keeps the runs that are already in it; the write is atomic.
 
-    A run's newer state replaces the one in the file, except that a run that is done stays done. If another
+    A run's newer state replaces its state in the file, except that a run that is done stays done. If another
     process writes to the file, the call waits for it.
 
     Raises:
-        RecordError: the file is not a file of results; or it has, at the same labels and seed, a settled run
-            of another configuration; or `read` would refuse what is to be written. Nothing is written.
+        RecordError: the file is not a file of results; it has a settled run of another configuration at the
+            same labels and seed; or `read` would refuse the new content. Nothing is written.
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _ordered(grid: GridRuns) -> Sequence[Run]:
 
 
 def _merged(old: GridRuns, new: GridRuns, where: str) -> GridRuns:
-    """The runs of both, in a grid declared like the newer one."""
+    """The runs of both grids, in a grid with the newer declaration."""
     if (old.task, list(old.axes)) != (new.task, list(new.axes)):
         raise RecordError(
             f'{where}: the file has a grid of {old.task} over {", ".join(old.axes)}; the new one is of '
@@ -113,7 +113,7 @@ def _merged(old: GridRuns, new: GridRuns, where: str) -> GridRuns:
 
 
 def _newer(old: Run, new: Run, where: str) -> Run:
-    """The state to keep of a run that the file has."""
+    """The run to keep, given one in the file and a new one at the same labels and seed."""
     if old.is_settled and old.experiment and new.experiment and old.name != new.name:
         raise RecordError(
             f'{where}: at {", ".join(old.labels)} the file has {old.name}, which is {old.state}; the new run '

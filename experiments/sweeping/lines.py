@@ -2,19 +2,19 @@
 
 A line is complete without the others; `pandas.read_json(path, lines=True)` reads a file. Its fields:
 
-    grid, task, metric, target, search    of the run's grid; see `experiments.sweeping.cells.grid`
+    grid, task, metric, target, search    the run's grid; see `experiments.sweeping.cells.grid`
     labels         the value on each axis
-    name           of the run, with this one seed
+    name           the name of the run, with this seed alone
     cell           the name of the cell's directory, which all seeds trained side by side share
-    seed
+    seed           the seed
     state          'done', 'failed', 'unfinished', 'missing' or 'not needed'
     error          why the run failed
-    diverged       true where it failed because training diverged
-    config         what differs from the defaults, by dotted name; see `Experiment.difference`
-    result         what result.json holds
-    curve          step, loss and grad_norm as columns: every hundredth step, the first, the last, and those
-                   at which test examples were graded, in five digits
-    evaluations    step and accuracies of these gradings, as columns
+    diverged       true if the run failed because training diverged
+    config         the fields that differ from their defaults, by dotted name; see `Experiment.difference`
+    result         the content of result.json
+    curve          step, loss and grad_norm as columns, in five digits: every hundredth step, the first, the
+                   last, and every step at which test examples were graded
+    evaluations    step and accuracies of every grading, as columns
 
 Fields without a value are left out. Numbers that are not finite are null.
 """
@@ -55,10 +55,10 @@ _KEPT_EVERY = 100
 
 
 def encode(grid: GridRuns, run: Run) -> str:
-    """The line of a run, without the line break.
+    """Writes a run as a line, without the line break.
 
     Raises:
-        RecordError: its log is not what a run leaves.
+        RecordError: the run's log does not have the contents that a run writes.
     """
     log = _thinned(run.log) if run.experiment else []
     graded = [line for line in log if line.keys() - {*_CURVE}]
@@ -85,7 +85,7 @@ def encode(grid: GridRuns, run: Run) -> str:
 
 
 def _thinned(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of a log to keep, in five digits: more than a figure shows."""
+    """The lines of a log to keep, in five digits: more than a figure can show."""
     ends = {line['step'] for line in (*log[:1], *log[-1:])}
     return [
         {name: value if name == 'step' else float(f'{value:.5g}') for name, value in line.items()}
@@ -103,14 +103,14 @@ def _finite(value: Any) -> Any:
 
 
 def decode(text: bytes, where: str) -> tuple[dict[str, Any], Run]:
-    """The fields of a line's grid, with its `axes`, and the run.
+    """Reads a line: the fields of the run's grid, with the names of its `axes`, and the run.
 
     Args:
-        text: without the line break.
+        text: the line, without the line break.
         where: the file and the number of the line, for messages.
 
     Raises:
-        RecordError: the line is not as `encode` leaves it.
+        RecordError: `encode` does not write such a line; the message names what is invalid.
     """
     line = _parse(text, where)
     if problems := _problems(line):
@@ -135,7 +135,7 @@ def decode(text: bytes, where: str) -> tuple[dict[str, Any], Run]:
 def _parse(text: bytes, where: str) -> dict[str, Any]:
     try:
         line = parse_object(decoded := text.decode())
-        if '\\u' in decoded:  # may be half of a surrogate pair, which no text file can hold
+        if '\\u' in decoded:  # possibly half of a surrogate pair, which UTF-8 cannot encode
             json.dumps(line, ensure_ascii=False).encode()
     except RecursionError:
         raise RecordError(f'{where} is nested too deeply') from None
@@ -147,7 +147,7 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
 
 
 def _problems(line: Mapping[str, Any]) -> list[str]:
-    """The fields that are missing, unknown, of a wrong type, or wrong for the state."""
+    """The fields that are missing, unknown, of a wrong type, or not allowed in the run's state."""
     problems = [f'{name} is missing' for name in _REQUIRED if name not in line]
     problems += [f'unknown field {name!r}' for name in line if name not in _TYPES]
     for name, kind in _TYPES.items():
@@ -177,11 +177,11 @@ def _problems(line: Mapping[str, Any]) -> list[str]:
 
 def _experiment(line: Mapping[str, Any], where: str) -> Experiment:
     name, difference = line['name'], line['config']
-    # First of all: a changed config may have sizes that take hours to build.
+    # Checked first: an edited config may have sizes that take hours to build.
     if not name.endswith(f'-{digest(difference)}'):
         raise RecordError(
-            f'{where}: {name} is not the name of a run with this config: one of them has been changed, or '
-            'the version of the defaults has'
+            f'{where}: {name} is not the name of a run with this config: the name, the config or the version '
+            'of the defaults was changed'
         )
     try:
         experiment = Experiment.from_difference(difference)
@@ -190,30 +190,30 @@ def _experiment(line: Mapping[str, Any], where: str) -> Experiment:
         raise RecordError(f'{where}: config is not the configuration of a run: {error}') from error
     if found != (name, line['seed'], line['task']):
         raise RecordError(
-            f'{where}: config is of {found[0]}, seed {found[1]} of {found[2]}; the line says {name}, seed '
-            f'{line["seed"]} of {line["task"]}'
+            f'{where}: the config is that of {found[0]}, seed {found[1]}, task {found[2]}; the line says '
+            f'{name}, seed {line["seed"]}, task {line["task"]}'
         )
     return experiment
 
 
 def _log(line: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...]:
-    """The lines of the log, from their columns."""
+    """The lines of the log, made from their columns."""
     curve = _rows(line.get('curve', {}), f'{where}: curve')
     evaluations = _rows(line.get('evaluations', {}), f'{where}: evaluations')
     if lacking := evaluations.keys() - curve.keys():
-        raise RecordError(f'{where}: curve lacks step {min(lacking)}, which evaluations have')
+        raise RecordError(f'{where}: curve lacks step {min(lacking)}, which is in evaluations')
     return tuple(row | evaluations.get(step, {}) for step, row in curve.items())
 
 
 def _rows(columns: Mapping[str, Any], where: str) -> dict[int, dict[str, Any]]:
-    """The rows of columns, by their step."""
+    """The rows of columns, by step."""
     if not columns:
         return {}
     if not all(type(column) is list for column in columns.values()) or 'step' not in columns:
-        raise RecordError(f'{where} must hold lists of numbers, one of them called step')
+        raise RecordError(f'{where} must hold lists of numbers, with one called step')
     steps = columns['step']
     if not all(type(step) is int and 0 < step < 2**63 for step in steps) or steps != sorted(set(steps)):
-        raise RecordError(f'{where}: step must hold whole numbers that grow')
+        raise RecordError(f'{where}: step must hold increasing whole numbers')
     for name, column in columns.items():
         if len(column) != len(steps):
             raise RecordError(f'{where}: {name} must be as long as step, {len(steps)}; got {len(column)}')

@@ -28,16 +28,16 @@ class Run:
     Attributes:
         labels: the cell's value on each axis.
         cell: the name of the cell's directory.
-        seed: its own.
-        path: its directory, the seed's own where several seeds are trained side by side; None if the run was
-            read from a file of results.
+        seed: the run's seed.
+        path: the run's directory, which is the cell's or, if several seeds are trained side by side, one in
+            it; None if the run was read from a file of results.
         state: 'done', 'failed', 'unfinished', 'missing' or, if a search does not require the cell (yet),
             'not needed'.
-        error: why it failed.
+        error: why the run failed.
         diverged: whether it failed because training diverged.
-        experiment: its configuration; None if it has not begun.
+        experiment: the run's configuration; None if it has not begun.
         result: the contents of result.json, if done.
-        kept_log: the lines of its log in a file of results.
+        kept_log: the lines of the log that a file of results has.
     """
 
     labels: tuple[str, ...]
@@ -63,14 +63,14 @@ class Run:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is done or has diverged, and so would end the same way again."""
+        """Whether the run is done or has diverged, and so would end the same way again."""
         return self.state == 'done' or self.diverged
 
     @functools.cached_property
     def log(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: step, loss and, where test examples were graded, accuracies.
 
-        A last line that a kill has torn is left out.
+        A last line that a kill cut short is left out.
         """
         if self.path is None:
             return list(self.kept_log)
@@ -86,13 +86,13 @@ class Run:
 
 @dataclass(frozen=True)
 class GridRuns:
-    """A grid, and how its runs stand.
+    """A grid with its runs.
 
     Attributes:
         sweep: the sweep's name.
-        name, task, axes, metric, search, target: as declared; see `experiments.sweeping.cells.grid`. The task
-            is that of all runs, by name.
-        runs: of every cell, each seed.
+        name, axes, metric, search, target: as declared; see `experiments.sweeping.cells.grid`.
+        task: the name of the task of all runs.
+        runs: one for each seed of each cell.
     """
 
     sweep: str
@@ -105,21 +105,21 @@ class GridRuns:
     runs: tuple[Run, ...]
 
     def select(self, *labels: str) -> list[Run]:
-        """Its runs at these values of the first axes."""
+        """The runs with these values on the first axes."""
         return [run for run in self.runs if run.labels[: len(labels)] == labels]
 
     def accuracy(self, run: Run) -> float:
-        """The accuracy that counts: 0 if the run diverged; nan if it has not ended, or failed otherwise."""
+        """The accuracy by `metric`: 0 if the run diverged; nan if it has not ended, or failed otherwise."""
         if run.result:
             return run.result[self.metric]
         return 0.0 if run.diverged else math.nan
 
 
 def checked(grid: GridRuns, where: str) -> GridRuns:
-    """The grid, with the state of runs that have not begun: missing or not needed.
+    """Checks a grid, and sets the state of runs that have not begun: missing or not needed.
 
     Raises:
-        RecordError: the grid is not one that reports can use.
+        RecordError: reports cannot use the grid.
     """
     if grid.metric not in METRICS:
         raise RecordError(f'{where}: metric must be one of {", ".join(METRICS)}; got {grid.metric!r}')
@@ -155,7 +155,7 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
     """Checks the fields of a result that reports read.
 
     Raises:
-        RecordError: naming those that are missing or wrong.
+        RecordError: fields are missing or invalid; the message names all of them.
     """
     if lacking := [name for name in (*METRICS, *_POSITIVE) if name not in result]:
         raise RecordError(f'{where} is not the result of a run: no {", ".join(lacking)}')
@@ -170,15 +170,15 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
 
 
 def read_directory(directory: Path) -> list[GridRuns]:
-    """The grids that a sweep's directory declares.
+    """Reads the grids that a sweep's directory declares.
 
     Raises:
-        RecordError: naming the file that has not the contents that a sweep writes.
-        OSError: something cannot be read.
+        RecordError: a file does not have the contents that a sweep writes; the message names it.
+        OSError: a file cannot be read.
     """
     path = directory / 'sweep.json'
     if not path.exists():
-        raise RecordError(f'{directory} is no directory of a sweep: it has no sweep.json')
+        raise RecordError(f'{directory} is not the directory of a sweep: it has no sweep.json')
     grids = []
     for name, declared in _parse(path.read_text(), path).items():
         try:
@@ -198,19 +198,19 @@ def read_directory(directory: Path) -> list[GridRuns]:
 
 
 def read_cells(directory: Path) -> Iterator[Run]:
-    """The runs of all cells in a directory, whatever their names; see `read_cell`."""
+    """Yields the runs of all cells in a directory, whatever their names; see `read_cell`."""
     for path in cell_directories(directory):
         yield from read_cell(path)
 
 
 def cell_directories(directory: Path) -> list[Path]:
-    """The directories of all cells in a sweep's directory, whatever their names, except unfinished copies."""
+    """The directories of all cells in a sweep's directory; unfinished copies are left out."""
     found = sorted(path.parent for path in directory.glob('*/config.json'))
     return [path for path in found if not path.name.startswith('.')]
 
 
 def read_cell(top: Path) -> list[Run]:
-    """The runs of the cell in a directory, by the configuration in it.
+    """Reads the runs of a cell from its directory; the configuration in it says which seeds they have.
 
     Raises:
         RecordError, OSError: see `read_directory`.

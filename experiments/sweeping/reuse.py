@@ -77,7 +77,7 @@ def take(
     found = find(sweep, directory, sources, also_diverged)
     for cell in sweep.cells():
         if cell.name in found:
-            # Whole or not at all: half a cell would look like a cell that is running.
+            # Renamed at the end: an incomplete copy would look like a cell that is running.
             half = directory / f'.{cell.name}.tmp'
             shutil.rmtree(half, ignore_errors=True)
             _write_cell(half, cell, found[cell.name])

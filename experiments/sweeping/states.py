@@ -1,4 +1,4 @@
-"""How cells stand, by what lies in their directories, and which of them a grid still asks for."""
+"""The states of cells, read from their directories, and which cells a grid still requires."""
 
 import math
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from experiments.sweeping.cells import Cell, Grid
 
 
 class State(NamedTuple):
-    """How a cell stands, by its directory.
+    """The state of a cell.
 
     Attributes:
-        results: of its seeds, as far as they are done.
-        done: all are.
-        error: why not all can be; None where they may yet.
-        diverged: whether that is because training diverged, which tells something of the others' parameters.
+        results: the results of the seeds that are done.
+        done: whether all seeds are done.
+        error: why the cell failed; None otherwise.
+        diverged: whether it failed because training diverged. A search counts it as accuracy 0.
     """
 
     results: list[dict[str, Any]]
@@ -26,16 +26,16 @@ class State(NamedTuple):
     diverged: bool = False
 
     def mean(self, metric: str) -> float | None:
-        """An accuracy's mean over seeds; one that failed counts nothing."""
+        """An accuracy's mean over the seeds that are done; failed seeds are left out; None without seeds."""
         found = [result[metric] for result in self.results]
         return sum(found) / len(found) if found else None
 
 
 def read_state(directory: Path, cell: Cell) -> State:
-    """How a cell stands in a sweep's directory.
+    """Reads the state of a cell from a sweep's directory.
 
     Raises:
-        MismatchError: its directory belongs to another configuration, or a file in it is damaged.
+        MismatchError: the cell's directory belongs to another configuration, or a file in it is damaged.
     """
     run = RunDirectory(directory / cell.name)
     run.check(cell.experiment.record)
@@ -51,7 +51,7 @@ def read_state(directory: Path, cell: Cell) -> State:
 
 
 def wanted(grid: Grid, states: dict[str, State]) -> Iterator[Cell]:
-    """The cells that a grid needs, given how all stand: of a search, those that the next step takes."""
+    """Yields the cells that a grid requires, given all states; of a search, the cells of its next step."""
     if not grid.search:
         yield from (cell for cells in grid.cells.values() for cell in cells)
         return
@@ -61,9 +61,9 @@ def wanted(grid: Grid, states: dict[str, State]) -> Iterator[Cell]:
 
 
 def _accuracies(grid: Grid, cell: Cell, state: State) -> list[float]:
-    """Of each seed of a cell: 0 where it diverged; nan where the cell has not ended, or failed otherwise.
+    """The accuracy of each seed: 0 if it diverged; nan if the cell has not ended, or failed otherwise.
 
-    What failed otherwise says nothing of the width: the search waits until it is begun again.
+    Another failure says nothing about the width, so the search waits until the cell runs again.
     """
     reached = {result['seed']: result[grid.metric] for result in state.results}
     missing = 0.0 if state.diverged else math.nan

@@ -1,4 +1,4 @@
-"""Blocks are functions of their number alone, and the splits are disjoint."""
+"""A block depends only on its number and its split, and the splits are disjoint."""
 
 import hashlib
 import subprocess

@@ -1,4 +1,4 @@
-"""TensorFlow is imported by what trains, and by nothing else."""
+"""TensorFlow is imported by programs that train, and by no others."""
 
 import subprocess
 import sys

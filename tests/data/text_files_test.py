@@ -1,4 +1,4 @@
-"""Text files come back as they were written, and whatever else stands in one is reported line by line."""
+"""Text files are read as they were written, and invalid lines are reported with their numbers."""
 
 import tracemalloc
 

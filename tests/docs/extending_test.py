@@ -1,4 +1,4 @@
-"""docs/extending.md does what it says: its blocks run in order, and what they declare holds everywhere."""
+"""The blocks of docs/extending.md run in order, and all parts of the project accept what they declare."""
 
 import re
 from pathlib import Path

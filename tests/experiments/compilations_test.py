@@ -1,4 +1,4 @@
-"""A program compiled once is found again by the next process."""
+"""A compiled program is found again by the next process."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A config path means the same file in every directory, and a task has all its names everywhere."""
+"""A config path is the same file in every directory, and every name of a task is accepted."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""String arguments become configurations, and everything wrong with one is named at once."""
+"""String arguments become configurations, and all their problems are reported together."""
 
 import json
 

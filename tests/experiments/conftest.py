@@ -1,4 +1,4 @@
-"""Programs as a user meets them."""
+"""Runs programs as a user does."""
 
 import pytest
 

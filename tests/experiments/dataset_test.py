@@ -1,4 +1,4 @@
-"""The programs for files of examples, as a user meets them."""
+"""The programs for files of examples, end to end."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The main job as a user meets it: one command, killed and started again, or given nonsense."""
+"""The main program end to end: one command, killed and started again, or with invalid arguments."""
 
 import functools
 import json

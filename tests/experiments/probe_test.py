@@ -1,4 +1,4 @@
-"""The program that tampers with a trained model's state, as a user meets it."""
+"""The program that changes a trained model's state, end to end."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Starting a program as a user does, and watching it through what it writes."""
+"""Starts programs as a user does, and observes their output and files."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""A run on several hosts as a user meets it: stopped, killed, and gone on with by fewer or more of them."""
+"""A run on several hosts, end to end: stopped, killed, and resumed by fewer or more hosts."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""The program that runs sweeps, as a user meets it: stopped, started again, reported on."""
+"""The program that runs sweeps, end to end: stopped, started again, reported on."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The program for costs and bounds, as a user meets it."""
+"""The program for costs and bounds, end to end."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Dropout drops the share it should, independently of all else, and the same under every transformation."""
+"""Dropout drops its share, independently of other randomness and under every transformation."""
 
 import jax
 import jax.numpy as jnp

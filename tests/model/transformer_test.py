@@ -1,4 +1,4 @@
-"""The Transformer is causal, starts as torch would, and refuses sizes that cannot be."""
+"""The Transformer is causal, is initialised as in PyTorch, and refuses impossible sizes."""
 
 import dataclasses
 import functools

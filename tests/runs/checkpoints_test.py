@@ -1,4 +1,4 @@
-"""A checkpoint comes back bit for bit, and a damaged one gives way to the one before."""
+"""A checkpoint is restored bit for bit, and a damaged one is skipped for the one before it."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Hosts share what the first one makes, and none waits for long for one that is not there."""
+"""The first host sends its values to the others, and no host waits long for one that is gone."""
 
 import signal
 import socket

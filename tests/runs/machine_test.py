@@ -1,4 +1,4 @@
-"""A processor is named as Linux names it, or else as Python does."""
+"""A processor has the name that Linux gives it, or else the one that Python gives it."""
 
 import platform
 

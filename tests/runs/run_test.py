@@ -1,4 +1,4 @@
-"""Replicates are the runs that their seeds are alone, and one that diverges does no harm to what is good."""
+"""Each replicate equals a run of its seed alone, and a diverging one leaves the others intact."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A signal is taken when it suits, a second one at once, and whoever handled them before does so again."""
+"""A signal can be deferred, a second one is immediate, and earlier handlers are restored."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Arithmetic against Python's own parser, its grader against all legal chains, its draws against counting."""
+"""Arithmetic against Python's parser, its grader against all legal chains, its sampler against counts."""
 
 import ast
 import fractions

@@ -1,4 +1,4 @@
-"""Linear equations: solutions put back, every state the same system, and form as published."""
+"""Linear equations: their solutions, every state as an equivalent system, and the published format."""
 
 import itertools
 import math

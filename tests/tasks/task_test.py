@@ -1,4 +1,4 @@
-"""The contract, which every task keeps, and the helpers that tasks share."""
+"""The contract, tested of every task, and the helpers that tasks share."""
 
 import dataclasses
 

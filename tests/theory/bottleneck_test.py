@@ -1,4 +1,4 @@
-"""The pigeonhole's widths follow from bits and neurons, and grow as the paper says."""
+"""Least widths follow from bits and neurons, and grow with the exponents of the paper."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Formulas of cost agree with a count over the forward pass as it is run."""
+"""Cost formulas agree with a count of the operations of a forward pass."""
 
 import dataclasses
 import math

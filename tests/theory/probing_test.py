@@ -1,4 +1,4 @@
-"""What is exchanged is all there is, what is made smaller is as small as said, and a leak is caught."""
+"""The state is all that generation depends on, reduced states have their declared size, leaks are caught."""
 
 import math
 

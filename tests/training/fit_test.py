@@ -1,4 +1,4 @@
-"""`fit` makes the updates that the parts make, one by one."""
+"""`fit` makes the same updates as its parts one by one."""
 
 import numpy as np
 import pytest

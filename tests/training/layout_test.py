@@ -1,4 +1,4 @@
-"""Replicates and rows lie where the update expects them, and come back as they went."""
+"""Replicates and rows are laid out over devices as the update expects, and the inverse restores them."""
 
 import chex
 import jax

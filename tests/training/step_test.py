@@ -1,4 +1,4 @@
-"""The update is that of the whole batch on however many devices, and divergence is named."""
+"""An update is the same on any number of devices, and divergence is reported."""
 
 import functools
 import itertools

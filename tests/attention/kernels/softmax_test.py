@@ -1,4 +1,4 @@
-"""Segments, beyond what the mechanisms make of them."""
+"""Softmax attention over segments, for cases that no mechanism reaches."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Tables and needed widths are those that the made-up accuracies were made from."""
+"""Tables and needed widths agree with the rule that made the accuracies."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A chart keeps what has something to show, and both renderers draw all of it."""
+"""A chart keeps the panels that have data, and both renderers draw all of it."""
 
 import itertools
 import math

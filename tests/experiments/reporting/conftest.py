@@ -1,4 +1,4 @@
-"""A sweep's directory as one would leave it, with made-up accuracies of known shape."""
+"""Directories of sweeps with made-up accuracies that follow a known rule."""
 
 import json
 from dataclasses import replace

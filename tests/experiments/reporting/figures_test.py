@@ -1,4 +1,4 @@
-"""Figures show what was read, whole and beside what it is compared with."""
+"""Figures show every run that was read, beside the values for comparison."""
 
 from dataclasses import replace
 

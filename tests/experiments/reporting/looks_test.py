@@ -1,4 +1,4 @@
-"""A mechanism looks the same everywhere, and what is drawn side by side can be told apart."""
+"""A mechanism has the same look in every figure, and the series of a figure can be told apart."""
 
 import colorsys
 import itertools

@@ -1,4 +1,4 @@
-"""The page says of every run what it was, sorts by numbers, and links only to what is there."""
+"""The page describes every run, sorts columns by number, and has no broken links."""
 
 import json
 import re

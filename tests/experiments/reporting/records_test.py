@@ -1,4 +1,4 @@
-"""What a sweep has left is read as it stands, and garbage is refused by name."""
+"""The runs of a sweep are read as they were written, and invalid files are refused by name."""
 
 import json
 import math

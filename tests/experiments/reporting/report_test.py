@@ -1,4 +1,4 @@
-"""A report says what the runs say, in files that a reader can open anywhere."""
+"""A report agrees with its runs, and its files work without a network."""
 
 import json
 import shutil

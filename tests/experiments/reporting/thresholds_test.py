@@ -1,4 +1,4 @@
-"""Widths that a target needs, and their growth, are what their definitions say on curves made for it."""
+"""Needed widths and their growth agree with their definitions on curves of known shape."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Verdicts say what the runs show, in which direction they leave theory, and why they do not say more."""
+"""Verdicts report the result, how it differs from theory, and why some are inconclusive."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Figures of needed widths lay them over what they may follow, beside slopes and bounds of theory."""
+"""Figures of needed widths are drawn over length, locality or span, with the slopes and bounds of theory."""
 
 import math
 from dataclasses import replace

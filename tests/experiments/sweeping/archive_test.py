@@ -1,4 +1,4 @@
-"""A file of results holds all that reports and other sweeps ask of runs, and garbage is refused by line."""
+"""A file of results holds all that reports and other sweeps read, and invalid lines are refused by number."""
 
 import json
 import math
@@ -233,7 +233,7 @@ def edited(change):
         (lambda lines: [b'[' * 100_000, *lines], 'line 1 is nested too deeply'),
         (lambda lines: [b'<<<<<<< HEAD', *lines], 'line 1 is not JSON'),
         (lambda lines: [b'[1]', *lines], 'line 1 must hold an object'),
-        (lambda lines: [*lines, lines[0]], 'line 13: an earlier line is of seed 0 at .*, dim=8 too'),
+        (lambda lines: [*lines, lines[0]], 'line 13: an earlier line has seed 0 at .*, dim=8 too'),
         (lambda lines: lines[2:], 'a cell for every choice'),
         (edited(lambda line: line.pop('cell')), 'line 1: cell is missing'),
         (edited(lambda line: line.update(colour='red')), "line 1: unknown field 'colour'"),
@@ -243,16 +243,16 @@ def edited(change):
         (edited(lambda line: line.pop('result')), 'line 1: result is missing where state is done'),
         (edited(lambda line: line.update(error='x')), 'line 1: error is given where state is done'),
         (edited(lambda line: line.update(state='failed')), 'line 1: error is missing .*; result is given'),
-        (edited(lambda line: line.update(seed=1)), 'config is of .* seed 0 of arithmetic; .* seed 1'),
+        (edited(lambda line: line.update(seed=1)), 'config is that of .* seed 0, task arithmetic; .* seed 1'),
         (edited(lambda line: line['config'].update({'model.dim': 12})), 'is not the name of a run with this'),
         (edited(lambda line: line['result'].pop('num_params')), 'line 1: result .* no num_params'),
         (edited(lambda line: line['result'].update(chain_accuracy=2)), 'it has chain_accuracy 2'),
         (edited(lambda line: line['result'].update(devices=2)), 'it has devices 2'),
         (edited(lambda line: line['curve']['loss'].pop()), 'curve: loss must be as long as step, 7; got 6'),
-        (edited(lambda line: line['curve']['step'].reverse()), 'curve: step must hold whole numbers that'),
+        (edited(lambda line: line['curve']['step'].reverse()), 'curve: step must hold increasing whole numbers'),
         (edited(lambda line: line['curve'].update(loss=['x'] * 7)), 'curve: loss must hold numbers'),
         (edited(lambda line: line['curve'].update(loss=[10**400] * 7)), 'curve: loss must hold numbers'),
-        (edited(lambda line: line['curve'].pop('step')), 'curve must hold lists of numbers, one of'),
+        (edited(lambda line: line['curve'].pop('step')), 'curve must hold lists of numbers, with one'),
         (edited(lambda line: line['evaluations'].update(step=[7, 8])), 'curve lacks step 7'),
         (edited(lambda line: line.update(target=0.5)), 'line 2: target is 0.9, and 0.5 in earlier lines'),
         (edited(lambda line: line['labels'].update(width=8)), 'line 1: labels must be texts; got 8'),

@@ -1,4 +1,4 @@
-"""A declared grid becomes cells, each a run of its own; what is wrong with any is said before one runs."""
+"""A declared grid becomes cells, one run each; all problems are reported before a cell runs."""
 
 import pytest
 from ml_collections import ConfigDict

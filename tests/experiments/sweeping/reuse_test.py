@@ -1,4 +1,4 @@
-"""What another sweep has settled is taken from it, whole, and nothing else."""
+"""Settled runs of other sweeps are copied whole, and nothing else is copied."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whatever dies, nothing that a sweep has done is lost, and every cell ends."""
+"""Finished work survives the death of any process, and every cell ends."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ sweep = functools.partial(small.sweep, base=BASE)
 
 
 class Watcher:
-    """Remembers what it is told."""
+    """Records the progress that it receives."""
 
     def __init__(self):
         self.begun = []
@@ -54,7 +54,7 @@ class Watcher:
 
 @contextlib.contextmanager
 def once(reached, do):
-    """Does something in a thread, as soon as it can be seen in the files of a run that is under way."""
+    """Calls `do` in a thread as soon as `reached`, a condition on the files of a run, is true."""
     over = threading.Event()
 
     def wait():

@@ -1,4 +1,4 @@
-"""Sweeps of a few tiny cells, and what they leave."""
+"""Sweeps of a few tiny cells, and directories as their workers write them."""
 
 import json
 
@@ -24,20 +24,20 @@ def sweep(widths=(8, 12), mechanisms=('standard',), base=BASE, **fields):
 
 
 def result(seed, accuracy=0.5):
-    """What result.json holds of a run, as far as it is read."""
+    """The content of result.json, with the fields that are read."""
     accuracies = dict.fromkeys(cells.METRICS, accuracy)
     sizes = {'forward_flops': 10**6, 'num_params': 1000, 'state_size': 96, 'train_steps': STEPS}
     return {**accuracies, 'seed': seed, 'teacher_forced_loss': 0.1, **sizes, 'first_errors': [0, 3, 1]}
 
 
 def log(steps=STEPS, graded=(150, 350)):
-    """Lines of metrics.jsonl, of which some have accuracies."""
+    """Lines of metrics.jsonl; those of graded steps have accuracies."""
     lines = [{'step': step, 'loss': 1 / step, 'grad_norm': 1.0} for step in range(1, steps + 1)]
     return [line | ({'chain_accuracy': 0.25} if line['step'] in graded else {}) for line in lines]
 
 
 def lay(directory, cell, done=False, failure=None, name=None):
-    """A cell's directory as workers leave it: done, failed or under way; by the name of any version."""
+    """Writes a cell's directory as a worker does: done, failed or unfinished; `name` is an earlier name."""
     top = RunDirectory(directory / (name or cell.name))
     top.claim(cell.experiment.record)
     alone = cell.experiment.replicates()

@@ -1,4 +1,4 @@
-"""What a grid still asks for follows from how its cells stand."""
+"""The cells that a grid still requires follow from the states of its cells."""
 
 from experiments.sweeping.states import State, wanted
 from tests.experiments.sweeping.small import sweep

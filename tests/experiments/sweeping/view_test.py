@@ -1,4 +1,4 @@
-"""What a sweep shows is how its cells stand."""
+"""The output of a sweep shows the states of its cells."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The search finds the smallest width that reaches the target, with few trials, and looks around it."""
+"""The search finds the smallest width that reaches the target in few trials, and tries its neighbours."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A worker tells how its cell goes, and waits for one whose machine was lost."""
+"""A worker reports the progress of its cell, and waits while a lost worker holds the directory."""
 
 import os
 
@@ -17,7 +17,7 @@ RECORD = configs.make_experiment(arith.get_config('smoke')).record
 
 
 class Events:
-    """An actor of which one knows what it was told."""
+    """A stand-in for the actor that records its events."""
 
     def __init__(self):
         self.told = []
@@ -74,7 +74,7 @@ def test_a_worker_knows_what_a_config_file_adds_to_the_library(monkeypatch, tmp_
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Runs a cell of which each attempt ends with the next of these errors."""
+    """Runs a cell whose attempts end with these errors, one after the other."""
 
     def run(*errors):
         left = list(errors)
