@@ -249,7 +249,7 @@ def edited(change):
         (edited(lambda line: line['result'].update(chain_accuracy=2)), 'it has chain_accuracy 2'),
         (edited(lambda line: line['result'].update(devices=2)), 'it has devices 2'),
         (edited(lambda line: line['curve']['loss'].pop()), 'curve: loss must be as long as step, 7; got 6'),
-        (edited(lambda line: line['curve']['step'].reverse()), 'curve: step must hold increasing whole numbers'),
+        (edited(lambda line: line['curve']['step'].reverse()), 'step must hold increasing whole numbers'),
         (edited(lambda line: line['curve'].update(loss=['x'] * 7)), 'curve: loss must hold numbers'),
         (edited(lambda line: line['curve'].update(loss=[10**400] * 7)), 'curve: loss must hold numbers'),
         (edited(lambda line: line['curve'].pop('step')), 'curve must hold lists of numbers, with one'),
