@@ -10,6 +10,8 @@ import importlib
 import json
 import os
 import runpy
+import select
+import signal
 import socket
 import sys
 
@@ -23,6 +25,7 @@ LIBRARIES = (
     'experiments.console',
 )
 OF_TRAINING = 'tensorflow', 'clu.metric_writers'
+POLL_SECONDS = 0.02
 
 
 def serve(control):
@@ -46,12 +49,19 @@ def serve(control):
 
 
 def attend(client):
-    """Forks the program, which returns True; tells its id, waits for it, tells its status, and is gone."""
+    """Forks the program, which returns True; reports its id, waits for it, reports its status, and exits.
+
+    A program whose test has ended, and with it the connection, is killed.
+    """
     program = os.fork()
     if program == 0:
         return True
     client.sendall(f'{program}\n'.encode())
-    _, status = os.waitpid(program, 0)
+    ended, status = 0, 0
+    while not ended:
+        if select.select([client], [], [], POLL_SECONDS)[0]:
+            os.kill(program, signal.SIGKILL)
+        ended, status = os.waitpid(program, os.WNOHANG)
     with contextlib.suppress(BrokenPipeError):  # the test has ended
         client.sendall(f'{os.waitstatus_to_exitcode(status)}\n'.encode())
     os._exit(0)
