@@ -344,7 +344,7 @@ def test_a_sweep_that_has_nothing_to_run_starts_no_ray(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_cells_under_the_names_of_an_earlier_version_are_kept_and_not_trained_again(tmp_path, caplog):
+def test_cells_under_the_names_of_an_earlier_version_are_kept_and_not_trained_again(tmp_path, local, caplog):
     made = sweep()
     cells = list(made.cells())
     declaration = made.declaration()
