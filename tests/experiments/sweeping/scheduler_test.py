@@ -151,8 +151,15 @@ def test_a_lost_node_costs_no_more_than_the_steps_since_its_checkpoints(tmp_path
         assert [line['step'] for line in logged(tmp_path / name)] == list(range(1, STEPS + 1))
 
 
+@pytest.fixture(scope='module')
+def end_of_ray():
+    """Leaves no Ray behind for other tests of this process."""
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture
-def local(monkeypatch):
+def local(monkeypatch, end_of_ray):
     """Ray of two CPUs, and of two GPUs that are none; all tests share one, its workers and their programs."""
     if not ray.is_initialized():
         ray.init('local', num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
