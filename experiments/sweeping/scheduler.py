@@ -139,6 +139,8 @@ def check_address(address: str) -> None:
     if not colon or not port.isdigit() or '://' in address:
         return  # Ray itself resolves or rejects other addresses at once
     try:
+        if int(port) > 65_535:  # which the system may take for another port
+            raise OverflowError('a port is at most 65535')
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(f'there is no Ray cluster at {address}: {error}') from error

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -276,6 +277,13 @@ def test_a_cluster_that_is_not_there_is_said_at_once_and_nothing_is_written(addr
     with pytest.raises(ConnectionError, match=f'no Ray cluster at {address}'):
         scheduler.run(sweep(), tmp_path / 'sweep', Watcher(), address=address)
     assert not (tmp_path / 'sweep').exists()
+
+
+def test_a_port_above_the_largest_is_not_taken_for_the_one_that_it_is_modulo_their_number():
+    with socket.create_server(('localhost', 0)) as server:
+        address = f'localhost:{server.getsockname()[1] + 2**16}'
+        with pytest.raises(ConnectionError, match='at most 65535'):
+            scheduler.check_address(address)
 
 
 @pytest.mark.slow
