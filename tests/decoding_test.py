@@ -59,7 +59,7 @@ def by_full_forward_passes(model, params, tokens, given):
 
 
 @pytest.mark.parametrize('mechanism', MECHANISMS)
-@pytest.mark.parametrize('mid_sequence', [0.0, 0.2])
+@pytest.mark.parametrize('mid_sequence', [pytest.param(0.0, marks=pytest.mark.slow), 0.2])
 def test_equals_the_argmax_of_the_full_forward_pass_for_ragged_prompts(mechanism, mid_sequence):
     model, params = make(mechanism, eos_bias=0.5)
     tokens, given = ragged(0, mid_sequence=mid_sequence)

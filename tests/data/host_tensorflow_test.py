@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # Forks, since programs may share names of flags, of a process that has imported what they share.
 PROGRAM = """
 import importlib, os, sys
@@ -16,6 +18,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_program_does_not_wait_for_it_before_it_trains():
     programs = ['main', 'sweep', 'report', 'theory', 'probe', 'dataset']
     found = subprocess.run(

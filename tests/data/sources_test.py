@@ -129,6 +129,7 @@ def test_a_fixed_set_holds_the_first_examples_of_the_stream():
     assert_same(fixed, generated(TASK, 0, 'train').read(np.arange(2000)))
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_a_pipeline_still_open():
     program = (
         'from effxf_jax import tasks\n'

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parents[2] / 'README.md'
 
 
+@pytest.mark.slow
 def test_the_example_trains_and_decodes(capsys):
     (block,) = re.findall(r'```python\n(.*?)```', README.read_text(), flags=re.DOTALL)
     assert len(block.strip().splitlines()) < 15

@@ -237,7 +237,7 @@ def test_a_mechanisms_own_parameters_are_learned_decoded_with_costed_and_spared_
     assert params['blocks_0']['taps'].shape == (2, 2, 8)
     tokens = jax.random.randint(jax.random.key(1), (2, 6), 0, 13)
     logits = apply(model, params, tokens)
-    gradient = jax.grad(lambda p: model.apply({'params': p}, tokens).sum())(params)
+    gradient = jax.jit(jax.grad(lambda p: model.apply({'params': p}, tokens).sum()))(params)
     assert np.any(np.asarray(gradient['blocks_0']['taps']) != 0)
 
     run = functools.partial(model.apply, {'params': params})

@@ -15,6 +15,7 @@ from effxf_jax.theory import bottleneck
 from effxf_jax.theory.enumeration import count_classes
 
 LAYERS, HEADS = 3, 4
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def config_for(task, mechanism, **options):
@@ -105,8 +106,9 @@ PROMPTS = {
         {'name': 'edit_distance', 'n': 1},
         {'name': 'edit_distance', 'n': 2},
         {'name': 'edit_distance', 'n': 2, 'border': 'textbook'},
-        {'name': 'edit_distance_local', 'rows': 2, 'pattern_length': 1},
-        {'name': 'edit_distance_local', 'rows': 1, 'pattern_length': 2},
+        slow({'name': 'edit_distance_local', 'rows': 2, 'pattern_length': 1}),
+        slow({'name': 'edit_distance_local', 'rows': 1, 'pattern_length': 2}),
+        {'name': 'edit_distance_local', 'rows': 1, 'pattern_length': 1},
         {'name': 'linear_equations', 'n': 1, 'modulus': 3},
         {'name': 'linear_equations', 'n': 2, 'modulus': 3},
     ],

@@ -1,6 +1,7 @@
 """Cost formulas agree with a count of the operations of a forward pass."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.theory import complexity
 
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 CONFIG = ModelConfig(vocab_size=19, max_length=100, dim=24, num_heads=3, num_layers=2)
 
 
@@ -103,14 +105,14 @@ def pairs_run(mechanism, length):
 @pytest.mark.parametrize(
     ('mechanism', 'length'),
     [
-        ('standard', 40),  # at once, in halves, in tiles
+        slow('standard', 40),  # at once, in halves, in tiles
         ('standard', 100),
-        ('standard', 600),
+        slow('standard', 600),
         ('sparse', 7),  # of tiny blocks, one tile and several; of larger ones
-        ('sparse', 40),
-        ('sparse', 250),
+        slow('sparse', 40),
+        slow('sparse', 250),
         ('sliding_window', 7),
-        ('sliding_window', 100),
+        slow('sliding_window', 100),
     ],
 )
 def test_macs_are_those_run_but_for_pairs_that_a_mask_takes_away(mechanism, length):
@@ -121,7 +123,7 @@ def test_macs_are_those_run_but_for_pairs_that_a_mask_takes_away(mechanism, leng
     assert macs_run(config, length) == cost.total.macs + masked
 
 
-@pytest.mark.parametrize('length', [7, 65, 256])
+@pytest.mark.parametrize('length', [7, slow(65), slow(256)])
 def test_macs_of_linear_attention_are_those_run_but_for_padding_and_masks(length):
     config = dataclasses.replace(CONFIG, mechanism='linear', max_length=length)
     cost = complexity.forward_cost(config)

@@ -25,7 +25,7 @@ def make(mechanism, task=TASK, layers=2, **options):
     return Transformer(config)
 
 
-@pytest.fixture(scope='module', params=['linear', 'standard'])
+@pytest.fixture(scope='module', params=['linear', pytest.param('standard', marks=pytest.mark.slow)])
 def trained(request):
     """A model that has learnt a little, and the rows that it gets right, cut."""
     model = make(request.param)
@@ -48,7 +48,15 @@ def random_params(model):
 
 
 @pytest.mark.parametrize(
-    'mechanism', ['standard', 'sparse', 'linear', 'sliding_window', 'linear+standard', 'strided']
+    'mechanism',
+    [
+        'linear',
+        'sparse',
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ('standard', 'sliding_window', 'linear+standard', 'strided')
+        ),
+    ],
 )
 def test_the_whole_state_carries_a_problem(mechanism):
     options = {'strided': {'pattern': 'strided'}, 'sliding_window': {'window': 6}}.get(mechanism, {})

@@ -59,7 +59,9 @@ def update_on_one_device(model, optimizer, state, batch):
     return value, gradient, optax.apply_updates(state.params, updates)
 
 
-@pytest.mark.parametrize('mechanism', ['standard', 'sparse', 'linear'])
+@pytest.mark.parametrize(
+    'mechanism', ['standard', *(pytest.param(name, marks=pytest.mark.slow) for name in ('sparse', 'linear'))]
+)
 def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanism):
     assert jax.local_device_count() == 4
     model, optimizer, state = make(mechanism)
@@ -119,7 +121,7 @@ def test_parameters_start_from_their_seed():
             assert not np.any(drawn == different)
 
 
-@pytest.mark.parametrize('rows_at_a_time', [1, 2, 4])
+@pytest.mark.parametrize('rows_at_a_time', [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_dropout_is_that_of_the_whole_batch_however_it_is_shared_out(rows_at_a_time, monkeypatch):
     model, optimizer, state = make(dropout=0.5)
     batch = make_batch()
@@ -256,7 +258,7 @@ def test_padding_changes_nothing_not_even_what_is_dropped():
 @pytest.mark.parametrize(
     ('mechanism', 'seeds'),
     [
-        ('standard', [3, 4, 8]),  # all on every device
+        slow('standard', [3, 4, 8]),  # all on every device
         ('standard', [3, 4, 5, 6, 7, 8]),  # three of them on two devices
         slow('standard', [3, 8]),  # each on two devices
         slow('standard', [3, 4, 6, 8]),  # each on its own device

@@ -120,6 +120,7 @@ def labels_of(axis):
     return [label.get_window_extent() for tick, label in ticks if low <= tick <= high]
 
 
+@pytest.mark.slow
 def test_no_label_of_a_static_figure_is_cut_off_or_lies_on_another(charts):
     for made in charts:
         figure = static.draw(made)
