@@ -152,16 +152,14 @@ def option_values(title: str, table: Mapping[str, Callable], given: Mapping[str,
     """
     known = merged_options(table)
     usual = _common({name: defaults(factory) for name, factory in table.items()})
-    problems, values = [], {}
-    for name, value in given.items():
-        if name not in known:
-            names = ', '.join(known) or 'none'
-            problems.append(f'{name} is not an option of {title} (options: {names}); got {name}={value!r}')
-            continue
-        try:
-            values[name] = known[name].cast(value)
-        except ValueError as error:
-            problems.append(str(error))
+    names = ', '.join(known) or 'none'
+    problems = [
+        f'{name} is not an option of {title} (options: {names}); got {name}={value!r}'
+        for name, value in given.items()
+        if name not in known
+    ]
+    values, wrong = cast_values(known, given)
+    problems += wrong
     problems += [
         f'{name} must be given: its defaults differ between the parts of {title}'
         for name in known
@@ -183,22 +181,29 @@ def usual_options(table: Mapping[str, Callable]) -> dict[str, Any]:
     return _common({name: first_defaults(name, factory) for name, factory in table.items()})
 
 
+def cast_values(known: Mapping[str, Option], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Casts the given values of known options; returns them by name, and the problems with the others."""
+    values, problems = {}, []
+    for name in (name for name in given if name in known):
+        try:
+            values[name] = known[name].cast(given[name])
+        except ValueError as error:
+            problems.append(str(error))
+    return values, problems
+
+
 def cast_fields(instance: Any) -> None:
     """Casts the fields of a dataclass's instance to their types, as `Option.cast` does.
 
     Raises:
         ValueError: naming every field whose value is of another type.
     """
-    problems = []
-    for name, option in options(type(instance)).items():
-        if option.type is object:
-            continue
-        try:
-            object.__setattr__(instance, name, option.cast(getattr(instance, name)))
-        except ValueError as error:
-            problems.append(str(error))
+    known = {name: option for name, option in options(type(instance)).items() if option.type is not object}
+    values, problems = cast_values(known, {name: getattr(instance, name) for name in known})
     if problems:
         raise ValueError('\n'.join(problems))
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
 
 
 def _common(defaults_by_owner: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

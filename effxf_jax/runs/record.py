@@ -13,7 +13,7 @@ from effxf_jax.data.sources import DataConfig
 from effxf_jax.model import ModelConfig
 from effxf_jax.runs.config import RunConfig
 from effxf_jax.tasks import Task
-from effxf_jax.training import OPTIMIZERS, TrainConfig
+from effxf_jax.training import OPTIMIZERS, TrainConfig, optimizers
 
 SECTIONS = {'model': ModelConfig, 'data': DataConfig, 'train': TrainConfig, 'run': RunConfig}
 """The sections of a record that are dataclasses; `seed` and `task` stand beside them."""
@@ -125,15 +125,10 @@ def make_task(values: Mapping[str, Any]) -> Task:
         if o.default is registry.REQUIRED and given.get(n) is None
     ]
     given = {n: value for n, value in given.items() if n not in known or value is not None}
-    for option_name, value in given.items():
-        if option_name in known:
-            try:
-                given[option_name] = known[option_name].cast(value)
-            except ValueError as error:
-                problems.append(str(error))
-    if problems:
+    values, wrong = registry.cast_values(known, given)
+    if problems := problems + wrong:
         raise ValueError('\n'.join(problems))
-    return tasks.make(name, **first | given)
+    return tasks.make(name, **first | given | values)
 
 
 def drop_early_options(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -179,8 +174,8 @@ def _factories(section: str, values: Mapping[str, Any]) -> Mapping[str, Callable
     try:
         if section == 'model':
             return attention.factories(values['mechanism'])
-        return {values['optimizer']: OPTIMIZERS[values['optimizer']]} if section == 'train' else {}
-    except (AttributeError, KeyError, TypeError, ValueError):
+        return optimizers.factories(values['optimizer']) if section == 'train' else {}
+    except (AttributeError, TypeError, ValueError):
         return None
 
 

@@ -8,7 +8,7 @@ import optax
 
 from effxf_jax import registry
 from effxf_jax.model import ModelConfig, decayed
-from effxf_jax.training.optimizers import OPTIMIZERS, Optimizer
+from effxf_jax.training.optimizers import OPTIMIZERS, Optimizer, factories
 
 SCHEDULES = ('cosine', 'linear')
 
@@ -71,8 +71,7 @@ class TrainConfig:
 
     def factories(self) -> dict[str, Callable[..., Optimizer]]:
         """The optimiser's factory by its name: the table that its options come from."""
-        name = registry.find('optimizer', self.optimizer, OPTIMIZERS)
-        return {name: OPTIMIZERS[name]}
+        return factories(self.optimizer)
 
     def option_values(self) -> dict[str, Any]:
         """The value of every option of the optimiser, by name."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import optax
 
+from effxf_jax import registry
+
 Decays = Callable[[optax.Params], Any]
 """`params -> tree of bool`: which parameters weight decay applies to."""
 
@@ -45,3 +47,13 @@ def adamw(weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) 
 OPTIMIZERS = {'adamw': adamw}
 """The factory of each optimiser, by name. A new optimiser is one function, whose signature declares its
 options, and one row here."""
+
+
+def factories(name: str) -> dict[str, Callable[..., Optimizer]]:
+    """The factory of an optimiser by its name: the table that its options come from.
+
+    Raises:
+        ValueError: the name is unknown; the message suggests the nearest one.
+    """
+    name = registry.find('optimizer', name, OPTIMIZERS)
+    return {name: OPTIMIZERS[name]}
