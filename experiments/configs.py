@@ -31,9 +31,10 @@ DEFAULT_PRESET = 'laptop'
 # The common part of presets, by dotted name; a config file adds its task's size and what this size requires.
 LAPTOP = {
     'model.dropout': 0.0,
-    'train.batch_size': 32,
-    'train.learning_rate': 4e-3,
-    'train.warmup_steps': 500,
+    'train.batch_size': 64,
+    'train.optimizer': 'muon',
+    'train.learning_rate': 5e-3,
+    'train.warmup_steps': 300,
     'train.beta2': 0.98,
     'run.num_eval_examples': 4096,
     'run.num_progress_examples': 256,
@@ -72,6 +73,7 @@ SMOKE = {
     'model.dropout': 0.1,
     'train.steps': 30,
     'train.batch_size': 16,
+    'train.optimizer': 'muon',
     'train.learning_rate': 5e-3,
     'train.warmup_steps': 5,
     'run.num_eval_examples': 48,

@@ -19,10 +19,12 @@ from effxf_jax import registry
 from effxf_jax.data import text_files
 from effxf_jax.data.blocks import BLOCK_SIZE, SPLITS, DataError, generate_block, token_dtype
 from effxf_jax.data.dp_chains import DpChains
+from effxf_jax.data.mixtures import generate_mixed_block
 from effxf_jax.tasks import Examples, Task
 from effxf_jax.tasks.task import prompt_hash
 
 SOURCES = ('generated', 'tfds', 'text')
+TRAIN_SIZES = ('single', 'mixture')
 
 # If this many blocks of test problems in a row hold only problems of the training file, all test problems are
 # taken to be in it.
@@ -42,6 +44,9 @@ class DataConfig:
         path: for 'tfds' the data directory, by default TFDS's own; for 'text' the training file.
         test_path: for 'text' the file of test examples. By default they are generated: the task's test split
             without the problems of the training file.
+        train_sizes: 'single': all training examples have the task's size; 'mixture': they have all sizes up
+            to it, size i in proportion to i, see `mixtures`. Test examples have the task's size. For
+            'generated' only.
 
     Raises:
         ValueError: values are out of range or have no effect; the message names all of them.
@@ -51,6 +56,7 @@ class DataConfig:
     num_train_examples: int | None = None
     path: str | None = None
     test_path: str | None = None
+    train_sizes: str = 'single'
 
     def __post_init__(self):
         registry.cast_fields(self)
@@ -65,6 +71,10 @@ class DataConfig:
             problems.append(f"path is read for source 'tfds' or 'text' only; got {self.path!r}")
         if self.source != 'text' and self.test_path is not None:
             problems.append(f"test_path is read for source 'text' only; got {self.test_path!r}")
+        if self.train_sizes not in TRAIN_SIZES:
+            problems.append(f'train_sizes must be one of {", ".join(TRAIN_SIZES)}; got {self.train_sizes!r}')
+        elif self.train_sizes == 'mixture' and self.source != 'generated':
+            problems.append(f"train_sizes 'mixture' requires source 'generated'; got {self.source!r}")
         if problems:
             raise ValueError('\n'.join(problems))
 
@@ -98,9 +108,11 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
     if config.source == 'generated':
         for split in SPLITS:  # raises now if a split is empty
             generate_block(task, seed, split, 0)
-        return Sources(
-            generated(task, seed, 'train', config.num_train_examples), generated(task, seed, 'test')
-        )
+        if config.train_sizes == 'mixture':
+            train = mixed(task, seed, config.num_train_examples)
+        else:
+            train = generated(task, seed, 'train', config.num_train_examples)
+        return Sources(train, generated(task, seed, 'test'))
     if config.source == 'tfds':
         train, test = (prepared(task, seed, split, config.path) for split in SPLITS)
         return Sources(_first(train, config.num_train_examples, 'the TensorFlow dataset'), test)
@@ -118,6 +130,25 @@ def generated(task: Task, seed: int, split: str, num_examples: int | None = None
     """
     make = lambda number: generate_block(task, seed, split, number)
     return Source(_by_blocks(task, make, 4 if num_examples is None else None), num_examples)
+
+
+def mixed(task: Task, seed: int, num_examples: int | None = None) -> Source:
+    """A source of training examples of all sizes up to a task's, generated when they are first read.
+
+    No prompt of a smaller size occurs twice among `num_examples`, or within a block of an endless source.
+    """
+    if num_examples is None:
+        make = lambda number: generate_mixed_block(task, seed, number)
+        return Source(_by_blocks(task, make, remembered=4), None)
+    seen, blocks = set(), []
+
+    def make(number):
+        while len(blocks) <= number:
+            tokens, given = generate_mixed_block(task, seed, len(blocks), seen)
+            blocks.append(Examples(tokens.astype(token_dtype(task)), given))
+        return blocks[number]
+
+    return Source(_by_blocks(task, make), num_examples)
 
 
 def prepared(task: Task, seed: int, split: str, data_dir: str | None = None) -> Source:
@@ -172,7 +203,7 @@ def _by_blocks(
     @functools.lru_cache(maxsize=remembered)
     def block(number: int) -> Examples:
         tokens, given = make(number)
-        return Examples(tokens.astype(dtype), given)
+        return Examples(tokens.astype(dtype, copy=False), given)
 
     def read(indices: np.ndarray) -> Examples:
         numbers, rows = np.divmod(indices, BLOCK_SIZE)

@@ -7,7 +7,6 @@ final LayerNorm; an untied output head with bias. Linear layers have torch's def
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -142,26 +141,6 @@ class Block(nn.Module):
         hidden = dense(config, 4 * dim, name='expand')(layer_norm(config, name='feed_forward_norm')(x))
         out = dense(config, dim, name='contract')(nn.gelu(hidden, approximate=True))
         return cache, x + dropout(out, deterministic, first_row)
-
-
-def decayed(config: ModelConfig) -> Callable[[Any], Any]:
-    """Selects the parameters that weight decay applies to: returns `params -> tree of bool`.
-
-    Weight decay applies to matrices and embeddings. It does not apply to biases and LayerNorm. Of a
-    mechanism's projections and parameters each declares for itself whether it decays.
-    """
-    declared = {
-        (f'blocks_{layer}', part.name): part.decays
-        for layer, mechanism in enumerate(config.mechanisms())
-        for part in (*mechanism.projections, *mechanism.parameters)
-    }
-
-    def decays(path, _) -> bool:
-        names = tuple(key.key for key in path)
-        is_matrix = names[-1] in ('kernel', 'embedding') or (len(names) == 2 and names in declared)
-        return is_matrix and declared.get(names[:2], True)
-
-    return lambda params: jax.tree.map_with_path(decays, params)
 
 
 def dense(config: ModelConfig, features: int, name: str | None = None) -> nn.Module:

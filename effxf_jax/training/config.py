@@ -7,7 +7,7 @@ from typing import Any
 import optax
 
 from effxf_jax import registry
-from effxf_jax.model import ModelConfig, decayed
+from effxf_jax.model import ModelConfig, roles
 from effxf_jax.training.optimizers import OPTIMIZERS, Optimizer, factories
 
 SCHEDULES = ('cosine', 'linear')
@@ -103,10 +103,10 @@ def make_optimizer(config: TrainConfig, model: ModelConfig) -> optax.GradientTra
 
     Args:
         config: the training configuration.
-        model: the configuration of the model to train; its mechanisms declare which parameters decay.
+        model: the configuration of the model to train; it defines the role of each parameter.
     """
     optimizer = config.make_optimizer()
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optimizer(learning_rate_schedule(config), decayed(model)),
+        optimizer(learning_rate_schedule(config), roles(model)),
     )

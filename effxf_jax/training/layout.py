@@ -63,9 +63,9 @@ class Layout:
             shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
             return [shard.data for shard in shards[:: self.devices_in_group]]
 
-        groups = jax.device_get(jax.tree.map(first_of_groups, on_devices))
-        leaves, tree = jax.tree.flatten(groups, is_leaf=lambda x: isinstance(x, list))
-        leaves = [np.concatenate([shard[0] for shard in leaf]) for leaf in leaves]
+        leaves, tree = jax.tree.flatten(on_devices)
+        shards = jax.device_get(list(map(first_of_groups, leaves)))
+        leaves = [np.concatenate([shard[0] for shard in of_leaf]) for of_leaf in shards]
         return [tree.unflatten(leaf[i] for leaf in leaves) for i in range(self.num_replicates)]
 
     def shard(self, batch: Examples) -> Examples:

@@ -3,6 +3,9 @@
 PAPERS = ('standard', 'linear', 'sparse')
 """The paper's mechanisms."""
 
+PARAMETRISATION = 'scale=spectral,transfer=head'
+"""How Muon's rates depend on the width, found by rate_transfer.py: one rate serves all widths."""
+
 _GRADED = 'num_eval_examples=2048,checkpoints_kept=1'
 _RUN = f'{_GRADED},eval_every=2000,checkpoint_every=1000'
 

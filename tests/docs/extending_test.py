@@ -10,7 +10,7 @@ import pytest
 
 from effxf_jax import attention, tasks, training
 from effxf_jax.data.dp_chains import DpChainsConfig
-from effxf_jax.model import Transformer, decayed
+from effxf_jax.model import Role, Transformer, roles
 from effxf_jax.theory import complexity
 from experiments import configs, theory
 
@@ -72,10 +72,10 @@ def test_parameters_cost_and_decay_follow_from_the_declared_projections(page):
     assert gated['gate']['kernel'].shape == (16, 2)
     assert 'qkv' not in gated
     assert standard['qkv']['kernel'].shape == (16, 48)
-    decays = decayed(config)(params)
-    assert decays['blocks_0']['values']['kernel']
-    assert not decays['blocks_0']['gate']['kernel']
-    assert decays['blocks_1']['qkv']['kernel']
+    role_of = roles(config)(params)
+    assert role_of['blocks_0']['values']['kernel'] == Role(decays=True, matrices=1)
+    assert role_of['blocks_0']['gate']['kernel'] == Role(decays=False, matrices=1)
+    assert role_of['blocks_1']['qkv']['kernel'] == Role(decays=True, matrices=3)
     projected = complexity.forward_cost(config).projections
     layers = (
         gated['values'],
@@ -104,4 +104,4 @@ def test_programs_know_what_was_added(page):
     assert len(theory.larger_tasks(experiment.task)) > 3
     assert DpChainsConfig.of(tasks.make('running_sums', n=16)).name == 'running_sums_n16'
     with pytest.raises(configs.ConfigError, match="momentum is not an option of optimizer 'adamw'"):
-        configs.make_experiment(page['get_config']('laptop,momentum=0.5'))
+        configs.make_experiment(page['get_config']('laptop,optimizer=adamw,momentum=0.5'))

@@ -141,7 +141,7 @@ def test_a_config_file_may_name_its_task_in_short_and_an_unknown_task_is_refused
 
 def test_a_presets_options_of_another_optimizer_are_left_out_and_given_ones_are_refused(monkeypatch):
     def sgd(momentum: float = 0.0):
-        return lambda rate, decays: optax.sgd(rate, momentum)
+        return lambda rate, roles: optax.sgd(rate, momentum)
 
     monkeypatch.setitem(training.OPTIMIZERS, 'sgd', sgd)
     assert 'train.beta2' in arith.PRESETS['laptop']

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from effxf_jax import attention
-from effxf_jax.model import ModelConfig, Transformer, decayed, dropout
+from effxf_jax.model import ModelConfig, Role, Transformer, dropout, roles
 from effxf_jax.model.transformer import sinusoids
 from effxf_jax.theory import complexity
 
@@ -248,13 +248,13 @@ def test_a_mechanisms_own_parameters_are_learned_decoded_with_costed_and_spared_
         written.append(at_t[:, None])
     np.testing.assert_allclose(jnp.concatenate(written, axis=1), logits, rtol=1e-4, atol=1e-5)
 
-    assert not decayed(model.config)(params)['blocks_0']['taps']
+    assert roles(model.config)(params)['blocks_0']['taps'] == Role(decays=False)
     decays = _taps(jnp.ones, decays=True)
     decaying = lambda: _short_convolution()._replace(
         parameters=(decays,), at_length=lambda max_length: decaying()
     )
     monkeypatch.setitem(attention.MECHANISMS, 'convolution', decaying)
-    assert decayed(model.config)(params)['blocks_0']['taps']
+    assert roles(model.config)(params)['blocks_0']['taps'] == Role(decays=True)
     projections = complexity.forward_cost(model.config).projections
     layer = params['blocks_0']
     own = (layer['values'], layer['attention_out'], layer['attention_norm'], layer['taps'])

@@ -129,6 +129,17 @@ def test_replicates_resume_with_bit_identical_losses(together, tmp_path):
         assert lines(tmp_path / seed) == lines(together[0] / seed)
 
 
+@pytest.mark.slow
+def test_a_run_with_adamw_resumes_with_bit_identical_losses(tmp_path):
+    with_adamw = experiment(',optimizer=adamw')
+    whole = run.run(with_adamw, tmp_path / 'whole', Silent())
+    with pytest.raises(KeyboardInterrupt):
+        run.run(with_adamw, tmp_path / 'stopped', Stopping(17))
+    resumed = run.run(with_adamw, tmp_path / 'stopped', Silent())
+    assert accuracies(resumed[0]) == accuracies(whole[0])
+    assert lines(tmp_path / 'stopped') == lines(tmp_path / 'whole')
+
+
 def poison(monkeypatch, seeds):
     """Makes runs of some seeds start with a parameter that is not a number."""
     init = training.init_state

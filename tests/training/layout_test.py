@@ -31,7 +31,8 @@ def test_groups_are_as_many_as_share_devices_and_replicates_evenly(layout):
 
 def test_states_come_back_as_they_went_and_a_groups_devices_hold_the_same(layout):
     states = [
-        {'a': np.arange(6.0).reshape(2, 3) + 10 * i, 'b': np.int32(i)} for i in range(layout.num_replicates)
+        {'a': np.arange(6.0).reshape(2, 3) + 10 * i, 'b': np.int32(i), 'list': [np.ones(2), np.zeros(3)]}
+        for i in range(layout.num_replicates)
     ]
     on_devices = layout.to_devices(states)
     assert on_devices['a'].shape == (4, layout.replicates_in_group, 2, 3)

@@ -1,5 +1,6 @@
 """An update is the same on any number of devices, and divergence is reported."""
 
+import dataclasses
 import functools
 import itertools
 import types
@@ -22,6 +23,9 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 CONFIG = TrainConfig(
     steps=20, batch_size=16, learning_rate=1e-2, warmup_steps=3, options={'weight_decay': 0.1}
 )
+
+
+MUON = dataclasses.replace(CONFIG, optimizer='muon')
 
 
 @functools.cache
@@ -60,11 +64,12 @@ def update_on_one_device(model, optimizer, state, batch):
 
 
 @pytest.mark.parametrize(
-    'mechanism', ['standard', *(pytest.param(name, marks=pytest.mark.slow) for name in ('sparse', 'linear'))]
+    ('mechanism', 'config'),
+    [('standard', CONFIG), slow('sparse', CONFIG), slow('linear', CONFIG), slow('standard', MUON)],
 )
-def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanism):
+def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanism, config):
     assert jax.local_device_count() == 4
-    model, optimizer, state = make(mechanism)
+    model, optimizer, state = make(mechanism, config=config)
     batch = uneven(make_batch())
     produced = (~batch.given & (batch.tokens != 0)).reshape(4, -1).sum(axis=1)
     assert len(set(produced)) > 2
@@ -86,8 +91,9 @@ def test_pmapped_step_gives_the_update_of_one_device_on_the_whole_batch(mechanis
     assert metrics.tokens == np.sum(batch.tokens != 0)
 
 
-def test_all_devices_hold_the_same_state_after_updates_with_dropout():
-    model, optimizer, state = make(dropout=0.3)
+@pytest.mark.parametrize('config', [CONFIG, slow(MUON)])
+def test_all_devices_hold_the_same_state_after_updates_with_dropout(config):
+    model, optimizer, state = make(dropout=0.3, config=config)
     train_step = training.make_train_step(model, optimizer, seeds=[0])
     replicated = LAYOUT.to_devices([state])
     for seed in range(3):
@@ -256,19 +262,22 @@ def test_padding_changes_nothing_not_even_what_is_dropped():
 
 
 @pytest.mark.parametrize(
-    ('mechanism', 'seeds'),
+    ('mechanism', 'optimizer_name', 'seeds'),
     [
-        slow('standard', [3, 4, 8]),  # all on every device
-        ('standard', [3, 4, 5, 6, 7, 8]),  # three of them on two devices
-        slow('standard', [3, 8]),  # each on two devices
-        slow('standard', [3, 4, 6, 8]),  # each on its own device
-        slow('sparse', [3, 4, 8]),
-        slow('linear', [3, 4, 8]),
-        slow('sliding_window', [3, 4, 8]),
+        slow('standard', 'adamw', [3, 4, 8]),  # all on every device
+        ('standard', 'adamw', [3, 4, 5, 6, 7, 8]),  # three of them on two devices
+        slow('standard', 'adamw', [3, 8]),  # each on two devices
+        slow('standard', 'adamw', [3, 4, 6, 8]),  # each on its own device
+        slow('standard', 'muon', [3, 4, 8]),
+        slow('sparse', 'adamw', [3, 4, 8]),
+        slow('linear', 'adamw', [3, 4, 8]),
+        slow('sliding_window', 'adamw', [3, 4, 8]),
     ],
 )
-def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism, seeds):
-    config = TrainConfig(steps=20, batch_size=16, learning_rate=1e-3, warmup_steps=5)
+def test_replicates_have_the_losses_that_their_seeds_give_alone(mechanism, optimizer_name, seeds):
+    config = TrainConfig(
+        steps=20, batch_size=16, learning_rate=1e-3, warmup_steps=5, optimizer=optimizer_name
+    )
     model, optimizer, _ = make(mechanism, dropout=0.2, config=config)
 
     def losses(seeds, batches):

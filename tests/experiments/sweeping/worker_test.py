@@ -47,7 +47,7 @@ from effxf_jax.training import OPTIMIZERS
 from experiments.arith import get_config
 
 def sgd(momentum: float = 0.9):
-    return lambda rate, decays: optax.sgd(rate, momentum)
+    return lambda rate, roles: optax.sgd(rate, momentum)
 
 OPTIMIZERS['sgd'] = sgd
 """
