@@ -33,7 +33,7 @@ LAPTOP = {
     'model.dropout': 0.0,
     'train.batch_size': 64,
     'train.optimizer': 'muon',
-    'train.learning_rate': 5e-3,
+    'train.learning_rate': 1e-2,
     'train.warmup_steps': 300,
     'train.beta2': 0.98,
     'run.num_eval_examples': 4096,

@@ -59,7 +59,7 @@ def muon(
     beta1: float = 0.9,
     beta2: float = 0.999,
     scale: str = 'spectral',
-    transfer: str = 'none',
+    transfer: str = 'head',
     separate: bool = True,
 ) -> Optimizer:
     """Muon for the matrices of the layers, AdamW for all other parameters (Jordan et al. 2024).

@@ -1,14 +1,11 @@
 """Figures of accuracy, as charts: by width, size, cost, place in the chain and training step."""
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from effxf_jax import tasks
-from experiments.reporting import labels, thresholds
+from experiments.reporting import labels, published, thresholds
 from experiments.reporting.chart import (
     Axis,
     Chart,
@@ -27,8 +24,6 @@ from experiments.reporting.looks import looks_of
 from experiments.reporting.records import GridRecord, Run
 from experiments.sweeping.cells import short
 
-_PAPER = json.loads((Path(__file__).parent / 'figure1.json').read_text())
-
 # Fewer wrong rows do not show where errors stand.
 _LEAST_ROWS = 50
 _SHARES = (-0.03, 1.03)
@@ -40,9 +35,10 @@ def heat_maps(grid: GridRecord) -> Chart | None:
     The paper's maps are shown only for its tasks and with the accuracy that it reports.
     """
     mechanisms, sizes, widths = grid.axes.values()
-    paper = _PAPER['tasks'].get(grid.task, {'accuracy': {}})
-    is_comparable = grid.metric == tasks.TASKS[grid.task].metric
-    beside = [m for m in mechanisms if is_comparable and short(m) in paper['accuracy']]
+    paper = published.of_task(grid)
+    beside = dict.fromkeys(
+        kind for m in mechanisms if paper and (kind := published.kind(m)) in paper.accuracy
+    )
     panels = []
     columns = [labels.value(width) for width in widths]
     rows = [labels.panel_title(grid, size) for size in sizes]
@@ -52,16 +48,17 @@ def heat_maps(grid: GridRecord) -> Chart | None:
             continue
         hover = [[_cell_hover(grid, mechanism, size, width) for width in widths] for size in sizes]
         panels.append(_map_panel(labels.mechanism(mechanism), values, rows, columns, hover))
-    for mechanism in beside:
-        values = (np.array(paper['accuracy'][short(mechanism)]) / 100).tolist()
-        rows = [f'L={size}' for size in paper['sizes']]
+    for kind in beside:
+        values = paper.accuracy[kind]
+        rows = [f'L={length}' for length in paper.lengths]
         cells = [
-            [f'{row}, D={dim}: {value:.3f}' for dim, value in zip(paper['dims'], line, strict=True)]
+            [f'{row}, D={dim}: {value:.3f}' for dim, value in zip(paper.widths, line, strict=True)]
             for row, line in zip(rows, values, strict=True)
         ]
-        hover = [[f"paper's Figure 1, {short(mechanism)}\n{cell}" for cell in line] for line in cells]
-        title = f'{labels.mechanism(mechanism)}: paper, Figure 1'
-        panels.append(_map_panel(title, values, rows, list(map(str, paper['dims'])), hover))
+        hover = [[f"paper's Figure 1, {kind}\n{cell}" for cell in line] for line in cells]
+        panels.append(
+            _map_panel(f'{kind}: paper, Figure 1', values, rows, list(map(str, paper.widths)), hover)
+        )
     caption = (
         f'{labels.METRIC_NAMES[grid.metric].capitalize()} in percent by width and size, mean over seeds.'
     )
@@ -214,7 +211,7 @@ def learning_curves(grid: GridRecord) -> Chart | None:
             ended = [run for run in grid.select(mechanism, size) if run.state in ('done', 'failed')]
             widest = max((run.experiment.model.dim for run in ended if run.experiment), default=None)
             runs = [run for run in ended if run.experiment and run.experiment.model.dim == widest]
-            shown = [(run, points) for run in runs if len(points := _graded(grid, run)) > 1]
+            shown = [(run, points) for run in runs if len(points := graded(grid, run)) > 1]
             for run, points in shown:
                 hover = labels.hover(grid, run)
                 points = tuple(Point(step, share, f'step {step:,}: {share:.3f}') for step, share in points)
@@ -237,7 +234,7 @@ def learning_curves(grid: GridRecord) -> Chart | None:
     )
 
 
-def _graded(grid: GridRecord, run: Run) -> list[tuple[int, float]]:
+def graded(grid: GridRecord, run: Run) -> list[tuple[int, float]]:
     """The steps after which a run was graded on test examples, and the accuracies."""
     points = [(line['step'], line[grid.metric]) for line in run.log if grid.metric in line]
     return points + ([(run.result['train_steps'], run.result[grid.metric])] if run.result else [])

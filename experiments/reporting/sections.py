@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.reporting import analysis, figures, value_verdicts, verdicts, width_figures
+from experiments.reporting import analysis, examples_to, figures, published, value_verdicts, verdicts, width_figures
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord
 from experiments.reporting.verdicts import Verdict
@@ -32,9 +32,11 @@ def describe(grid: GridRecord) -> Section:
         return Section(grid, verdicts.verdict(grid, None), (), {})
     if not grid.is_of_widths:
         chart = figures.by_last_axis(grid)
-        return Section(grid, value_verdicts.verdict(grid), (chart,) if chart else (), {})
+        found = examples_to.table(grid)
+        tables = {'Examples until an accuracy': found} if found else {}
+        return Section(grid, value_verdicts.verdict(grid), (chart,) if chart else (), tables)
     found = analysis.widths(grid)
-    charts: list[Chart | None] = []
+    charts: list[Chart | None] = [published.beside_paper(grid)]
     if grid.is_of_one_size:
         charts.append(width_figures.width_over_length(grid, found))
         charts.append(width_and_cost(grid, found))
@@ -46,5 +48,7 @@ def describe(grid: GridRecord) -> Section:
     if grid.is_of_one_size:
         charts.append(width_figures.over_bound(grid, found))
     charts += [figures.cost_frontier(grid), figures.first_errors(grid), figures.learning_curves(grid)]
-    tables = analysis.tables(grid, found)
+    beside = published.table(grid)
+    tables = {'Beside Figure 1 of the paper': beside} if beside else {}
+    tables |= analysis.tables(grid, found)
     return Section(grid, verdicts.verdict(grid, found), tuple(filter(None, charts)), tables)

@@ -3,11 +3,8 @@
 PAPERS = ('standard', 'linear', 'sparse')
 """The paper's mechanisms."""
 
-PARAMETRISATION = 'scale=spectral,transfer=head'
-"""How Muon's rates depend on the width, found by rate_transfer.py: one rate serves all widths."""
-
-_GRADED = 'num_eval_examples=2048,checkpoints_kept=1'
-_RUN = f'{_GRADED},eval_every=2000,checkpoint_every=1000'
+GRADED = 'num_eval_examples=2048,checkpoints_kept=1'
+_RUN = f'{GRADED},eval_every=2000,checkpoint_every=1000'
 
 LIS = f'experiments/lis.py:laptop,number_range=80,steps=8000,{_RUN}'
 ARITHMETIC = f'experiments/arith.py:laptop,{_RUN}'
@@ -17,7 +14,7 @@ EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,steps=2000,{_RUN}'
 # For the presets named gpu.
 EDIT_DISTANCE_GPU = (
     'experiments/ed.py:laptop,steps=12000,batch_size=64,warmup_steps=1000,'
-    f'{_GRADED},eval_every=4000,checkpoint_every=4000'
+    f'{GRADED},eval_every=4000,checkpoint_every=4000'
 )
 
 # The learning rates that learning_rates.py found, by task. The evidence for those of edit distance is weak,

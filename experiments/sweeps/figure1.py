@@ -2,6 +2,8 @@
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/figure1.py`.
 
+first_row: the first row of Figure 1 itself, problems of 72 to 85 tokens, with a hundredth of the published
+examples. Its cells run in growing order of cost, half a day of two cores in all.
 laptop (default): smaller problems and narrower models, for two cores. LIS (`only=lis`) takes a night.
 gpu: edit distance with three times the examples of the laptop preset and a learning rate that falls with
 width. Nine of its cells, sharing an H100, took five minutes.
@@ -26,7 +28,32 @@ def _grid(config, mechanisms, sizes, widths):
     return grid(config, axes)
 
 
+# The blocks of Figure 1's first row have the largest power of two below the square root of its lengths.
+_FIRST_ROW_MECHANISMS = values(
+    'mechanism',
+    'standard',
+    'linear',
+    'sparse,pattern=fixed,block_size=8',
+    'sparse,pattern=strided,block_size=8',
+)
+
+
+def _first_row(config, size, widths):
+    return _grid(f'{config},{bases.GRADED}', _FIRST_ROW_MECHANISMS, (size,), widths)
+
+
 PRESETS = {
+    'first_row': {
+        'num_seeds': 2,
+        'side_by_side': 1,
+        'grids': {
+            'edit_distance': _first_row('experiments/ed.py:laptop,steps=4000', 6, (32, 64, 128)),
+            'arithmetic': _first_row('experiments/arith.py:laptop,num_layers=3,steps=8000', 6, (32, 64, 128)),
+            'lis': _first_row(
+                'experiments/lis.py:laptop,number_range=250,steps=8000', 40, (32, 64, 128, 256)
+            ),
+        },
+    },
     'laptop': {
         'grids': {
             'lis': _grid(bases.LIS, bases.mechanisms('lis'), (8, 16, 24, 32), (8, 16, 32, 64)),

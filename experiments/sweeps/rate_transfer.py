@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
-from experiments.sweeps import bases
 
 _SHORT = 'steps=1000,num_eval_examples=512,num_progress_examples=64,checkpoint_every=1000,checkpoints_kept=1'
 _RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
@@ -48,7 +47,7 @@ PRESETS = {
                 f'{task}-standard': _grid(c, ('standard',), _PARAMETRISATIONS) for task, c in _CONFIGS.items()
             },
             **{
-                f'{task}-efficient': _grid(c, ('linear', 'sparse'), (bases.PARAMETRISATION,))
+                f'{task}-efficient': _grid(c, ('linear', 'sparse'), (_PARAMETRISATIONS[1],))
                 for task, c in _CONFIGS.items()
             },
         },

@@ -22,10 +22,12 @@ LAYER = {  # inputs, outputs and number of the matrices in each kernel of a laye
 
 
 @functools.cache
-def updates_of(dim=8, steps=3, optimizer='muon', **options):
+def updates_of(dim=8, steps=3, transfer='none', **options):
     """The parameters, random gradients and the updates of some steps at a constant rate."""
     model = ModelConfig(vocab_size=7, max_length=5, dim=dim, num_heads=2, num_layers=2)
-    config = TrainConfig(10**9, 1, RATE, optimizer=optimizer, clip_norm=1e9, options=options)
+    config = TrainConfig(
+        10**9, 1, RATE, optimizer='muon', clip_norm=1e9, options=options | {'transfer': transfer}
+    )
     transform = make_optimizer(config, model)
     params, state = init_state(Transformer(model), transform, seed=0)[1:]
     gradients, updates = [], []
