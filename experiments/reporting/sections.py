@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.reporting import analysis, examples_to, figures, published, value_verdicts, verdicts, width_figures
+from experiments.reporting import (
+    analysis,
+    examples_to,
+    figures,
+    published,
+    value_verdicts,
+    verdicts,
+    width_figures,
+)
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord
 from experiments.reporting.verdicts import Verdict

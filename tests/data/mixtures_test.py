@@ -1,4 +1,4 @@
-"""A mixture has every size in proportion, no test problem and no repetition, in the form of its largest size."""
+"""A mixture has every size in proportion, no test problem and no repetition, in its largest size's form."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from effxf_jax.data import sources
 from effxf_jax.data.blocks import BLOCK_SIZE, TEST_ONE_IN, generate_block
 from effxf_jax.data.mixtures import generate_mixed_block, smaller_sizes
 from effxf_jax.data.sources import DataConfig, open_sources
+from effxf_jax.tasks import EOS
 from effxf_jax.tasks.task import prompt_hash
 
 ARITHMETIC = tasks.make('arithmetic', n=4)
@@ -45,15 +46,17 @@ def test_every_row_is_a_right_chain_of_some_size_that_trains_and_not_tests(name,
     task = tasks.make(name, **options)
     examples = generate_mixed_block(task, 0, 0)
     assert np.all(prompt_hash(examples) % np.uint64(TEST_ONE_IN) != 0)
-    np.testing.assert_array_equal(examples.given, task.given(examples.tokens))
     sizes = [*smaller_sizes(task), task]
     assert len(sizes) > 1
     found = set()
-    for tokens in examples.tokens[:64]:
+    for tokens, given in zip(examples.tokens[:64], examples.given[:64], strict=True):
         text = task.decode_text(tokens)
         right = [number for number, size in enumerate(sizes) if _is_right(size, text)]
         assert right, text
         found.update(right)
+        row = np.append(sizes[right[-1]].parse_text(text), EOS)[None]
+        np.testing.assert_array_equal(given[: row.shape[1]], sizes[right[-1]].given(row)[0])
+        assert not given[row.shape[1] :].any()
     assert len(found) > 1
 
 
