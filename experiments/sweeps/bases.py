@@ -6,14 +6,17 @@ PAPERS = ('standard', 'linear', 'sparse')
 GRADED = 'num_eval_examples=2048,checkpoints_kept=1'
 _RUN = f'{GRADED},eval_every=2000,checkpoint_every=1000'
 
-LIS = f'experiments/lis.py:laptop,number_range=80,steps=8000,{_RUN}'
-ARITHMETIC = f'experiments/arith.py:laptop,{_RUN}'
-EDIT_DISTANCE = f'experiments/ed.py:laptop,steps=8000,{_RUN}'
-EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,steps=2000,{_RUN}'
+# The training of the sweeps whose results are of AdamW.
+_ADAMW = f'optimizer=adamw,batch_size=32,learning_rate=0.004,warmup_steps=500,{_RUN}'
+
+LIS = f'experiments/lis.py:laptop,number_range=80,steps=8000,{_ADAMW}'
+ARITHMETIC = f'experiments/arith.py:laptop,num_layers=6,steps=7500,{_ADAMW}'
+EDIT_DISTANCE = f'experiments/ed.py:laptop,steps=8000,{_ADAMW}'
+EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,steps=2000,{_ADAMW}'
 
 # For the presets named gpu.
 EDIT_DISTANCE_GPU = (
-    'experiments/ed.py:laptop,steps=12000,batch_size=64,warmup_steps=1000,'
+    'experiments/ed.py:laptop,steps=12000,optimizer=adamw,learning_rate=0.004,batch_size=64,warmup_steps=1000,'
     f'{GRADED},eval_every=4000,checkpoint_every=4000'
 )
 
