@@ -2,7 +2,7 @@
 
     python -m benchmarks.replicates [--out=DIR]
 
-The laptop preset of arithmetic (batches of 32, at most 26 tokens), at widths typical of a sweep. All train on
+Arithmetic with batches of 32 of at most 26 tokens, six layers, at widths typical of a sweep. All train on
 batches from the pipeline, as a run does.
 """
 
@@ -14,17 +14,21 @@ from effxf_jax import training
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.model import Transformer
 from effxf_jax.training.layout import Layout
-from experiments import arith, configs
+from experiments import configs
 
 _WIDTHS = (16, 32)
 _REPLICATES = (1, 2, 4, 8, 16)
-_STEPS = 50
+_TRAINED = 'experiments/arith.py:n=3,num_layers=6,batch_size=32,optimizer=adamw'
+STEPS = 50
 
 
-def steps_of(dim: int, num_replicates: int):
-    """A function that makes _STEPS updates of all replicates and waits for their losses."""
-    config = arith.get_config(f'dim={dim},num_replicates={num_replicates}')
-    experiment = configs.make_experiment(config, jax.device_count())
+def steps_of(config: str):
+    """A function that makes STEPS updates of a run and waits for their losses.
+
+    Args:
+        config: the run, as in --config.
+    """
+    experiment = configs.make_experiment(configs.load(config), jax.device_count())
     replicates = experiment.replicates()
     model = Transformer(experiment.model)
     optimizer = training.make_optimizer(experiment.train, experiment.model)
@@ -32,12 +36,12 @@ def steps_of(dim: int, num_replicates: int):
     states = [training.init_state(model, optimizer, r.seed) for r in replicates]
     train_step = training.make_train_step(model, optimizer, [r.seed for r in replicates])
     batches = train_batches(streams, experiment.train.batch_size)
-    layout = Layout(num_replicates)
+    layout = Layout(len(replicates))
     held = [layout.to_devices(states)]
 
     def steps():
         late = None
-        for _, state, fetch in training.run_steps(train_step, layout, held.pop(), batches, 0, _STEPS):
+        for _, state, fetch in training.run_steps(train_step, layout, held.pop(), batches, 0, STEPS):
             held[:] = [state]
             if late:
                 late()
@@ -51,13 +55,15 @@ def main(argv):
     del argv
     rows = []
     for dim in _WIDTHS:
-        seconds = measure.in_turn({r: steps_of(dim, r) for r in _REPLICATES})
+        seconds = measure.in_turn(
+            {r: steps_of(f'{_TRAINED},dim={dim},num_replicates={r}') for r in _REPLICATES}
+        )
         rows += [
             {
                 'dim': dim,
                 'replicates': r,
-                'ms a step of all': seconds[r] / _STEPS * 1e3,
-                'ms a step of each': seconds[r] / _STEPS / r * 1e3,
+                'ms a step of all': seconds[r] / STEPS * 1e3,
+                'ms a step of each': seconds[r] / STEPS / r * 1e3,
                 'one after another / together': r * seconds[1] / seconds[r],
             }
             for r in _REPLICATES
