@@ -48,7 +48,7 @@ PRESETS = {
         'side_by_side': 1,
         'grids': {
             'edit_distance': _first_row('experiments/ed.py:laptop,steps=4000', 6, (32, 64, 128)),
-            'arithmetic': _first_row('experiments/arith.py:laptop,num_layers=3,steps=8000', 6, (32, 64, 128)),
+            'arithmetic': _first_row('experiments/arith.py:laptop,num_layers=3,steps=4000', 6, (32, 64, 128)),
             'lis': _first_row(
                 'experiments/lis.py:laptop,number_range=250,steps=8000', 40, (32, 64, 128, 256)
             ),

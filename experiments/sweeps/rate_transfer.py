@@ -11,26 +11,24 @@ from ml_collections import ConfigDict
 from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
 
-_SHORT = 'steps=1000,num_eval_examples=512,num_progress_examples=64,checkpoint_every=1000,checkpoints_kept=1'
+_GRADED = 'num_eval_examples=512,num_progress_examples=64,checkpoint_every=1000,checkpoints_kept=1'
 _RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
 _PARAMETRISATIONS = (
     'scale=spectral,transfer=none',
     'scale=spectral,transfer=head',
     'scale=rms,transfer=adam',
 )
-
-
 _CONFIGS = {
-    'edit_distance': f'experiments/ed.py:laptop,n=3,batch_size=32,{_SHORT}',
-    'lis': f'experiments/lis.py:laptop,n=12,number_range=80,batch_size=32,{_SHORT}',
+    'edit_distance': f'experiments/ed.py:laptop,n=3,steps=3000,batch_size=32,{_GRADED}',
+    'lis': f'experiments/lis.py:laptop,n=12,number_range=80,steps=1000,batch_size=32,{_GRADED}',
 }
 
 
 def _grid(config, mechanisms, parametrisations, widths=(32, 128), rates=_RATES):
     axes = {
+        'width': values('dim', *widths),
         'mechanism': values('mechanism', *mechanisms),
         'parametrisation': parametrisations,
-        'width': values('dim', *widths),
         'rate': values('learning_rate', *rates),
     }
     return grid(config, axes)

@@ -7,9 +7,16 @@ import pytest
 
 from effxf_jax.attention import MECHANISMS
 from experiments.reporting.looks import look_of, looks_of
-from experiments.sweeps import figure1, learning_rates, locality, min_width, studies
+from experiments.sweeps import (
+    figure1,
+    learning_rates,
+    locality,
+    min_width,
+    rate_transfer,
+    studies,
+)
 
-SWEEPS = (figure1, learning_rates, locality, min_width, studies)
+SWEEPS = (figure1, learning_rates, locality, min_width, rate_transfer, studies)
 
 
 def hue(colour):

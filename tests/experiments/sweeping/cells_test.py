@@ -6,10 +6,21 @@ from ml_collections import ConfigDict
 from effxf_jax.theory import complexity
 from experiments import arith, configs
 from experiments.sweeping import cells
-from experiments.sweeps import figure1, learning_rates, locality, min_width, studies
+from experiments.sweeps import (
+    figure1,
+    learning_rates,
+    locality,
+    min_width,
+    mixture,
+    optimizers,
+    rate_transfer,
+    studies,
+)
 
-SWEEPS = [(module, 'laptop') for module in (figure1, learning_rates, locality, min_width, studies)]
-SWEEPS += [(module, 'smoke') for module in (figure1, locality, min_width, studies)]
+WITH_SMOKE = (figure1, locality, min_width, mixture, optimizers, rate_transfer, studies)
+SWEEPS = [(module, 'laptop') for module in (*WITH_SMOKE, learning_rates)]
+SWEEPS += [(module, 'smoke') for module in WITH_SMOKE]
+SWEEPS += [(figure1, 'first_row')]
 SWEEPS += [(figure1, 'paper'), (figure1, 'gpu'), (learning_rates, 'gpu')]
 
 
