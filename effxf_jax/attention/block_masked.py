@@ -42,10 +42,8 @@ def mechanism(
     )
 
 
-def kept_pairs(length: int, block_size: int, before: bool, earlier: int) -> int:
+def kept_pairs(length: int, block_size: int, before: bool, earlier: int, within: int | None = None) -> int:
     """Counts the query-key pairs that a block mask keeps.
-
-    The mask keeps at least each query's own block up to the query itself.
 
     Args:
         length: positions in the sequence.
@@ -53,9 +51,17 @@ def kept_pairs(length: int, block_size: int, before: bool, earlier: int) -> int:
         before: whether the mask also keeps the end of the preceding block, so that a query sees `block_size`
             positions in total.
         earlier: how many positions of every earlier block the mask keeps in addition.
+        within: how many of the last positions of the own block a query sees, up to itself, besides itself;
+            None: all.
     """
     blocks, rest = divmod(length, block_size)
-    own = blocks * (block_size * (block_size + 1) // 2) + rest * (rest + 1) // 2
+    first = 0 if within is None else block_size - within  # of the positions that later queries see
+
+    def of_block(positions: int) -> int:
+        seen = max(positions - first, 0)
+        return positions + seen * (seen - 1) // 2
+
+    own = blocks * of_block(block_size) + of_block(rest)
     # The query at offset i sees block_size - 1 - i positions of the preceding block.
     of_rest = rest * (block_size - 1) - rest * (rest - 1) // 2
     window = max(blocks - 1, 0) * (block_size * (block_size - 1) // 2) + (blocks > 0) * of_rest

@@ -1,6 +1,10 @@
-"""The pattern 'fixed' of `sparse`: a query sees its own block and a summary of every earlier block."""
+"""The pattern 'fixed' of `sparse`: a query sees its own block and a summary of every earlier block.
+
+Where heads are separate, some see the own block alone, the others the summaries alone: the pattern's parts.
+"""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -31,8 +35,16 @@ class FixedCache(NamedTuple):
     index: jax.Array
 
 
-def fixed(block_size: int | None, summary_size: int) -> Mechanism:
-    """`sparse(block_size, summary_size)`."""
+PARTS = ('union', 'block', 'summaries')
+
+
+def fixed(block_size: int | None, summary_size: int, part: str = 'union') -> Mechanism:
+    """`sparse(block_size, summary_size)`, or one of the PARTS of its pattern.
+
+    'block': a query sees its own block, causally. 'summaries': it sees itself and the summaries of earlier
+    blocks and, causally, of its own block.
+    """
+    kept = 0 if part == 'block' else summary_size  # of every earlier block
 
     def size_for(length: int) -> int:
         return block_size or max(default_block_size(length), summary_size)
@@ -41,21 +53,32 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
         size = size_for(length)
         block = jnp.zeros((batch, heads, size, head_dim), dtype)
         blocks = -(-length // size)
-        summary = jnp.zeros((batch, heads, (blocks - 1) * summary_size, head_dim), dtype)
+        summary = jnp.zeros((batch, heads, (blocks - 1) * kept, head_dim), dtype)
         return FixedCache(block, block, summary, summary, jnp.int32(0))
 
     def memory(length: int) -> Memory:
-        earlier, current = divmod(length, size_for(length))
-        name = 'the summaries and the current block' if current else 'the summaries, at a block boundary'
-        return Memory(name, earlier * summary_size + current)
+        size = size_for(length)
+        earlier, current = divmod(length, size)
+        if part == 'summaries':
+            current = max(current - (size - summary_size), 0)
+        names = {
+            'union': 'the summaries and the current block'
+            if current
+            else 'the summaries, at a block boundary',
+            'block': 'the current block',
+            'summaries': 'the summaries',
+        }
+        return Memory(names[part], earlier * kept + current)
 
+    mask_of = functools.partial(fixed_mask, summary_size=summary_size, part=part)
+    within = summary_size if part == 'summaries' else None
     return block_masked.mechanism(
-        mask_for=lambda length: fixed_mask(size_for(length), summary_size),
-        pairs=lambda length: kept_pairs(length, size_for(length), before=False, earlier=summary_size),
-        at_length=lambda max_length: fixed(size_for(max_length), summary_size),
+        mask_for=lambda length: mask_of(size_for(length)),
+        pairs=lambda length: kept_pairs(length, size_for(length), before=False, earlier=kept, within=within),
+        at_length=lambda max_length: fixed(size_for(max_length), summary_size, part),
         init_cache=init_cache,
-        step=functools.partial(_step, summary_size=summary_size),
-        prefill=functools.partial(_prefill, summary_size=summary_size),
+        step=functools.partial(_step, mask_of=mask_of, summary_size=summary_size),
+        prefill=functools.partial(_prefill, mask_of=mask_of, summary_size=summary_size),
         memory=memory,
         complexity='L(B + cL/B)D',
         span='block_size',
@@ -63,16 +86,17 @@ def fixed(block_size: int | None, summary_size: int) -> Mechanism:
     )
 
 
-def fixed_mask(block_size: int, summary_size: int) -> BlockMask:
-    in_summary = np.arange(block_size) >= block_size - summary_size
+def fixed_mask(block_size: int, summary_size: int, part: str = 'union') -> BlockMask:
+    in_summary = np.tile(np.arange(block_size) >= block_size - summary_size, (block_size, 1))
+    causal, itself = np.tri(block_size, dtype=bool), np.eye(block_size, dtype=bool)
     return BlockMask(
-        within=np.tri(block_size, dtype=bool),
+        within=causal & (in_summary | itself) if part == 'summaries' else causal,
         before=np.zeros((block_size, block_size), bool),
-        earlier=np.tile(in_summary, (block_size, 1)),
+        earlier=np.zeros_like(in_summary) if part == 'block' else in_summary,
     )
 
 
-def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
+def _prefill(cache: FixedCache, q, k, v, *, mask_of: Callable[[int], BlockMask], summary_size: int):
     """Processes a stretch of tokens, appended to the current block so that they form whole blocks."""
     check_qkv(q, k, v)
     batch, stretch, heads, head_dim = q.shape
@@ -85,7 +109,7 @@ def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
         return cut(room, block_size)
 
     key, value = lay_out(cache.key, k), lay_out(cache.value, v)
-    parts = segments(key, value, fixed_mask(block_size, summary_size))
+    parts = segments(key, value, mask_of(block_size))
     if slots:
         present = jnp.arange(slots) < first_block * summary_size
         parts.append(Segment('all', cache.summary_key, cache.summary_value, present[None]))
@@ -100,6 +124,8 @@ def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
         return jnp.where(filled, jax.lax.dynamic_index_in_dim(x, last_block, 2, keepdims=False), 0)
 
     def extended(summary, x):
+        if not slots:
+            return summary
         new = x[:, :, :, block_size - summary_size :].reshape(batch, heads, -1, head_dim)
         room = jnp.concatenate([summary, jnp.zeros_like(new)], axis=2)
         room = jax.lax.dynamic_update_slice_in_dim(room, new, first_block * summary_size, axis=2)
@@ -114,13 +140,14 @@ def _prefill(cache: FixedCache, q, k, v, *, summary_size: int):
     ), out
 
 
-def _step(cache: FixedCache, q, k, v, *, summary_size: int):
+def _step(cache: FixedCache, q, k, v, *, mask_of: Callable[[int], BlockMask], summary_size: int):
     """Processes one token, whose query sees the current block and the summaries."""
     block_size, slots = cache.key.shape[2], cache.summary_key.shape[2]
     block, offset = cache.index // block_size, cache.index % block_size
     key = heads_major_update(cache.key, k[:, None], offset)
     value = heads_major_update(cache.value, v[:, None], offset)
-    seen = jnp.concatenate([jnp.arange(block_size) <= offset, jnp.arange(slots) < block * summary_size])
+    within = jnp.asarray(mask_of(block_size).within)[offset]
+    seen = jnp.concatenate([within, jnp.arange(slots) < block * summary_size])
     out = masked_attention(
         q[:, None],
         jnp.concatenate([key, cache.summary_key], axis=2),

@@ -1,5 +1,10 @@
-"""The pattern 'strided' of `sparse`: a query sees the last positions and every stride-th one before them."""
+"""The pattern 'strided' of `sparse`: a query sees the last positions and every stride-th one before them.
 
+Where heads are separate, some see the last positions alone, a sliding window, the others the column alone.
+"""
+
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -28,8 +33,8 @@ class StridedCache(NamedTuple):
     index: jax.Array
 
 
-def strided(stride: int | None) -> Mechanism:
-    """`sparse(block_size=stride, pattern='strided')`."""
+def strided(stride: int | None, column_alone: bool = False) -> Mechanism:
+    """`sparse(block_size=stride, pattern='strided')`, or the column alone: every stride-th position."""
 
     def stride_for(length: int) -> int:
         return stride or default_block_size(length)
@@ -39,24 +44,31 @@ def strided(stride: int | None) -> Mechanism:
         empty = jnp.zeros((batch, heads, -(-length // size), size, head_dim), dtype)
         return StridedCache(empty, empty, jnp.int32(0))
 
+    def pairs(length):
+        within = 0 if column_alone else None
+        return kept_pairs(length, stride_for(length), before=not column_alone, earlier=1, within=within)
+
+    mask_of = functools.partial(strided_mask, column_alone=column_alone)
     return block_masked.mechanism(
-        mask_for=lambda length: strided_mask(stride_for(length)),
-        pairs=lambda length: kept_pairs(length, stride_for(length), before=True, earlier=1),
-        at_length=lambda max_length: strided(stride_for(max_length)),
+        mask_for=lambda length: mask_of(stride_for(length)),
+        pairs=pairs,
+        at_length=lambda max_length: strided(stride_for(max_length), column_alone),
         init_cache=init_cache,
-        step=_step,
-        prefill=_prefill,
+        step=functools.partial(_step, mask_of=mask_of),
+        prefill=functools.partial(_prefill, mask_of=mask_of),
         memory=memory,
         complexity='L(B + L/B)D',
         span='block_size',
     )
 
 
-def strided_mask(stride: int) -> BlockMask:
+def strided_mask(stride: int, column_alone: bool = False) -> BlockMask:
+    causal, itself = np.tri(stride, dtype=bool), np.eye(stride, dtype=bool)
     return BlockMask(
-        within=np.tri(stride, dtype=bool),
-        before=~np.tri(stride, dtype=bool),  # `stride` positions in total with the own block
-        earlier=np.eye(stride, dtype=bool),
+        within=itself if column_alone else causal,
+        # `stride` positions in total with the own block
+        before=np.zeros_like(causal) if column_alone else ~causal,
+        earlier=itself,
     )
 
 
@@ -67,13 +79,13 @@ def _write(cached, stretch, index):
     return heads_major_update(flat, stretch, index).reshape(cached.shape)
 
 
-def _prefill(cache: StridedCache, q, k, v):
+def _prefill(cache: StridedCache, q, k, v, *, mask_of: Callable[[int], BlockMask]):
     """Processes a stretch of tokens; the blocks that hold it attend to themselves and to earlier blocks."""
     check_qkv(q, k, v)
     batch, stretch, heads, head_dim = q.shape
     blocks, stride = cache.key.shape[2:4]
     first_block, offset = cache.index // stride, cache.index % stride
-    mask = strided_mask(stride)
+    mask = mask_of(stride)
     key, value = _write(cache.key, k, cache.index), _write(cache.value, v, cache.index)
 
     room = jnp.zeros((batch, stride - 1 + stretch, heads, head_dim), q.dtype)
@@ -102,7 +114,7 @@ def _prefill(cache: StridedCache, q, k, v):
     return StridedCache(key, value, cache.index + stretch), out
 
 
-def _step(cache: StridedCache, q, k, v):
+def _step(cache: StridedCache, q, k, v, *, mask_of: Callable[[int], BlockMask]):
     """Processes one token, whose query sees parts of two blocks and one offset of all earlier blocks."""
     blocks, stride = cache.key.shape[2:4]
     block, offset = cache.index // stride, cache.index % stride
@@ -114,7 +126,8 @@ def _step(cache: StridedCache, q, k, v):
         column = jax.lax.dynamic_index_in_dim(x, offset, 3, keepdims=False)
         return jnp.concatenate([own, before, column], axis=2)
 
-    place = jnp.arange(stride)
-    seen = jnp.concatenate([place <= offset, (place > offset) & (block > 0), jnp.arange(blocks) < block])
+    mask = mask_of(stride)
+    within, before = jnp.asarray(mask.within)[offset], jnp.asarray(mask.before)[offset]
+    seen = jnp.concatenate([within, before & (block > 0), jnp.arange(blocks) < block])
     out = masked_attention(q[:, None], in_reach(key), in_reach(value), seen[None])
     return StridedCache(key, value, cache.index + 1), out[:, 0]

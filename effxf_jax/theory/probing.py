@@ -167,13 +167,17 @@ def follow(
 ) -> Iterator[tuple[int, int | None, dict[str, Followed]]]:
     """Measures whose 'chain' and whose 'answer' rows follow if one layer's or one head's state is exchanged.
 
+    Layers whose heads differ in their caches are exchanged as a whole only.
+
     Yields:
         The layer; the head, None for all heads; and the shares.
     """
     own = go_on(model, params, cut)
     partners = go_on(model, params, cut, exchanged(cut.caches, cut.partner))
     for layer in range(model.config.num_layers):
-        for head in (None, *range(model.config.num_heads)):
+        count = model.config.num_heads
+        is_by_head = all(x.shape[1] == count for x in jax.tree.leaves(cut.caches[layer]) if x.ndim)
+        for head in (None, *range(count if is_by_head else 0)):
             mixed = go_on(model, params, cut, exchanged(cut.caches, cut.partner, layer, head))
             answers = [_answers(task, rows) for rows in (own, partners, mixed)]
             yield layer, head, {'chain': _shares(own, partners, mixed), 'answer': _shares(*answers)}

@@ -19,11 +19,15 @@ HEADS, HEAD_DIM = 2, 8
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A mechanism, and the bool matrix [query, key] or feature map that defines it."""
+    """A mechanism, and the bool matrix [query, key] or feature map that defines it.
+
+    The second half of the heads may have a matrix `far` of its own.
+    """
 
     name: str
     mechanism: attention.Mechanism
     keeps: Callable[[int, int], bool] | None = None
+    far: Callable[[int, int], bool] | None = None
     phi: Callable | None = None
 
 
@@ -37,6 +41,19 @@ def fixed_pattern(block_size, summary_size):
         return (same_block and key <= query) or (earlier_block and summary)
 
     return keeps
+
+
+def own_block(block_size):
+    return lambda query, key: key <= query and query // block_size == key // block_size
+
+
+def summaries(block_size, summary_size):
+    """Itself, and the last positions of every block up to itself."""
+    return lambda query, key: key == query or (key < query and key % block_size >= block_size - summary_size)
+
+
+def column(stride):
+    return lambda query, key: key <= query and (query - key) % stride == 0
 
 
 def strided_pattern(stride):
@@ -62,6 +79,14 @@ CASES = [
     Case('strided_1', attention.sparse(1, pattern='strided'), keeps=strided_pattern(1)),
     Case('strided_4', attention.sparse(4, pattern='strided'), keeps=strided_pattern(4)),
     Case('strided_64', attention.sparse(64, pattern='strided'), keeps=strided_pattern(64)),
+    Case('separate_4_1', attention.sparse(4, 1, heads='separate'), keeps=own_block(4), far=summaries(4, 1)),
+    Case('separate_8_3', attention.sparse(8, 3, heads='separate'), keeps=own_block(8), far=summaries(8, 3)),
+    Case(
+        'separate_strided_4',
+        attention.sparse(4, pattern='strided', heads='separate'),
+        keeps=window_pattern(4),
+        far=column(4),
+    ),
     Case('window_2', attention.sliding_window(2), keeps=window_pattern(2)),
     Case('window_5', attention.sliding_window(5), keeps=window_pattern(5)),
     Case('window_64', attention.sliding_window(64), keeps=window_pattern(64)),
@@ -80,7 +105,16 @@ DEFAULTS = [
 every_mechanism = pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
 ONE_OF_EACH = [
     case for case in CASES
-    if case.name in ('standard', 'sparse_4_2', 'strided_4', 'window_5', 'linear_chunked', 'linear_softplus')
+    if case.name
+    in (
+        'standard',
+        'sparse_4_2',
+        'strided_4',
+        'separate_4_1',
+        'window_5',
+        'linear_chunked',
+        'linear_softplus',
+    )
 ]  # fmt: skip
 one_of_each = pytest.mark.parametrize('case', ONE_OF_EACH, ids=lambda case: case.name)
 every_length = pytest.mark.parametrize('length', [1, 7, 37])
@@ -97,7 +131,10 @@ def oracle(case, q, k, v):
     """The mechanism's equation over all pairs, in the inputs' own precision."""
     length = q.shape[1]
     if case.phi is None:
-        keeps = np.array([[case.keeps(t, s) for s in range(length)] for t in range(length)])
+        of_heads = [case.keeps] * (HEADS - HEADS // 2) + [case.far or case.keeps] * (HEADS // 2)
+        keeps = np.array(
+            [[[keeps(t, s) for s in range(length)] for t in range(length)] for keeps in of_heads]
+        )
         weights = jnp.exp(jnp.einsum('bthd,bshd->bhts', q, k) / np.sqrt(HEAD_DIM)) * keeps
     else:
         causal = np.array([[s <= t for s in range(length)] for t in range(length)])
@@ -343,6 +380,13 @@ def test_cost_counts_the_pairs_of_the_pattern(length):
         (attention.sliding_window(5), window_pattern(5)),
     ):
         assert mechanism.cost(length, HEADS, HEAD_DIM).macs == per_pair * pairs(keeps)
+    half = 2 * (HEADS // 2) * HEAD_DIM
+    for options, near, far in (
+        ({'summary_size': 2}, own_block(4), summaries(4, 2)),
+        ({'pattern': 'strided'}, window_pattern(4), column(4)),
+    ):
+        separate = attention.sparse(4, **options, heads='separate')
+        assert separate.cost(length, HEADS, HEAD_DIM).macs == half * (pairs(near) + pairs(far))
     state = HEAD_DIM**2 + HEAD_DIM
     chunk = {1: 1, 12: 4, 37: 5}[length]  # of 12 positions three chunks alike
     assert attention.linear(chunk_size=5).cost(length, HEADS, HEAD_DIM).macs == (
@@ -401,8 +445,22 @@ def test_options_that_mean_nothing_for_a_pattern_are_refused():
         attention.sparse(pattern='banded')
     with pytest.raises(ValueError, match='no summaries; got summary_size 2'):
         attention.sparse(summary_size=2, pattern='strided')
+    with pytest.raises(ValueError, match="merged, separate; got 'split'"):
+        attention.sparse(heads='split')
+    with pytest.raises(ValueError, match='at least 2 heads; got 1'):
+        attention.sparse(heads='separate').attend(*(x[:, :, :1] for x in random_qkv(8)))
     with pytest.raises(ValueError, match='at least 1; got 0'):
         attention.sliding_window(0)
+
+
+def test_separate_heads_remember_what_each_half_attends_to_later():
+    for length in range(1, 20):
+        halves = [seen_later(keeps, length) for keeps in (own_block(4), summaries(4, 2))]
+        separate = attention.sparse(4, 2, heads='separate')
+        assert separate.state_size(length, 2, HEAD_DIM) == 2 * sum(halves) * HEAD_DIM
+        assert separate.memory(length) == attention.sparse(4, 2).memory(length)
+    assert separate.at_length(100).block_size == 4
+    assert attention.sparse(heads='separate').at_length(100).block_size == 8
 
 
 def test_unknown_feature_map_and_chunk_size_are_refused():
