@@ -15,7 +15,8 @@ import jax
 Cache = Any
 """A mechanism's own pytree: what decoding must keep of the tokens seen so far.
 
-Its leaves are `[batch, heads, ...]`, or scalars that all rows share.
+Its leaves are `[batch, heads, ...]`, or scalars that all rows share. If heads differ, a leaf has the heads of
+one kind.
 """
 
 

@@ -21,6 +21,8 @@ _READABLE = {
     'pattern=': '',
     'block_size=': 'block ',
     'window=': '',
+    'summary_size=': 'summary ',
+    'heads=separate': 'separate heads',
     'answer_mode=direct': 'direct answer',
 }
 

@@ -28,18 +28,26 @@ def _grid(config, mechanisms, sizes, widths):
     return grid(config, axes)
 
 
-# The blocks of Figure 1's first row have the largest power of two below the square root of its lengths.
-_FIRST_ROW_MECHANISMS = values(
+# The first row's blocks have the largest power of two below the square root of its lengths.
+_FIXED, _STRIDED = (f'sparse,pattern={pattern},block_size=8' for pattern in ('fixed', 'strided'))
+_FIRST_ROW_MECHANISMS = values('mechanism', 'standard', 'linear', _FIXED, _STRIDED)
+# What the paper's sparse attention may be besides.
+_PATTERNS = values(
     'mechanism',
-    'standard',
-    'linear',
-    'sparse,pattern=fixed,block_size=8',
-    'sparse,pattern=strided,block_size=8',
+    *(f'{_FIXED},summary_size={size}' for size in (2, 4)),
+    f'{_FIXED},heads=separate',
+    f'{_STRIDED},heads=separate',
 )
+_FIRST_ROW = {
+    'edit_distance': ('experiments/ed.py:laptop,steps=4000', 6, (32, 64, 128)),
+    'arithmetic': ('experiments/arith.py:laptop,num_layers=3,steps=4000', 6, (32, 64, 128)),
+    'lis': ('experiments/lis.py:laptop,number_range=250,steps=8000', 40, (32, 64, 128, 256)),
+}
 
 
-def _first_row(config, size, widths):
-    return _grid(f'{config},{bases.GRADED}', _FIRST_ROW_MECHANISMS, (size,), widths)
+def _first_row(task, mechanisms, widths=None):
+    config, size, all_widths = _FIRST_ROW[task]
+    return _grid(f'{config},{bases.GRADED}', mechanisms, (size,), widths or all_widths)
 
 
 PRESETS = {
@@ -47,11 +55,8 @@ PRESETS = {
         'num_seeds': 2,
         'side_by_side': 1,
         'grids': {
-            'edit_distance': _first_row('experiments/ed.py:laptop,steps=4000', 6, (32, 64, 128)),
-            'arithmetic': _first_row('experiments/arith.py:laptop,num_layers=3,steps=4000', 6, (32, 64, 128)),
-            'lis': _first_row(
-                'experiments/lis.py:laptop,number_range=250,steps=8000', 40, (32, 64, 128, 256)
-            ),
+            **{task: _first_row(task, _FIRST_ROW_MECHANISMS) for task in _FIRST_ROW},
+            **{f'{task}_patterns': _first_row(task, _PATTERNS, (64,)) for task in _FIRST_ROW},
         },
     },
     'laptop': {
