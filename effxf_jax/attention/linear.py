@@ -1,5 +1,6 @@
 """Linear attention: a feature map replaces the softmax, so that a state of fixed size holds the past."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,9 +10,27 @@ from effxf_jax.attention.kernels.layout import check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import contract
 from effxf_jax.attention.mechanism import Cost, Mechanism, Memory
 
+
+class FeatureMap(NamedTuple):
+    """A positive function phi of each number of a query or a key, and its logarithm, both of float32."""
+
+    phi: Callable[[jax.Array], jax.Array]
+    log: Callable[[jax.Array], jax.Array]
+
+
+# Below this, softplus(x) is exp(x) in float32.
+_EXPONENTIAL = -17.0
+
 FEATURE_MAPS = {
-    'elu_plus_one': lambda x: jax.nn.elu(x) + 1,  # Katharopoulos et al. 2020, equation 7
-    'softplus': jax.nn.softplus,
+    # elu(x) + 1 (Katharopoulos et al. 2020, equation 7), without the cancellation that makes it vanish.
+    'elu_plus_one': FeatureMap(
+        phi=lambda x: jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0))),
+        log=lambda x: jnp.where(x > 0, jnp.log1p(jnp.maximum(x, 0)), x),
+    ),
+    'softplus': FeatureMap(
+        phi=jax.nn.softplus,
+        log=lambda x: jnp.where(x > _EXPONENTIAL, jnp.log(jax.nn.softplus(jnp.maximum(x, _EXPONENTIAL))), x),
+    ),
 }
 
 # The least value of the normaliser: far below the values that occur in training, and large enough that the
@@ -37,7 +56,9 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
     `S_t = sum_{s<=t} phi(k_s) v_s^T` and `z_t = sum_{s<=t} phi(k_s)` (Katharopoulos et al. 2020,
     equations 9 to 11). `jax.lax.associative_scan` computes the sums over whole chunks; within a chunk every
     pair has a score. Memory is O(L / chunk_size * d^2 + L * (d + chunk_size)) per head; chunk_size=1 is the
-    textbook form. States and sums are float32 for every input dtype.
+    textbook form. Features, states and sums are float32 for every input dtype. A factor common to all
+    features of a query cancels, so they are divided by the largest, and no query is too negative. Keys can
+    be: where all numbers of all keys seen lie below -27, the output goes to zero.
 
     Args:
         feature_map: phi, a key of FEATURE_MAPS.
@@ -50,23 +71,28 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         raise ValueError(f'feature_map must be one of {sorted(FEATURE_MAPS)}; got {feature_map!r}')
     if chunk_size < 1:
         raise ValueError(f'chunk_size must be at least 1; got {chunk_size}')
-    phi = FEATURE_MAPS[feature_map]
+    phi, log_phi = FEATURE_MAPS[feature_map]
 
     def features(q, k, v):
+        q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
+        log = log_phi(q)
+        return jnp.exp(log - jax.lax.stop_gradient(log.max(axis=-1, keepdims=True))), phi(k), v
+
+    def chunked(q, k, v):
         check_qkv(q, k, v)
         size = _chunk_length(q.shape[1], chunk_size)
-        return [cut(x.astype(jnp.float32), size) for x in (phi(q), phi(k), v)]
+        return [cut(x, size) for x in features(q, k, v)]
 
     def attend(q, k, v):
-        return join(_chunked(*features(q, k, v)))[:, : q.shape[1]].astype(v.dtype)
+        return join(_chunked(*chunked(q, k, v)))[:, : q.shape[1]].astype(v.dtype)
 
     def prefill(state, q, k, v):
-        chunks = features(q, k, v)
+        chunks = chunked(q, k, v)
         before, after = _prefix_sums(*chunks[1:], state)
         return after, join(_outputs(*chunks, before)[0])[:, : q.shape[1]].astype(v.dtype)
 
     def step(state, q, k, v):
-        query, key, value = (x.astype(jnp.float32) for x in (phi(q), phi(k), v))
+        query, key, value = features(q, k, v)
         state = LinearState(state.key_value + key[..., :, None] * value[..., None, :], state.key + key)
         numerator = jnp.einsum('bhd,bhde->bhe', query, state.key_value)
         normaliser = jnp.einsum('bhd,bhd->bh', query, state.key)

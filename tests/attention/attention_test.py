@@ -468,3 +468,30 @@ def test_unknown_feature_map_and_chunk_size_are_refused():
         attention.linear('cosine')
     with pytest.raises(ValueError, match='at least 1'):
         attention.linear(chunk_size=0)
+
+
+@pytest.mark.parametrize('feature_map', ['elu_plus_one', 'softplus'])
+@pytest.mark.parametrize(('dtype', 'key'), [('bfloat16', -6.5), ('float32', -18.0), ('float32', -26.0)])
+def test_features_of_negative_numbers_do_not_vanish(feature_map, dtype, key):
+    """A weighted mean of ones is one, however small the weights."""
+    mechanism = attention.linear(feature_map, chunk_size=4)
+    for query in key, -300.0:
+        q, k, v = (jnp.full((1, 6, HEADS, HEAD_DIM), x, dtype) for x in (query, key, 1.0))
+        np.testing.assert_allclose(np.asarray(mechanism.attend(q, k, v), np.float32), 1, rtol=1e-2)
+        cache = mechanism.init_cache(1, 6, HEADS, HEAD_DIM, jnp.dtype(dtype))
+        cache, out = mechanism.prefill(cache, q[:, :5], k[:, :5], v[:, :5])
+        last = mechanism.step(cache, q[:, 5], k[:, 5], v[:, 5])[1]
+        np.testing.assert_allclose(np.asarray(out, np.float32), 1, rtol=1e-2)
+        np.testing.assert_allclose(np.asarray(last, np.float32), 1, rtol=1e-2)
+
+
+@pytest.mark.parametrize('case', [case for case in CASES if case.phi], ids=lambda case: case.name)
+def test_very_negative_queries_weigh_as_their_features_do(case):
+    q, k, v = random_qkv(12)
+    q = q - np.float32(25)
+    actual = case.mechanism.attend(q, k, v)
+    exact = {'linear_softplus': lambda x: np.log1p(np.exp(x))}
+    phi = exact.get(case.name, lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0))))
+    weights = np.einsum('bthd,bshd->bhts', *(phi(x.astype(float)) for x in (q, k))) * np.tri(12)
+    expected = np.einsum('bhts,bshd->bthd', weights / weights.sum(-1, keepdims=True), v)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
