@@ -46,6 +46,14 @@ LAPTOP = {
 }
 """Minutes on two CPU cores."""
 
+QUICK = {
+    **LAPTOP,
+    'run.num_eval_examples': 1024,
+    'run.num_progress_examples': 128,
+    'run.eval_every': 500,
+}
+"""A minute on two CPU cores, for a first look: smaller problems, fewer steps."""
+
 PAPER = {
     'model.dim': 256,
     'model.dropout': 0.1,

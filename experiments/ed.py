@@ -17,7 +17,8 @@ from experiments import configs
 TASK = 'edit_distance'
 
 PRESETS = {
-    'laptop': {**configs.LAPTOP, 'task.n': 3, 'train.steps': 10_000},
+    'laptop': {**configs.LAPTOP, 'task.n': 6, 'train.steps': 4_000},
+    'quick': {**configs.QUICK, 'task.n': 3, 'train.steps': 1_500},
     'paper': {**configs.PAPER, 'task.n': 12},
     'smoke': {**configs.SMOKE, 'task.n': 3},
 }

@@ -17,7 +17,8 @@ from experiments import configs
 TASK = 'edit_distance_local'
 
 PRESETS = {
-    'laptop': {**configs.LAPTOP, 'task.rows': 6, 'task.pattern_length': 4, 'train.steps': 3_000},
+    'laptop': {**configs.LAPTOP, 'task.rows': 6, 'task.pattern_length': 4, 'train.steps': 2_000},
+    'quick': {**configs.QUICK, 'task.rows': 6, 'task.pattern_length': 3, 'train.steps': 750},
     'paper': {**configs.PAPER, 'task.rows': 20, 'task.pattern_length': 4},
     'smoke': {**configs.SMOKE, 'task.rows': 3, 'task.pattern_length': 2},
 }

@@ -19,7 +19,8 @@ from experiments import configs
 TASK = 'linear_equations'
 
 PRESETS = {
-    'laptop': {**configs.LAPTOP, 'task.n': 2, 'task.modulus': 5, 'train.steps': 8_000},
+    'laptop': {**configs.LAPTOP, 'task.n': 3, 'train.steps': 6_000},
+    'quick': {**configs.QUICK, 'task.n': 2, 'train.steps': 1_250},
     'paper': {**configs.PAPER, 'task.n': 3},
     'smoke': {**configs.SMOKE, 'task.n': 2},
 }

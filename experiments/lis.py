@@ -17,7 +17,8 @@ from experiments import configs
 TASK = 'lis'
 
 PRESETS = {
-    'laptop': {**configs.LAPTOP, 'task.n': 12, 'train.steps': 15_000},
+    'laptop': {**configs.LAPTOP, 'task.n': 24, 'task.number_range': 100, 'train.steps': 5_000},
+    'quick': {**configs.QUICK, 'task.n': 12, 'task.number_range': 100, 'train.steps': 1_500},
     'paper': {**configs.PAPER, 'task.n': 40},
     'smoke': {**configs.SMOKE, 'task.n': 4},
 }

@@ -19,6 +19,7 @@ from absl import app, flags, logging
 
 from effxf_jax.data.blocks import DataError
 from effxf_jax.runs import hosts, run
+from effxf_jax.runs.checkpoints import CheckpointError
 from effxf_jax.runs.directory import InUseError, MismatchError
 from effxf_jax.runs.termination import Interrupted
 from effxf_jax.training import DivergedError
@@ -85,6 +86,10 @@ def _run(argv) -> int:
         run.run(experiment, workdir, listener)
     except (MismatchError, InUseError, DataError) as error:
         return refuse([str(error)])
+    except CheckpointError as error:
+        listener.close()
+        print(f'Stopped: {error}.', file=sys.stderr)
+        return 1
     except OSError as error:
         listener.close()
         print(f'Stopped: {error}. Checkpoints are kept; the same command resumes.', file=sys.stderr)

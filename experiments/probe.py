@@ -26,7 +26,7 @@ from rich.table import Table
 from effxf_jax import training
 from effxf_jax.data.blocks import DataError
 from effxf_jax.model import Transformer
-from effxf_jax.runs.checkpoints import Checkpoints
+from effxf_jax.runs.checkpoints import CheckpointError, Checkpoints
 from effxf_jax.runs.directory import MismatchError, RunDirectory, check_same
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.record import ExperimentError
@@ -52,7 +52,7 @@ def main(argv):
         experiment, state = load(_WORKDIR.value)
         report = {'step': int(state.step)}
         report |= probe(experiment, state.params, _COUNT.value, _POSITION.value)
-    except (ProbeError, MismatchError, DataError) as error:
+    except (ProbeError, MismatchError, DataError, CheckpointError) as error:
         return refuse([str(error)])
     except probing.PigeonholeError as error:
         print(

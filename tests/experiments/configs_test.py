@@ -10,7 +10,7 @@ from experiments import arith, configs, ed, ed_local, equations, lis
 
 
 @pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis])
-@pytest.mark.parametrize('preset', ['laptop', 'paper', 'smoke'])
+@pytest.mark.parametrize('preset', ['laptop', 'quick', 'paper', 'smoke'])
 def test_every_preset_makes_an_experiment(module, preset):
     experiment = configs.make_experiment(module.get_config(preset))
     assert experiment.task.max_length == experiment.model.max_length
@@ -73,7 +73,7 @@ def test_every_meaningless_part_of_an_argument_is_named():
         arith.get_config('laptp,dmi=3,n=three,steps=1.5,whatever')
     assert len(error.value.problems) == 5
     for part in (
-        "'laptp'; a preset is one of laptop, paper, smoke",
+        "'laptp'; a preset is one of laptop, quick, paper, smoke",
         'did you mean dim',
         'task.n must be of type int',
         'train.steps must be of type int; got 1.5',

@@ -1,14 +1,18 @@
 """A checkpoint is restored bit for bit, and a damaged one is skipped for the one before it."""
 
+import errno
 import shutil
+from pathlib import Path
 
 import chex
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from absl import logging
 
-from effxf_jax.runs.checkpoints import Checkpoints
+from effxf_jax.runs import checkpoints
+from effxf_jax.runs.checkpoints import CheckpointError, Checkpoints
 from effxf_jax.training import TrainState
 
 
@@ -20,16 +24,14 @@ def state_at(step):
 
 
 def save(directory, *steps):
-    with Checkpoints(directory, keep=3) as checkpoints:
+    with Checkpoints(directory, keep=3) as opened:
         for step in steps:
-            checkpoints.save(
-                step, state_at(step), {'config': {'seed': 1}, 'totals': {'wall_seconds': 0.1 * step}}
-            )
+            opened.save(step, state_at(step), {'config': {'seed': 1}, 'totals': {'wall_seconds': 0.1 * step}})
 
 
 def restore(directory):
-    with Checkpoints(directory) as checkpoints:
-        return checkpoints.restore_latest(state_at(0))
+    with Checkpoints(directory) as opened:
+        return opened.restore_latest(state_at(0))
 
 
 def test_the_latest_comes_back_bit_for_bit_with_its_record(tmp_path):
@@ -87,7 +89,11 @@ def take_the_state_of_another(directory):
     shutil.copytree(directory.parent / '10' / 'state', directory / 'state')
 
 
-DAMAGES = [truncate, flip_bits, empty_all, lose_record, lose_state, take_the_state_of_another]
+def break_the_list(directory):
+    (directory / checkpoints.FILES).write_text('[]')
+
+
+DAMAGES = [break_the_list, truncate, flip_bits, empty_all, lose_record, lose_state, take_the_state_of_another]
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
@@ -100,9 +106,74 @@ def test_a_damaged_newest_falls_back_to_the_one_before_with_a_warning(tmp_path, 
     chex.assert_trees_all_equal(restored.state, state_at(10))
     assert len(warnings) == 1
     assert 'step 20 is damaged' in warnings[0]
+    assert (tmp_path / 'damaged' / '20').is_dir()
     # The damaged one is out of the way of saving that step again.
     save(tmp_path, 20)
     chex.assert_trees_all_equal(restore(tmp_path).state, state_at(20))
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_second_damaged_one_of_a_step_has_a_place_of_its_own(tmp_path):
+    for _ in range(2):
+        save(tmp_path, 10, 20)
+        break_the_list(tmp_path / '20')
+        restore(tmp_path)
+    assert names(tmp_path / 'damaged') == ['20', '20-2']
+
+
+def test_where_all_are_damaged_training_does_not_begin_anew_unasked(tmp_path):
+    save(tmp_path, 10, 20)
+    truncate(tmp_path / '10')
+    truncate(tmp_path / '20')
+    with pytest.raises(
+        CheckpointError, match='all checkpoints in .* are damaged'
+    ):
+        restore(tmp_path)
+    assert restore(tmp_path) is None
+
+
+def stale(*_, **__):
+    raise OSError(errno.ESTALE, 'Stale file handle')
+
+
+def another_version(directory):
+    """Its metadata is of a form that this version of Orbax does not read, and was written so."""
+    (directory / checkpoints.FILES).unlink()
+    (directory / 'state' / '_METADATA').write_text('{"tree_metadata": 7}')
+
+
+@pytest.mark.parametrize(
+    ('break_it', 'like', 'reason'),
+    [
+        (lambda path, patch: patch.setattr(Path, 'read_bytes', stale), state_at(0), 'Stale file handle'),
+        (
+            lambda path, patch: patch.setattr(ocp.CheckpointManager, 'restore', stale),
+            state_at(0),
+            'Stale file handle',
+        ),
+        (lambda path, patch: another_version(path), state_at(0), 'no checksum proves it damaged'),
+        (
+            lambda path, patch: None,
+            state_at(0)._replace(opt_state=(*state_at(0).opt_state, np.zeros(2, np.float32))),
+            'no checksum proves it damaged',
+        ),
+    ],
+    ids=['stale list', 'stale arrays', 'another version', 'another structure'],
+)
+def test_one_that_cannot_be_restored_for_another_reason_stops_the_run_and_nothing_is_lost(
+    tmp_path, monkeypatch, break_it, like, reason
+):
+    save(tmp_path, 10, 20)
+    before = names(tmp_path)
+    with monkeypatch.context() as patch:
+        break_it(tmp_path / '20', patch)
+        with Checkpoints(tmp_path) as opened, pytest.raises(CheckpointError, match=reason) as error:
+            opened.restore_latest(like)
+    assert str(tmp_path / '20') in str(error.value)
+    assert names(tmp_path) == before
 
 
 def test_one_of_another_run_is_refused_and_stays(tmp_path):
@@ -112,8 +183,8 @@ def test_one_of_another_run_is_refused_and_stays(tmp_path):
         raise RuntimeError(f'not of this run: {record["config"]}')
 
     other = state_at(0)._replace(params={'kernel': np.zeros((3, 3), np.float32)})
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(RuntimeError, match="'seed': 1"):
-        checkpoints.restore_latest(other, check)
+    with Checkpoints(tmp_path) as opened, pytest.raises(RuntimeError, match="'seed': 1"):
+        opened.restore_latest(other, check)
     chex.assert_trees_all_equal(restore(tmp_path).state, state_at(20))
 
 

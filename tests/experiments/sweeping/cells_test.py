@@ -13,11 +13,12 @@ from experiments.sweeps import (
     min_width,
     mixture,
     optimizers,
+    presets,
     rate_transfer,
     studies,
 )
 
-WITH_SMOKE = (figure1, locality, min_width, mixture, optimizers, rate_transfer, studies)
+WITH_SMOKE = (figure1, locality, min_width, mixture, optimizers, presets, rate_transfer, studies)
 SWEEPS = [(module, 'laptop') for module in (*WITH_SMOKE, learning_rates)]
 SWEEPS += [(module, 'smoke') for module in WITH_SMOKE]
 SWEEPS += [(figure1, 'first_row')]
