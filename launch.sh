@@ -198,6 +198,7 @@ run_tests() {
   cd "$here"
   .venv/bin/ruff check .
   .venv/bin/ruff format --check .
+  export PYTHONWARNDEFAULTENCODING=1
   exec .venv/bin/python -m pytest -n $((processes < 4 ? processes : 4)) --dist=worksteal "$@"
 }
 

@@ -70,7 +70,7 @@ def report(name: str, rows: Sequence[Mapping[str, Any]], plot: Callable[[Path], 
         out = Path(_OUT.value)
         out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({'machine': machine(), 'rows': list(rows)}, indent=2)
-        (out / f'{name}.json').write_text(text + '\n')
+        (out / f'{name}.json').write_text(text + '\n', encoding='utf-8')
         if plot:
             plot(out / f'{name}.png')
 

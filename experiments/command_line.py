@@ -1,11 +1,13 @@
-"""The flags that all programs share; all invalid ones are reported together."""
+"""How all programs begin, and their flags; all invalid ones are reported together."""
 
+import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from absl import flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from experiments import configs
@@ -28,6 +30,40 @@ class _Loader(flags.ArgumentParser):
 
 flags.FLAGS['config'].parser = _Loader()
 
+
+class _PathParser(flags.ArgumentParser):
+    """A path on this machine, with `~` expanded."""
+
+    def parse(self, text: str) -> str:
+        return local_path(text)
+
+
+def local_path(text: str) -> str:
+    """A path with `~` expanded.
+
+    Raises:
+        ValueError: it is a URL, of which a local directory would be made.
+    """
+    if re.match(r'\w[\w.+-]*://', text):
+        raise ValueError(f'{text} is a URL; expected a path on this machine')
+    return os.path.expanduser(text)
+
+
+def define_path(name: str, description: str) -> flags.FlagHolder[str | None]:
+    """Defines the flag of a file or a directory; None by default."""
+    return flags.DEFINE(_PathParser(), name, None, description)
+
+
+def define_paths(name: str, description: str) -> flags.FlagHolder[list[str]]:
+    """Defines the flag of several paths, separated by commas."""
+    return flags.DEFINE(_PathsParser(), name, [], description, serializer=flags.CsvListSerializer(','))
+
+
+class _PathsParser(flags.ListParser):
+    def parse(self, text: str | list[str]) -> list[str]:
+        return list(map(local_path, super().parse(text)))
+
+
 Check = Callable[[ConfigDict, Mapping[str, str]], list[str]]
 """Returns further problems, given the configuration and the values of flags by name."""
 
@@ -46,6 +82,20 @@ def parse_flags(argv: list[str], check: Check) -> list[str]:
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
             problems = [str(error)]
     sys.exit(refuse(problems))
+
+
+def start(main: Callable, check: Check = lambda config, values: [], verbosity: int = logging.WARNING) -> None:
+    """Runs a program's `main`, and exits with what it returns.
+
+    Args:
+        main: receives the words of the command line that are not flags.
+        check: see `parse_flags`.
+        verbosity: of absl's log.
+    """
+    logging.set_verbosity(verbosity)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors='replace')  # a terminal may lack a character that a file has
+    app.run(main, flags_parser=functools.partial(parse_flags, check=check))
 
 
 def problems_of(make: Callable[[ConfigDict], object]) -> Check:

@@ -25,7 +25,7 @@ def keep() -> None:
 
 def _processor_digest() -> str:
     try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError:  # not Linux
         lines = []
     # These are the names on x86 and Arm; all cores list the same features.

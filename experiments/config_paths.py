@@ -26,7 +26,7 @@ def resolve(reference: str) -> str:
 def known() -> list[str]:
     """The paths of the package's config files."""
     files = (*PACKAGE.glob('*.py'), *PACKAGE.glob('sweeps/*.py'))
-    found = [file for file in sorted(files) if '\ndef get_config(' in file.read_text()]
+    found = [file for file in sorted(files) if '\ndef get_config(' in file.read_text(encoding='utf-8')]
     return [file.relative_to(PACKAGE.parent).as_posix() for file in found]
 
 

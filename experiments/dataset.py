@@ -7,11 +7,10 @@
 Exit status 0: success; 1: the file has bad lines or is empty; 2: nothing was done.
 """
 
-import functools
 import os
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 
 from effxf_jax.data import text_files
 from effxf_jax.data.blocks import SPLITS, DataError, generate
@@ -21,8 +20,8 @@ from experiments.command_line import CONFIG, refuse
 
 _SPLIT = flags.DEFINE_enum('split', 'train', SPLITS, 'Which examples, for export and show.')
 _COUNT = flags.DEFINE_integer('count', None, 'How many, for export (1,000) and show (3).', lower_bound=1)
-_OUT = flags.DEFINE_string('out', None, 'The file to write, for export.')
-_PATH = flags.DEFINE_string('path', None, 'The file to check, for check.')
+_OUT = command_line.define_path('out', 'The file to write, for export.')
+_PATH = command_line.define_path('path', 'The file to check, for check.')
 
 
 def main(argv):
@@ -83,6 +82,4 @@ COMMANDS = {'export': export, 'check': check, 'show': show}
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.WARNING)
-    check = command_line.problems_of(configs.make_task)
-    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=check))
+    command_line.start(main, command_line.problems_of(configs.make_task))

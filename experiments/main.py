@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 import yaml
-from absl import app, flags, logging
+from absl import flags
 
 from effxf_jax.data.blocks import DataError
 from effxf_jax.runs import hosts, run
@@ -26,8 +26,8 @@ from effxf_jax.training import DivergedError
 from experiments import command_line, compilations, configs, console
 from experiments.command_line import CONFIG, refuse
 
-_WORKDIR = flags.DEFINE_string(
-    'workdir', None, "The run's directory; by default runs/NAME, with a name made from the configuration."
+_WORKDIR = command_line.define_path(
+    'workdir', "The run's directory; by default runs/NAME, with a name made from the configuration."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     'distributed',
@@ -124,5 +124,4 @@ def _flag_problems(config, values) -> list[str]:
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))
+    command_line.start(main, _flag_problems)

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from rich.table import Table
 
 from effxf_jax import training
@@ -32,10 +32,11 @@ from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.record import ExperimentError
 from effxf_jax.theory import complexity, probing
 from effxf_jax.theory.probing import Point, ProbeError
+from experiments import command_line
 from experiments.command_line import refuse
 from experiments.console import table_console
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'The directory of a run that has trained.')
+_WORKDIR = command_line.define_path('workdir', 'The directory of a run that has trained.')
 _COUNT = flags.DEFINE_integer('count', 512, 'Test problems to start from.', lower_bound=2)
 _POSITION = flags.DEFINE_integer(
     'position', None, 'The last token before the cut, counted from 0.', lower_bound=1
@@ -213,5 +214,4 @@ def draw(report: dict, path: Path) -> None:
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.ERROR)  # Orbax warns about every read-only directory
-    app.run(main)
+    command_line.start(main, verbosity=logging.ERROR)  # Orbax warns about every read-only directory

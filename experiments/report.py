@@ -14,32 +14,35 @@ compares their runs with the paper's Figure 1 and with the theory, and writes
 """
 
 import contextlib
-import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from experiments.command_line import directory_problems, parse_flags, refuse
+from experiments import command_line
+from experiments.command_line import directory_problems, refuse
 from experiments.reporting import page, records, sections
 from experiments.reporting.chart import Chart
 from experiments.reporting.records import GridRecord, RecordError
 from experiments.sweeping import archive
 
-_OUT = flags.DEFINE_string('out', None, 'Directory of the page; by default SOURCE/report or build/report.')
+_OUT = command_line.define_path('out', 'Directory of the page; by default SOURCE/report or build/report.')
 _STATIC = flags.DEFINE_bool('static', False, 'Write every figure as PNG, PDF and SVG too.')
-_EXPORT = flags.DEFINE_string('export', None, 'Directory for one file of results per sweep.')
+_EXPORT = command_line.define_path('export', 'Directory for one file of results per sweep.')
 
 Say = Callable[[str], None]
 """Shows a line of progress."""
 
 
 def main(argv):
-    sources = [Path(word) for word in argv[1:]]
+    try:
+        sources = [Path(command_line.local_path(word)) for word in argv[1:]]
+    except ValueError as error:
+        return refuse([str(error)])
     if not sources:
         return refuse(['a sweep is missing, such as sweeps/figure1-laptop or results/figure1-laptop.jsonl'])
     out = Path(_OUT.value or (sources[0] / 'report' if sources[0].is_dir() else 'build/report'))
@@ -108,8 +111,8 @@ def write(grids: list[GridRecord], out: Path, static: bool = False, say: Say = l
             _save(section.charts, out / 'figures', title)
         say(f'{title}: {len(grid.done):,} of {len(grid.runs):,} runs done, {len(section.charts)} figures')
     text = page.render(described, out)
-    (out / 'tables.json').write_text(json.dumps(tables, indent=1) + '\n')
-    (out / 'index.html').write_text(text)
+    (out / 'tables.json').write_text(json.dumps(tables, indent=1) + '\n', encoding='utf-8')
+    (out / 'index.html').write_text(text, encoding='utf-8')
 
 
 def _save(charts: tuple[Chart, ...], directory: Path, title: str) -> None:
@@ -122,5 +125,4 @@ def _save(charts: tuple[Chart, ...], directory: Path, title: str) -> None:
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=functools.partial(parse_flags, check=lambda config, values: []))
+    command_line.start(main)

@@ -14,14 +14,13 @@ A sweep may be killed or stopped at any time; the same command then skips finish
     --retry_failed     runs failed cells again
 """
 
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import ray
-from absl import app, flags, logging
+from absl import flags
 from rich.table import Table
 
 from effxf_jax.model import Transformer
@@ -34,9 +33,9 @@ from experiments.sweeping import archive, cells, reuse, scheduler, view
 from experiments.sweeping.outcomes import RecordError
 from experiments.sweeping.states import read_state
 
-_DIRECTORY = flags.DEFINE_string('directory', None, 'Directory of the cells; by default sweeps/NAME-PRESET.')
+_DIRECTORY = command_line.define_path('directory', 'Directory of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
-_REUSE = flags.DEFINE_list('reuse', [], 'Directories of other sweeps, or files of results, to copy from.')
+_REUSE = command_line.define_paths('reuse', 'Directories of other sweeps, or files of results, to copy from.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cells and their cost, and run nothing.')
 _RETRY_FAILED = flags.DEFINE_bool('retry_failed', False, 'Run failed cells again.')
 
@@ -137,5 +136,4 @@ def _flag_problems(config, values) -> list[str]:
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.WARNING)
-    app.run(run, flags_parser=functools.partial(command_line.parse_flags, check=_flag_problems))
+    command_line.start(run, _flag_problems)

@@ -11,14 +11,13 @@ allows this, and the cost of a forward pass at that width, relative to the stand
 """
 
 import dataclasses
-import functools
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from rich.table import Table
 
 from effxf_jax import attention
@@ -33,7 +32,7 @@ _WIDTHS = flags.DEFINE_list('widths', None, 'Widths of the table, each divisible
 _PRECISION = flags.DEFINE_integer(
     'precision', None, 'Bits per neuron; by default ceil(log2 L).', lower_bound=1
 )
-_PLOT = flags.DEFINE_string('plot', None, 'A file to draw to, such as theory.png.')
+_PLOT = command_line.define_path('plot', 'A file to draw to, such as theory.png.')
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON.')
 
 _LONGEST_DRAWN = 10**7
@@ -282,6 +281,4 @@ def _widths(config: ModelConfig) -> list[int]:
 
 
 if __name__ == '__main__':
-    logging.set_verbosity(logging.WARNING)
-    check = command_line.problems_of(configs.make_experiment)
-    app.run(main, flags_parser=functools.partial(command_line.parse_flags, check=check))
+    command_line.start(main, command_line.problems_of(configs.make_experiment))

@@ -4,6 +4,7 @@ import getpass
 import os
 import tempfile
 
+os.environ.pop('PYTHONWARNDEFAULTENCODING', None)  # for the tests' processes, not for programs they start
 os.environ['JAX_PLATFORMS'] = os.environ.get('TEST_PLATFORMS', 'cpu')  # others for accelerator_test.py alone
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ['JAX_COMPILATION_CACHE_DIR'] = f'{tempfile.gettempdir()}/effxf_jax-tests-{getpass.getuser()}'

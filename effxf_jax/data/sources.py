@@ -176,7 +176,7 @@ def _preparation_lock(builder: DpChains) -> Iterator[None]:
         return
     root = Path(builder.data_path).parents[2]  # of name/config/version
     root.mkdir(parents=True, exist_ok=True)
-    with (root / f'.{builder.name}-{builder.builder_config.name}.lock').open('w') as file:
+    with (root / f'.{builder.name}-{builder.builder_config.name}.lock').open('w', encoding='utf-8') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

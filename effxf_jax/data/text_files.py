@@ -84,7 +84,7 @@ def write(path: str | os.PathLike, task: Task, seed: int, split: str, count: int
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        with temporary.open('w') as file:
+        with temporary.open('w', encoding='utf-8') as file:
             for examples in generate(task, seed, split, count):
                 file.writelines(task.decode_text(row) + '\n' for row in examples.tokens)
         temporary.replace(path)

@@ -108,7 +108,7 @@ class Checkpoints:
     def _list_files(self) -> None:
         """Lists the files of the checkpoint being saved, when they are complete, before it gets its name."""
         for path in self._directory.glob(f'{self._saving}.*'):
-            (path / FILES).write_text(json.dumps(_files(path)))
+            (path / FILES).write_text(json.dumps(_files(path)), encoding='utf-8')
 
     def restore_latest(
         self, like: TrainState, check: Callable[[dict[str, Any]], None] = lambda record: None
@@ -186,7 +186,7 @@ def _check_files(path: Path) -> None:
     try:
         if not (path / FILES).exists():
             return
-        text, found = (path / FILES).read_text(errors='replace'), _files(path)
+        text, found = (path / FILES).read_text(encoding='utf-8', errors='replace'), _files(path)
     except OSError as error:
         raise CheckpointError(f'the checkpoint {path} cannot be read: {error}') from error
     try:

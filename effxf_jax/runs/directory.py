@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from effxf_jax.data import host_tensorflow
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.runs.experiment import Experiment
@@ -73,7 +75,7 @@ class RunDirectory:
         if not self.active:
             yield
             return
-        with (self.path / '.lock').open('w') as file:
+        with (self.path / '.lock').open('w', encoding='utf-8') as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -105,14 +107,14 @@ class RunDirectory:
     def read_text(self, name: str) -> str | None:
         """The text of a file; None if the file does not exist."""
         path = self.path / name
-        return path.read_text() if self.active and path.exists() else None
+        return path.read_text(encoding='utf-8') if self.active and path.exists() else None
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file atomically."""
         if not self.active:
             return
         temporary = self.path / f'.{name}.tmp'
-        with temporary.open('w') as file:
+        with temporary.open('w', encoding='utf-8') as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -142,7 +144,7 @@ class MetricsLog:
         self._path = directory.path / 'metrics.jsonl'
         self._active = directory.active
         if self._active:
-            kept = [line for step, line in _whole_lines(self._path) if step <= start]
+            kept = [line for parsed, line in read_log(self._path) if parsed['step'] <= start]
             directory.write_text('metrics.jsonl', ''.join(kept))
 
     def __enter__(self) -> 'MetricsLog':
@@ -150,7 +152,7 @@ class MetricsLog:
             host_tensorflow.load()  # before clu imports TensorFlow
             from clu import metric_writers
 
-            self._file = self._path.open('a')
+            self._file = self._path.open('a', encoding='utf-8')
             self._tensorboard = metric_writers.SummaryWriter(str(self._path.parent))
         return self
 
@@ -172,13 +174,35 @@ class MetricsLog:
             self._tensorboard.write_scalars(step, values)
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The steps and lines of a log, without a last line that a kill cut short."""
-    if path.exists():
-        with path.open() as file:
-            for line in file:
-                if line.endswith('\n'):
-                    yield json.loads(line)['step'], line
+def read_log(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The lines of a metrics.jsonl, parsed and as text, without a last line that a kill cut short.
+
+    Other lines that are not a step and numbers, such as zeros that a loss of power leaves, are omitted with a
+    warning.
+    """
+    if not path.exists():
+        return
+    unreadable = []
+    with path.open(encoding='utf-8', errors='replace') as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith('\n'):
+                break
+            parsed = _step_and_numbers(line)
+            if parsed is None:
+                unreadable.append(number)
+            else:
+                yield parsed, line
+    if unreadable:
+        logging.warning('%s: unreadable lines are omitted: %s.', path, ', '.join(map(str, unreadable[:9])))
+
+
+def _step_and_numbers(line: str) -> dict[str, Any] | None:
+    try:
+        parsed = parse_object(line)
+    except ValueError:
+        return None
+    is_valid = type(parsed.get('step')) is int and all(type(x) in (int, float) for x in parsed.values())
+    return parsed if is_valid else None
 
 
 def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:

@@ -12,7 +12,7 @@ def processor() -> str:
     The family and the model, where Linux reports them, tell processors of a generic name apart.
     """
     try:
-        lines = _CPUINFO.read_text().splitlines()
+        lines = _CPUINFO.read_text(encoding='utf-8').splitlines()
     except OSError:  # not Linux
         lines = []
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(':') for line in lines)}

@@ -57,7 +57,7 @@ def render(sections: Sequence[Section], out: Path) -> str:
     charts = [chart for s in ordered for chart in (*main[_key_of(s)], *_others(s, main))]
     table = run_table.data((section.grid for section in sections), out)
     values = [row['values'] for row in table['rows']]
-    return Template((_FILES / 'page.html').read_text()).substitute(
+    return Template((_FILES / 'page.html').read_text(encoding='utf-8')).substitute(
         summary=f'{len(runs):,} runs: {summary}' if runs else 'No runs',
         contents=''.join(_contents(kind, found) for kind, found in groups.items()),
         sections=''.join(_group(kind, found, main) for kind, found in groups.items()),
@@ -65,7 +65,7 @@ def render(sections: Sequence[Section], out: Path) -> str:
         charts=_json([[interactive.figure(panel) for panel in chart.panels] for chart in charts]),
         runs=_json(table),
         plotly=interactive.script() if charts else '',
-        script=(_FILES / 'page.js').read_text(),
+        script=(_FILES / 'page.js').read_text(encoding='utf-8'),
     )
 
 

@@ -12,7 +12,7 @@ from experiments.reporting.looks import looks_of
 from experiments.reporting.records import GridRecord
 from experiments.sweeping.cells import short
 
-_TASKS = json.loads((Path(__file__).parent / 'figure1.json').read_text())['tasks']
+_TASKS = json.loads((Path(__file__).parent / 'figure1.json').read_text(encoding='utf-8'))['tasks']
 
 SAME, NEAR = 0.02, 0.1
 """Accuracies that differ by no more than SAME are called the same, by no more than NEAR, near."""

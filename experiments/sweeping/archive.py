@@ -87,7 +87,7 @@ def write(path: Path, grids: Iterable[GridRuns]) -> None:
 def _lock(path: Path) -> Iterator[None]:
     """Lets one process at a time read, merge and write a file; the system releases a dead process's lock."""
     # In a file beside it: a write replaces the file itself. It stays, since others may be waiting for it.
-    with path.with_name(f'.{path.name}.lock').open('w') as file:
+    with path.with_name(f'.{path.name}.lock').open('w', encoding='utf-8') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

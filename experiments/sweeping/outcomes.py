@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from effxf_jax.runs.directory import parse_object
+from effxf_jax.runs.directory import parse_object, read_log
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.record import ExperimentError
 from experiments.sweeping import widths
@@ -70,18 +70,11 @@ class Run:
     def log(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: step, loss and, where test examples were graded, accuracies.
 
-        A last line that a kill cut short is left out.
+        Lines that cannot be read are left out; see `read_log`.
         """
         if self.path is None:
             return list(self.kept_log)
-        path = self.path / 'metrics.jsonl'
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        log = [_parse(line, path) for line in lines if line.endswith('\n')]
-        for number, line in enumerate(log, 1):
-            valid = type(line.get('step')) is int and all(type(v) in (int, float) for v in line.values())
-            if not valid:
-                raise RecordError(f'{path}, line {number} must hold step and other numbers; got {line}')
-        return log
+        return [parsed for parsed, _ in read_log(self.path / 'metrics.jsonl')]
 
 
 @dataclass(frozen=True)
@@ -180,7 +173,7 @@ def read_directory(directory: Path) -> list[GridRuns]:
     if not path.exists():
         raise RecordError(f'{directory} is not the directory of a sweep: it has no sweep.json')
     grids = []
-    for name, declared in _parse(path.read_text(), path).items():
+    for name, declared in _parse(path.read_text(encoding='utf-8'), path).items():
         try:
             axes = {axis: tuple(values) for axis, values in declared['axes'].items()}
             runs = [
@@ -216,7 +209,7 @@ def read_cell(top: Path) -> list[Run]:
         RecordError, OSError: see `read_directory`.
     """
     path = top / 'config.json'
-    experiment = _experiment(_parse(path.read_text(), path), path)
+    experiment = _experiment(_parse(path.read_text(encoding='utf-8'), path), path)
     return list(_read_cell(top, (), [alone.seed for alone in experiment.replicates()]))
 
 
@@ -245,7 +238,7 @@ def _experiment(config: dict[str, Any], path: Path) -> Experiment:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    return _parse(path.read_text(), path) if path.exists() else None
+    return _parse(path.read_text(encoding='utf-8'), path) if path.exists() else None
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:

@@ -211,6 +211,7 @@ def test_divergence_is_said_with_its_step_and_fails(tmp_path):
             ["unknown preset 'smokex'", 'dim must be', 'the 2 devices; got 3', 'not a directory'],
         ),
         ([f'{SMOKE},dim=63', '--workdir=setup.cfg/run'], ['setup.cfg is not a directory', 'dim must be']),
+        ([SMOKE, '--workdir=gs://bucket/run'], ['gs://bucket/run is a URL; expected a path on this machine']),
         (['--config=experiments/nothing.py'], ["no config file 'experiments/nothing.py'"]),
         ([], ['--config=FILE is missing']),
         ([SMOKE, '--no_such_flag=1'], ['no_such_flag']),

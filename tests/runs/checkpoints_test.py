@@ -128,9 +128,7 @@ def test_where_all_are_damaged_training_does_not_begin_anew_unasked(tmp_path):
     save(tmp_path, 10, 20)
     truncate(tmp_path / '10')
     truncate(tmp_path / '20')
-    with pytest.raises(
-        CheckpointError, match='all checkpoints in .* are damaged'
-    ):
+    with pytest.raises(CheckpointError, match='all checkpoints in .* are damaged'):
         restore(tmp_path)
     assert restore(tmp_path) is None
 

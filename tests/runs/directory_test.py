@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from absl import logging
 
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.runs.directory import InUseError, MetricsLog, MismatchError, RunDirectory, check_same
@@ -34,6 +35,19 @@ def test_a_line_torn_by_a_kill_is_dropped(tmp_path):
         file.write('{"step": 4, "lo')
     log(directory, 4, [5])
     assert [line['step'] for line in lines(tmp_path)] == [1, 2, 3, 5]
+
+
+def test_lines_that_cannot_be_read_are_dropped_with_one_warning(tmp_path, monkeypatch):
+    directory = RunDirectory(tmp_path)
+    log(directory, 0, range(1, 4))
+    path = tmp_path / 'metrics.jsonl'
+    first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_bytes(''.join([first, '\0' * 20 + '\n', '\n', *rest]).encode() + b'\xff\xfe\n')
+    warnings = []
+    monkeypatch.setattr(logging, 'warning', lambda text, *values: warnings.append(text % values))
+    log(directory, 3, [4])
+    assert [line['step'] for line in lines(tmp_path)] == [1, 2, 3, 4]
+    assert warnings == [f'{path}: unreadable lines are omitted: 2, 3, 6.']
 
 
 def test_evaluations_stand_in_the_line_of_their_step(tmp_path):

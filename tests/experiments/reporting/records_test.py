@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from absl import logging
 
 from experiments.reporting import records
 from experiments.reporting.records import RecordError
@@ -80,21 +81,20 @@ def test_what_is_neither_is_refused(tmp_path, name, message):
         records.read([tmp_path / name])
 
 
-@pytest.mark.parametrize(
-    'line, message',
-    [
-        ('[1]', 'must hold an object'),
-        ('{"loss": 1}', 'line 251 must hold step'),
-        ('{"step": 1, "loss": "x"}', '251'),
-    ],
-)
-def test_a_log_that_is_none_is_refused(made_up, tmp_path, line, message):
+@pytest.mark.parametrize('line', ['[1]', '{"loss": 1}', '{"step": 1, "loss": "x"}', '', '\0' * 40])
+def test_a_line_of_a_log_that_cannot_be_read_is_omitted_and_nothing_else(
+    made_up, tmp_path, line, monkeypatch
+):
     copy = shutil.copytree(made_up, tmp_path / 'copy')
-    with next(copy.rglob('seed-1/metrics.jsonl')).open('a') as file:
-        file.write(line + '\n')
-    with pytest.raises(RecordError, match=message):
-        archive.write(tmp_path / 'kept.jsonl', records.read([copy]))
-    assert not (tmp_path / 'kept.jsonl').exists()
+    path = next(copy.rglob('seed-1/metrics.jsonl'))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(''.join([*lines[:100], line + '\n', *lines[100:]]))
+    warnings = []
+    monkeypatch.setattr(logging, 'warning', lambda text, *values: warnings.append(text % values))
+    (grid,) = records.read([copy])
+    (run,) = (run for run in grid.runs if run.path == path.parent)
+    assert [line['step'] for line in run.log] == list(range(1, 251))
+    assert warnings == [f'{path}: unreadable lines are omitted: 101.']
 
 
 @pytest.mark.parametrize(
