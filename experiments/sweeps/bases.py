@@ -14,6 +14,11 @@ ARITHMETIC = f'experiments/arith.py:laptop,num_layers=6,steps=7500,{_ADAMW}'
 EDIT_DISTANCE = f'experiments/ed.py:laptop,steps=8000,{_ADAMW}'
 EDIT_DISTANCE_LOCAL = f'experiments/ed_local.py:laptop,steps=2000,{_ADAMW}'
 
+# The training of the sweeps with Muon, at one rate for all mechanisms and widths.
+LIS_MUON = f'experiments/lis.py:laptop,number_range=100,steps=4000,{GRADED}'
+ARITHMETIC_MUON = f'experiments/arith.py:laptop,num_layers=3,steps=4000,{GRADED}'
+EDIT_DISTANCE_MUON = f'experiments/ed.py:laptop,steps=4000,{GRADED}'
+
 # For the presets named gpu.
 EDIT_DISTANCE_GPU = (
     'experiments/ed.py:laptop,steps=12000,optimizer=adamw,learning_rate=0.004,batch_size=64,warmup_steps=1000,'

@@ -39,15 +39,15 @@ _PATTERNS = values(
     f'{_STRIDED},heads=separate',
 )
 _FIRST_ROW = {
-    'edit_distance': ('experiments/ed.py:laptop,steps=4000', 6, (32, 64, 128)),
-    'arithmetic': ('experiments/arith.py:laptop,num_layers=3,steps=4000', 6, (32, 64, 128)),
-    'lis': ('experiments/lis.py:laptop,number_range=250,steps=8000', 40, (32, 64, 128, 256)),
+    'edit_distance': (bases.EDIT_DISTANCE_MUON, 6, (32, 64, 128)),
+    'arithmetic': (bases.ARITHMETIC_MUON, 6, (32, 64, 128)),
+    'lis': (f'{bases.LIS_MUON},number_range=250,steps=8000', 40, (32, 64, 128, 256)),
 }
 
 
 def _first_row(task, mechanisms, widths=None):
     config, size, all_widths = _FIRST_ROW[task]
-    return _grid(f'{config},{bases.GRADED}', mechanisms, (size,), widths or all_widths)
+    return _grid(config, mechanisms, (size,), widths or all_widths)
 
 
 PRESETS = {

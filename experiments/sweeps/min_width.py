@@ -3,6 +3,8 @@
 Run with `python -m experiments.sweep --config=experiments/sweeps/min_width.py`. It runs a bisection on a fine
 ladder of widths, and the neighbours of the width found.
 
+decade: a decade of lengths, up to the paper's smallest and beyond, with Muon; `only=lis` and so on select one
+task. Some thirty hours of two cores in all.
 laptop (default): sizes that two cores can train; `only=lis` and so on select one task. Linear attention on
 arithmetic is the paper's first open question.
 smoke: a minute; the models learn nothing.
@@ -17,12 +19,31 @@ from experiments.sweeps import bases
 LADDER = values('dim', 8, 12, 16, 20, 24, 32, 40, 48, 64)
 
 
+DECADE_LADDER = values('dim', 8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+
 def _search(task, config, sizes):
     axes = {'mechanism': bases.mechanisms(task), 'size': values('n', *sizes), 'width': LADDER}
     return grid(config, axes, search=True)
 
 
+def _decade(config, sizes):
+    axes = {
+        'mechanism': values('mechanism', *bases.PAPERS),
+        'size': values('n', *sizes),
+        'width': DECADE_LADDER,
+    }
+    return grid(config, axes, search=True)
+
+
 PRESETS = {
+    'decade': {
+        'grids': {
+            'lis': _decade(bases.LIS_MUON, (8, 12, 16, 24, 32, 40)),
+            'edit_distance': _decade(bases.EDIT_DISTANCE_MUON, (3, 4, 5, 6, 7, 8)),
+            'arithmetic': _decade(bases.ARITHMETIC_MUON, (2, 3, 4, 5, 6, 7, 8)),
+        },
+    },
     'laptop': {
         'grids': {
             'lis': _search('lis', bases.LIS, (6, 8, 10, 12, 16)),

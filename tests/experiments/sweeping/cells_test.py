@@ -21,7 +21,7 @@ from experiments.sweeps import (
 WITH_SMOKE = (figure1, locality, min_width, mixture, optimizers, presets, rate_transfer, studies)
 SWEEPS = [(module, 'laptop') for module in (*WITH_SMOKE, learning_rates)]
 SWEEPS += [(module, 'smoke') for module in WITH_SMOKE]
-SWEEPS += [(figure1, 'first_row')]
+SWEEPS += [(figure1, 'first_row'), (min_width, 'decade')]
 SWEEPS += [(figure1, 'paper'), (figure1, 'gpu'), (learning_rates, 'gpu')]
 
 
