@@ -10,7 +10,7 @@ import numpy as np
 from effxf_jax.decoding import greedy_decode
 from effxf_jax.model import Transformer
 from effxf_jax.tasks import Examples, Grade, Task
-from effxf_jax.tasks.task import produced
+from effxf_jax.tasks.task import produced, prompt_hash
 from effxf_jax.training import token_losses
 
 
@@ -73,6 +73,11 @@ def evaluate(
         teacher_forced_loss=float(np.sum(np.concatenate(losses)) / np.sum(np.concatenate(counted))),
     )
     return evaluation, Generations(tokens, grade)
+
+
+def distinct_prompts(examples: Examples) -> int:
+    """The number of different prompts among examples `[count, length]`."""
+    return len(np.unique(prompt_hash(examples)))
 
 
 def first_errors(examples: Examples, grade: Grade, parts: int = 10) -> np.ndarray:

@@ -22,6 +22,7 @@ _RESULT_ROWS = {
     'teacher_forced_accuracy': ('teacher-forced accuracy', '{:.4f}'),
     'teacher_forced_loss': ('teacher-forced loss, nats a token', '{:.4f}'),
     'num_eval_examples': ('test problems', '{:,}'),
+    'distinct_test_prompts': ('different test problems', '{:,}'),
     'num_params': ('parameters', '{:,}'),
     'train_steps': ('training steps', '{:,}'),
     'train_tokens': ('training tokens', '{:,}'),
@@ -100,7 +101,8 @@ class TerminalListener:
         else:
             table = Table(show_header=False)
             for name, (label, layout) in _RESULT_ROWS.items():
-                table.add_row(label, layout.format(results[0][name]))
+                if name in results[0]:  # an earlier version wrote fewer
+                    table.add_row(label, layout.format(results[0][name]))
             self._console.print(table)
         for sample in samples.split('\n\n')[:_SAMPLES_SHOWN]:
             self._console.print(sample.rstrip() + '\n', markup=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from effxf_jax import registry
 from effxf_jax.data import text_files
@@ -119,7 +120,9 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
     tokens = text_files.load(config.path, task)
     train = _first(_in_memory(task, tokens), config.num_train_examples, config.path)
     if config.test_path is not None:
-        return Sources(train, _in_memory(task, text_files.load(config.test_path, task)))
+        test = text_files.load(config.test_path, task)
+        _check_disjoint(task, config, tokens, test)
+        return Sources(train, _in_memory(task, test))
     return Sources(train, _unseen(task, seed, tokens))
 
 
@@ -228,15 +231,33 @@ def _in_memory(task: Task, tokens: np.ndarray) -> Source:
     return Source(read, len(tokens))
 
 
+def _check_disjoint(task: Task, config: DataConfig, train: np.ndarray, test: np.ndarray) -> None:
+    """Warns if a file of test examples has problems of the training file.
+
+    Raises:
+        DataError: it has no others.
+    """
+    in_training = np.isin(_prompt_hashes(task, test), _prompt_hashes(task, train))
+    if in_training.all():
+        raise DataError(
+            f'all problems of {config.test_path} are in {config.path}, too; '
+            'test_path must have problems that are not trained on'
+        )
+    if in_training.any():
+        count = f'{in_training.sum():,} of the {len(test):,}'
+        logging.warning('%s problems of %s are in %s, too.', count, config.test_path, config.path)
+
+
+def _prompt_hashes(task: Task, rows: np.ndarray) -> np.ndarray:
+    """The hashes of the prompts of valid rows `[count, max_length]`, uint64 `[count]`."""
+    blocks = np.array_split(rows, -(-len(rows) // BLOCK_SIZE))
+    return np.concatenate([prompt_hash(Examples(block, task.given(block))) for block in blocks])
+
+
 def _unseen(task: Task, seed: int, seen: np.ndarray) -> Source:
     """The examples of the test split whose prompts do not occur in the rows `seen`, `[count, max_length]`."""
     test = generated(task, seed, 'test')
-    seen_hashes = np.concatenate(
-        [
-            prompt_hash(Examples(rows, task.given(rows)))
-            for rows in np.array_split(seen, -(-len(seen) // BLOCK_SIZE))
-        ]
-    )
+    seen_hashes = _prompt_hashes(task, seen)
     places: list[int] = []  # indices of unseen examples in the split
     blocks = itertools.count()
 

@@ -12,7 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from effxf_jax import registry, tasks
+import numpy as np
+from absl import logging
+
+from effxf_jax import evaluation, registry, tasks
 from effxf_jax.data import sources
 from effxf_jax.data.blocks import DataError
 from effxf_jax.data.sources import DataConfig, Sources
@@ -150,10 +153,21 @@ class Experiment:
         """
         opened = sources.open_sources(self.data, self.task, self.seed)
         most, asked = opened.test.num_examples, self.run.num_eval_examples
-        if most is not None and asked > most:
-            raise DataError(
-                f'num_eval_examples must be at most {most:,}, the number of test examples; got {asked:,}'
+        problems = [
+            f'{name} must be at most {most:,}, the number of test examples; got {count:,}'
+            for name, count in (
+                ('num_eval_examples', asked), ('num_progress_examples', self.run.num_progress_examples)
             )
+            if most is not None and count > most
+        ]  # fmt: skip
+        if problems:
+            raise DataError('\n'.join(problems))
+        distinct = evaluation.distinct_prompts(opened.test.read(np.arange(asked)))
+        if distinct < asked / 2:
+            logging.warning(
+                'Only %s of the %s test problems are different; the task has few. Accuracy says little '
+                'about problems that training has not seen.', f'{distinct:,}', f'{asked:,}'
+            )  # fmt: skip
         return opened
 
 

@@ -160,4 +160,9 @@ def _grade(replicate: Replicate, state: TrainState) -> dict[str, Any]:
     samples = [evaluation.describe(experiment.task, generations, row) for row in range(min(_SAMPLES, count))]
     replicate.directory.write_text('samples.txt', '\n\n'.join(samples) + '\n')
     places = evaluation.first_errors(examples, generations.grade).tolist()
-    return {**measured._asdict(), 'num_eval_examples': count, 'first_errors': places}
+    return {
+        **measured._asdict(),
+        'num_eval_examples': count,
+        'distinct_test_prompts': evaluation.distinct_prompts(examples),
+        'first_errors': places,
+    }

@@ -23,6 +23,7 @@ _LAYOUTS = {
     'MFLOPs': ('forward_flops', 1e6, ',.3f'),
     'state size': ('state_size', 1, ',.0f'),
     'steps': ('train_steps', 1, ',.0f'),
+    'different test problems': ('distinct_test_prompts', 1, ',.0f'),
 }
 """Columns of a result: its field, the unit and how it is written; a cell shows the mean of its seeds."""
 
@@ -117,8 +118,8 @@ def cell_texts(grid: GridRecord, runs: list[Run]) -> Mapping[str, str]:
 
 
 def _mean(runs: list[Run], field: str, unit: float, layout: str) -> str:
-    """Over the runs that have a result; empty where none has."""
-    values = [run.result[field] for run in runs if run.result]
+    """Over the runs whose result has the field; empty where none has."""
+    values = [run.result[field] for run in runs if run.result and field in run.result]
     return format(math.fsum(values) / len(values) / unit, layout) if values else ''
 
 

@@ -3,9 +3,11 @@
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import logging
 
 from effxf_jax import tasks
 from effxf_jax.data import text_files
@@ -233,6 +235,25 @@ def test_a_file_of_test_examples_is_read_as_it_stands(tmp_path, text):
     sources = open_sources(DataConfig('text', None, text, str(tmp_path / 'test.txt')), TASK, 0)
     assert sources.test.num_examples == 40
     assert_same(sources.test.read(np.arange(40)), [x[:40] for x in generate_block(TASK, 5, 'test', 0)])
+
+
+def test_test_problems_that_training_has_are_counted_and_refused_where_there_are_no_others(
+    tmp_path, text, monkeypatch
+):
+    warnings = []
+    monkeypatch.setattr(logging, 'warning', lambda layout, *values: warnings.append(layout % values))
+    path = tmp_path / 'test.txt'
+    text_files.write(path, TASK, 0, 'test', 40)
+    open_sources(DataConfig('text', None, text, str(path)), TASK, 0)
+    assert warnings == []
+    of_training = Path(text).read_text().splitlines(keepends=True)
+    path.write_text(path.read_text() + ''.join(of_training[7:9]))
+    open_sources(DataConfig('text', None, text, str(path)), TASK, 0)
+    assert warnings == [f'2 of the 42 problems of {path} are in {text}, too.']
+    path.write_text(of_training[3])
+    for test_path in path, text:
+        with pytest.raises(DataError, match='test_path must have problems that are not trained on'):
+            open_sources(DataConfig('text', None, text, str(test_path)), TASK, 0)
 
 
 def test_a_file_that_holds_every_test_problem_is_refused(tmp_path):

@@ -25,7 +25,8 @@ start, run = (functools.partial(function, optimized=True) for function in (progr
 TASK = arith.get_config('smoke').task.to_dict()
 RESULT_FIELDS = {
     'answer_accuracy', 'chain_accuracy', 'teacher_forced_accuracy', 'teacher_forced_loss',
-    'num_eval_examples', 'train_steps', 'train_tokens', 'wall_seconds', 'tokens_per_second', 'num_params',
+    'num_eval_examples', 'distinct_test_prompts', 'train_steps', 'train_tokens', 'wall_seconds',
+    'tokens_per_second', 'num_params',
     'jax_version', 'version', 'machine',
 }  # fmt: skip
 

@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from absl import logging
 
 from effxf_jax import attention, registry, tasks
 from effxf_jax.attention import linear
-from effxf_jax.data.blocks import generate_block
+from effxf_jax.data import text_files
+from effxf_jax.data.blocks import DataError, generate_block
 from effxf_jax.data.sources import DataConfig
 from effxf_jax.model import ModelConfig
 from effxf_jax.runs import record
@@ -17,6 +19,7 @@ from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.record import ExperimentError
 from effxf_jax.tasks.lis import LongestIncreasingSubsequence
 from effxf_jax.training import OPTIMIZERS, TrainConfig
+from experiments import arith, configs, equations
 from tests.runs import later
 from tests.runs.later import LaterTask
 
@@ -220,3 +223,30 @@ def test_everything_wrong_with_a_record_is_named_at_once():
 def test_the_last_seed_of_replicates_must_be_in_range():
     with pytest.raises(ExperimentError, match='got 2147483646 to 2147483648'):
         make(seed=2**31 - 2, train={'num_replicates': 3})
+
+
+def test_more_test_problems_than_a_file_has_are_refused_whatever_they_are_for(tmp_path):
+    config = 'smoke,source=text,num_eval_examples=9,num_progress_examples=8'
+    paths = {name: tmp_path / f'{name}.txt' for name in ('train', 'test')}
+    made = configs.make_experiment(
+        arith.get_config(f'{config},path={paths["train"]},test_path={paths["test"]}')
+    )
+    for (split, path), count in zip(paths.items(), (9, 7), strict=True):
+        text_files.write(path, made.task, 0, split, count)
+    with pytest.raises(DataError) as error:
+        made.open_data()
+    assert str(error.value).splitlines() == [
+        'num_eval_examples must be at most 7, the number of test examples; got 9',
+        'num_progress_examples must be at most 7, the number of test examples; got 8',
+    ]
+
+
+def test_a_task_with_few_problems_is_warned_of(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(logging, 'warning', lambda layout, *values: warnings.append(layout % values))
+    configs.make_experiment(equations.get_config('smoke,n=2,modulus=11')).open_data()
+    assert warnings == []
+    few = configs.make_experiment(equations.get_config('smoke,n=2,modulus=3,num_eval_examples=128'))
+    few.open_data()
+    assert len(warnings) == 1
+    assert 'of the 128 test problems are different' in warnings[0]
