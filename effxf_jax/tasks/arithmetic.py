@@ -30,6 +30,7 @@ from effxf_jax.tasks.expressions import (
     leftmost_slot,
     merge_numbers,
     numbers_at,
+    slot_dtype,
     split_number,
     value_table,
     write_lines,
@@ -53,7 +54,7 @@ ORDERS = ('random', 'leftmost')
 class Expressions(NamedTuple):
     """Expressions as numbers, the operators between them and the brackets around them.
 
-    All arrays are int8, `[count, k + 1]` for k operators, except `operators`, `[count, k]`.
+    All arrays have the dtype `slot_dtype` and are `[count, k + 1]` for k operators, `operators` `[count, k]`.
     """
 
     numbers: np.ndarray
@@ -67,8 +68,8 @@ class Problems(NamedTuple):
 
     Attributes:
         expressions: expressions of n operators.
-        order: int8 `[count, n]`; step s replaces the numbers order[s] and order[s] + 1 of the
-            remaining expression by their value.
+        order: `[count, n]`, of the dtype `slot_dtype`; step s replaces the numbers order[s] and order[s] + 1
+            of the remaining expression by their value.
     """
 
     expressions: Expressions
@@ -76,7 +77,7 @@ class Problems(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """The chain of reductions: `lines[s]` after s steps, and the answer, int8 `[count]`."""
+    """The chain of reductions: `lines[s]` after s steps, and the answer, `[count]`."""
 
     lines: tuple[Expressions, ...]
     answer: np.ndarray
@@ -136,12 +137,13 @@ class Arithmetic(Task):
         return None
 
     def sample(self, rng: np.random.Generator, count: int) -> Problems:
-        line = np.zeros((4, 1, count), np.int8)
+        dtype = slot_dtype(self.n)
+        line = np.zeros((4, 1, count), dtype)
         line[NUMBER] = rng.integers(self.modulus, size=count, dtype=np.int8)
         line[SYMBOL] = SEPARATOR
-        order = np.empty((self.n, count), np.int8)
+        order = np.empty((self.n, count), dtype)
         for k in range(self.n):
-            slot = rng.integers(k + 1, size=count, dtype=np.int8)
+            slot = rng.integers(k + 1, size=count, dtype=dtype)
             line = split_number(line, slot, *draw_operations(rng, numbers_at(line, slot), self.modulus))
             order[self.n - 1 - k] = slot
         return Problems(_expressions(line), order.T)
@@ -154,8 +156,7 @@ class Arithmetic(Task):
         lines = self._reduce(problems)
         return write_lines(lines if self.answer_mode == 'chain' else [lines[0], lines[-1]], self.max_length)
 
-    def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        tokens = np.asarray(tokens)
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         length = tokens.shape[1]
         width = 4 * self.n + 1  # the longest expression has brackets around every operation
         start = np.argmax(np.pad(tokens == EQUALS, ((0, 0), (0, 1))), axis=1) + 1

@@ -159,8 +159,7 @@ class EditDistance(Task):
             tokens[these, : row.shape[1]] = row
         return Examples(tokens, np.arange(self.max_length) < (rows + columns + 2)[:, None])
 
-    def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        tokens = np.asarray(tokens)
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         problems, well_formed = self._parse(tokens)
         right = np.where(well_formed[:, None], self.encode(problems).tokens, PAD)
         return grade_against(right, tokens, given)

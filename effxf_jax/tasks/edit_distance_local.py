@@ -164,8 +164,7 @@ class EditDistanceLocal(Task):
         parts = [pattern, column(SEP), rows.reshape(count, -1), column(SEP), answer, column(EOS)]
         return Examples(np.concatenate(parts, axis=1), np.repeat(self._given[None], count, axis=0))
 
-    def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        tokens = np.asarray(tokens)
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         padded = np.pad(tokens, ((0, 0), (0, self.max_length)))[:, : self.max_length]
         letters = padded[:, self._given] - FIRST_LETTER
         is_letter = (letters >= 0) & (letters < 26)

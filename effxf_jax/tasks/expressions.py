@@ -1,9 +1,9 @@
 """Arithmetic expressions as arrays over many examples: how to grow, reduce and encode them.
 
-A line of k operators is one array int8 `[4, k + 1, count]`, slot-major so that each numpy call processes
-whole rows of examples. A slot holds a number, the symbol after it (an operator, in the last slot the
-separator), and how many brackets open before the number and close after it. An argument `slot` is int8
-`[count]`.
+A line of k operators is one array `[4, k + 1, count]`, slot-major so that each numpy call processes whole
+rows of examples. A slot holds a number, the symbol after it (an operator, in the last slot the separator),
+and how many brackets open before the number and close after it. An argument `slot` is `[count]`. Both have
+the dtype `slot_dtype` of the task's operators.
 """
 
 import functools
@@ -25,8 +25,13 @@ NUMBER, SYMBOL, OPENS, CLOSES = range(4)
 SEPARATOR = EQUALS - FIRST_OPERATOR  # symbols have the indices of operators
 
 
+def slot_dtype(operators: int) -> type[np.integer]:
+    """The dtype of slots, and of counts of brackets, of expressions with so many operators."""
+    return np.int8 if operators <= np.iinfo(np.int8).max else np.int16
+
+
 def numbers_at(line, slot):
-    """The number in each example's slot, int8 `[count]`."""
+    """The number in each example's slot, `[count]`."""
     return _plane(line, NUMBER)[_places(slot)]
 
 
@@ -41,7 +46,7 @@ def _plane(line, part):
 
 
 def _where(condition, x, y):
-    """`np.where` for int8 arrays; bitwise operations on whole vectors are several times faster."""
+    """`np.where` for signed integers; bitwise operations on whole vectors are several times faster."""
     return y ^ ((x ^ y) & -condition.view(np.int8))
 
 
@@ -63,8 +68,8 @@ def split_number(line, slot, left, operator, right):
     bracket = (before == DIVIDE) | (operator <= SUBTRACT) & binds_tighter
 
     _, size, count = line.shape
-    index = np.arange(size + 1, dtype=np.int8)[:, None]
-    doubled = np.empty((4, size + 1, count), np.int8)
+    index = np.arange(size + 1, dtype=slot.dtype)[:, None]
+    doubled = np.empty((4, size + 1, count), line.dtype)
     doubled[:, 0], doubled[:, -1] = line[:, 0], line[:, -1]
     doubled[:, 1:-1] = _where(index[1:-1] <= slot, line[:, 1:], line[:, :-1])
     at_right = at + count
@@ -85,7 +90,7 @@ def merge_numbers(line, slot, modulus: int):
     operation = _plane(line, SYMBOL)[at], numbers[at], numbers[at_right]
     bracket = (opens > 0) & (_plane(line, CLOSES)[at_right] > 0)
 
-    index = np.arange(line.shape[1] - 1, dtype=np.int8)[:, None]
+    index = np.arange(line.shape[1] - 1, dtype=slot.dtype)[:, None]
     merged = _where(index < slot, line[:, :-1], line[:, 1:])
     _plane(merged, NUMBER)[at] = value_table(modulus)[operation]
     _plane(merged, OPENS)[at] = opens - bracket
@@ -96,9 +101,9 @@ def merge_numbers(line, slot, modulus: int):
 def leftmost_slot(line):
     """The first slot at which the number and the next one may be reduced first."""
     _, size, count = line.shape
-    chosen = np.full(count, -1, np.int8)
+    chosen = np.full(count, -1, line.dtype)
     for i in reversed(range(size - 1)):
-        at = _places(np.full(count, i, np.int8))
+        at = _places(np.full(count, i, line.dtype))
         before, _ = _neighbours(line, at)
         _, after = _neighbours(line, at + count)
         operator = line[SYMBOL, i]

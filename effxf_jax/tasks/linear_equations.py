@@ -119,8 +119,7 @@ class LinearEquations(Task):
         given = np.arange(self.max_length) < self._prompt_length
         return Examples(tokens, np.repeat(given[None], count, axis=0))
 
-    def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        tokens = np.asarray(tokens)
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         systems, well_formed = self._parse(tokens)
         right = np.where(well_formed[:, None], self.encode(Problems(systems)).tokens, PAD)
         return grade_against(right, tokens, given, answer_size=4 * self.n - 1)

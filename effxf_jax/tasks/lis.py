@@ -150,8 +150,7 @@ class LongestIncreasingSubsequence(Task):
         given = np.arange(self.max_length) <= self.n
         return Examples(tokens, np.repeat(given[None], count, axis=0))
 
-    def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        tokens = np.asarray(tokens)
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         prompt = np.pad(tokens, ((0, 0), (0, self.n + 1)))[:, : self.n + 1]
         well_formed = (prompt[:, :-1] > SEP).all(axis=1) & (prompt[:, -1] == SEP)
         numbers = np.where(well_formed[:, None], prompt[:, :-1] - SEP, 1)

@@ -168,12 +168,24 @@ class Task(abc.ABC):
     def encode(self, problems: Problems) -> Examples:
         """Encodes each problem, its chain of thought and its answer as one row."""
 
-    @abc.abstractmethod
     def grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        """Grades rows int `[count, length]` of any tokens and any length.
+        """Grades rows int `[count, length]` of any integers and any length, also no rows.
 
-        In direct mode a chain is correct if its answer is correct.
+        In direct mode a chain is correct if its answer is correct. An integer that is no token's id is wrong
+        at its position.
         """
+        tokens, given = np.asarray(tokens), np.asarray(given)
+        if not tokens.size:
+            none = np.zeros(len(tokens), bool)
+            return Grade(none, none, np.zeros(len(tokens), np.int32))
+        unknown = (tokens < 0) | (tokens >= self.vocabulary.size)
+        if unknown.any():
+            tokens = np.where(np.logical_or.accumulate(unknown, axis=1), PAD, tokens)
+        return self._grade(tokens, given)
+
+    @abc.abstractmethod
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+        """Grades rows int `[count >= 1, length >= 1]` of token ids, as `grade` does."""
 
     @abc.abstractmethod
     def locality(self) -> int | None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effxf_jax import tasks
+from effxf_jax.tasks.arithmetic import ORDERS
 from effxf_jax.tasks.task import EOS, row_length
 
 EXAMPLES = (
@@ -324,3 +325,12 @@ def test_options_out_of_range_are_all_named():
     with pytest.raises(ValueError, match='got 127'):
         tasks.make('arithmetic', n=3, modulus=127)
     assert tasks.make('arithmetic', n=3, modulus=113).locality() is None
+
+
+@pytest.mark.parametrize('order', ORDERS)
+def test_more_operators_than_an_int8_counts_are_drawn_reduced_and_graded(order):
+    task = tasks.make('arithmetic', n=130, order=order)
+    problems = task.sample(np.random.default_rng(0), 3)
+    assert (problems.order < 130 - np.arange(130)).all()
+    assert (problems.order >= 0).all()
+    assert task.grade(*task.encode(problems)).chain_correct.all()

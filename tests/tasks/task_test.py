@@ -207,6 +207,36 @@ def test_anything_is_graded_and_diagnosed_without_an_error(name, options, answer
 
 
 @every_task
+@pytest.mark.parametrize('stranger', [-1, 2**40, 'the first id beyond the vocabulary'])
+def test_what_is_no_tokens_id_is_wrong_where_it_stands(name, options, stranger):
+    task = tasks.make(name, **options)
+    if isinstance(stranger, str):
+        stranger = task.vocabulary.size
+    _, (tokens, given) = draw(task, 6)
+    start, end = given.argmin(axis=1), row_end(tokens, given)
+    rows = np.arange(6)
+    for place in start, end, np.zeros_like(start), start - 1:
+        spoilt = tokens.astype(np.int64)
+        spoilt[rows, place] = stranger
+        grade = task.grade(spoilt, given)
+        assert not grade.chain_correct.any()
+        assert not grade.answer_correct.any()
+        # Within the prompt, which it makes malformed, a row is wrong from its start.
+        assert np.all((grade.first_wrong == place) | (grade.first_wrong == 0) & (place < start))
+    after = np.pad(tokens.astype(np.int64), ((0, 0), (0, 2)), constant_values=stranger)
+    assert task.grade(after, np.pad(given, ((0, 0), (0, 2)))).chain_correct.all()
+
+
+@every_task
+def test_no_rows_and_rows_without_tokens_are_graded(name, options):
+    task = tasks.make(name, **options)
+    for shape in (0, task.max_length), (0, 0), (2, 0):
+        grade = task.grade(np.zeros(shape, int), np.zeros(shape, bool))
+        assert [x.shape for x in grade] == [(shape[0],)] * 3
+        assert not grade.chain_correct.any()
+
+
+@every_task
 @every_mode
 def test_a_malformed_prompt_is_wrong_from_its_start(name, options, answer_mode):
     task = tasks.make(name, answer_mode=answer_mode, **options)
