@@ -32,8 +32,8 @@ def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
         int32 `[batch, length]`: the given and the generated tokens, and `<pad>` after a row's end.
 
     Raises:
-        ValueError: tokens and given differ in shape, a row is longer than the model's max_length, or the
-            first token of a row is not given.
+        ValueError: tokens and given differ in shape, a row is longer than the model's max_length, the first
+            token of a row is not given, or a given token is not an id of the model's vocabulary.
     """
     tokens, given = np.asarray(tokens, np.int32), np.asarray(given, bool)
     if tokens.ndim != 2 or tokens.shape != given.shape or tokens.size == 0:
@@ -44,6 +44,10 @@ def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
         raise ValueError(f'rows must have at most {model.config.max_length} tokens; got {tokens.shape[1]}')
     if not given[:, 0].all():
         raise ValueError('the first token of every row must be given')
+    size = model.config.vocab_size
+    strange = tokens[given & ((tokens < 0) | (tokens >= size))]
+    if strange.size:
+        raise ValueError(f'given tokens must be from 0 to {size - 1}; got {strange[0]}')
     leading_run = int(np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1)).min())
     # Rounded down, so that batches whose shortest prompts differ a little share one program.
     if leading_run > _PREFILL_STEP:

@@ -5,7 +5,9 @@ dotted name: `paper,n=10,dim=64,model.mechanism=linear`.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +194,30 @@ def load(reference: str) -> ConfigDict:
             raise ConfigError([problem]) from error
         if not hasattr(module, 'get_config'):
             raise ConfigError([f'{path} is not a config file: it defines no get_config'])
-        config = module.get_config(arg or None)
+        config = _call_get_config(module.get_config, path, arg or None)
     if not isinstance(config, ConfigDict):
         found = type(config).__name__
         raise ConfigError([f'{path} is not a config file: get_config must return a ConfigDict; got {found}'])
     return config
+
+
+def _call_get_config(get_config: Callable, path: str, arg: str | None) -> Any:
+    """What a config file makes of its argument; an error in the file is a ConfigError with its line."""
+    try:
+        inspect.signature(get_config).bind(arg)
+    except TypeError as error:
+        raise ConfigError(
+            [f'{path} is not a config file: get_config must take one argument, the text after the colon']
+        ) from error
+    try:
+        return get_config(arg)
+    except ConfigError:
+        raise
+    except Exception as error:  # a file may raise anything
+        here = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        line = f' in line {here[-1].lineno}' if here else ''
+        problem = f'get_config({arg!r}) of {path} raises {type(error).__name__}{line}: {error}'
+        raise ConfigError([problem]) from error
 
 
 def apply(config: ConfigDict, overrides: Mapping[str, str]) -> list[str]:

@@ -137,6 +137,8 @@ def test_decoding_stops_when_every_row_has_ended(eos_bias, expected, monkeypatch
         (np.zeros((2, 38)), np.ones((2, 38)), 'at most 37 tokens; got 38'),
         (np.zeros((2, 5)), np.zeros((2, 5)), 'first token of every row'),
         (np.zeros((0, 5)), np.zeros((0, 5)), 'one shape'),
+        (np.full((2, 5), 10**6), np.ones((2, 5)), 'must be from 0 to .*; got 1000000'),
+        (np.full((2, 5), -1), np.ones((2, 5)), 'must be from 0 to .*; got -1'),
     ],
 )
 def test_what_cannot_be_decoded_is_refused(tokens, given, message):

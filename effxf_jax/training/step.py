@@ -78,7 +78,7 @@ def make_train_step(
 
     def loss_sum(params, batch, key, first_row):
         losses, counts, _ = token_losses(model, params, batch, key, first_row)
-        return jnp.sum(losses), jnp.sum(counts)
+        return jnp.sum(losses), jnp.sum(counts, dtype=jnp.int32)
 
     def summed_over_slices(params, batch: Examples, key, first_row):
         """Sums the losses, counted tokens and gradients of a device's rows, one slice of rows at a time."""
@@ -99,7 +99,7 @@ def make_train_step(
     def update(seed, state: TrainState, batch: Examples, first_row):
         key = jax.random.fold_in(jax.random.key(seed), state.step) if model.config.dropout else None
         loss, count, gradient = summed_over_slices(state.params, batch, key, first_row)
-        tokens = jnp.sum(batch.tokens != PAD)
+        tokens = jnp.sum(batch.tokens != PAD, dtype=jnp.int32)
         loss, count, tokens, gradient = jax.lax.psum(
             (loss, count, tokens, gradient), 'devices', axis_index_groups=layout.axis_index_groups
         )

@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -231,6 +232,11 @@ def make_sweep(config: ConfigDict) -> Sweep:
             grids.append(_make_grid(name, declared, config))
         except configs.ConfigError as error:
             problems += [f'grid {name}: {problem}' for problem in error.problems]
+    problems += [
+        f'a name of a grid, a part of file names, must be of letters, digits, -, _ and +; got {name!r}'
+        for name in config.grids
+        if not re.fullmatch(r'[\w+-]+', name)
+    ]
     if not config.grids:
         problems.append('grids must name at least one grid')
     if problems:

@@ -57,6 +57,12 @@ def test_options_of_mechanisms_are_fields(name):
         ('raises.py', 'raise RuntimeError("never")', 'raises.py is not a config file: RuntimeError: never'),
         ('garbage.py', '{', 'garbage.py is not a config file: SyntaxError'),
         ('other.py', 'x = 1', 'other.py is not a config file: it defines no get_config'),
+        ('bare.py', 'def get_config(): pass', 'get_config must take one argument, the text after the colon'),
+        (
+            'fails.py',
+            'def get_config(arg):\n    return {}[arg]',
+            r"get_config\('n=2'\) of .*fails.py raises KeyError in line 2: 'n=2'",
+        ),
         ('none.py', 'get_config = lambda arg: None', 'get_config must return a ConfigDict; got NoneType'),
         ('setup.cfg', '[metadata]', r'setup.cfg is not a config file: its name does not end in \.py'),
     ],

@@ -149,6 +149,22 @@ def test_dropout_is_that_of_the_whole_batch_however_it_is_shared_out(rows_at_a_t
     np.testing.assert_allclose(metrics.grad_norm, optax.global_norm(gradient), rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('config', [CONFIG, MUON], ids=['adamw', 'muon'])
+def test_states_and_metrics_keep_their_dtypes_where_64_bits_are_enabled(config):
+    _, _, usual = make(config=config)
+    with jax.enable_x64(True):
+        model, optimizer, _ = make(config=config)
+        state = training.init_state(model, optimizer, seed=0)
+        train_step = training.make_train_step(model, optimizer, seeds=[0])
+        after, metrics = train_step(LAYOUT.to_devices([state]), LAYOUT.shard(make_batch()))
+        (after,), (metrics,) = LAYOUT.to_host(after), LAYOUT.to_host(metrics)
+    dtypes = lambda tree: [np.asarray(x).dtype for x in jax.tree.leaves(tree)]
+    assert dtypes(after) == dtypes(state)
+    assert dtypes(after.params) == dtypes(usual.params)
+    assert dtypes(metrics) == [np.float32, np.int32, np.float32]
+
+
 def test_slices_are_equal_and_as_few_as_their_size_allows():
     most = step._MOST_AT_A_TIME
     assert step._num_slices(16, most // 16) == 1

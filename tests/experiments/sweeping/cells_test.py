@@ -159,3 +159,14 @@ def test_a_cell_in_two_grids_is_run_once():
 def test_labels_are_shortened_for_display():
     assert cells.short('mechanism=sparse,pattern=strided,learning_rate=0.01') == 'sparse pattern=strided'
     assert cells.short('n=8') == 'n=8'
+
+
+@pytest.mark.parametrize('name', ['a/b', '', 'a b', 'a\nb'])
+def test_the_name_of_a_grid_must_be_a_part_of_file_names(name):
+    made = sweep()
+    declared = made.grids.tiny
+    made.grids = ConfigDict({'tiny': declared})
+    with made.unlocked():
+        made.grids[name] = declared
+    with pytest.raises(configs.ConfigError, match='a name of a grid, a part of file names'):
+        cells.make_sweep(made)
