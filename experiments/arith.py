@@ -2,8 +2,9 @@
 
 Run with `python -m experiments.main --config=experiments/arith.py`.
 
-laptop (default): n = 3, six layers of width 64. On two cores of an AMD EPYC it takes 4 minutes; answer
-accuracy on 4,096 held-out problems is 0.999, 1.000 and 0.971 with seeds 0, 1 and 2. Expect 0.95 or more.
+laptop (default): n = 6, the smallest of the paper, three layers of width 64. On two cores of an AMD EPYC it
+takes 4 minutes; answer accuracy on 4,096 held-out problems is 0.975 with seed 0. Expect 0.95 or more.
+quick: n = 2, a minute. Expect 0.9 or more.
 paper: n = 6 with the training of Feng et al.; n=10, 13 and 16 are the paper's other sizes. It is meant for
 accelerators and has not been run to its end.
 smoke: seconds; the model learns nothing.
@@ -16,8 +17,8 @@ from experiments import configs
 TASK = 'arithmetic'
 
 PRESETS = {
-    'laptop': {**configs.LAPTOP, 'task.n': 6, 'train.steps': 5_500},
-    'quick': {**configs.QUICK, 'task.n': 3, 'train.steps': 1_750},
+    'laptop': {**configs.LAPTOP, 'task.n': 6, 'train.steps': 4_500},
+    'quick': {**configs.QUICK, 'task.n': 2, 'train.steps': 1_500},
     'paper': {**configs.PAPER, 'task.n': 6, 'data.train_sizes': 'mixture'},
     'smoke': {**configs.SMOKE, 'task.n': 2},
 }

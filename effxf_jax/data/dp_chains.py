@@ -5,9 +5,14 @@ would otherwise generate. The file format is array_record, for random access.
 """
 
 import collections
+import contextlib
+import ctypes
 import dataclasses
 import multiprocessing
 import os
+import re
+import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import ClassVar
@@ -60,6 +65,33 @@ class DpChainsConfig(tfds.core.BuilderConfig):
         ]
         return cls(name='_'.join([tasks.name_of(task), *words]), task=task, seed=seed)
 
+    @classmethod
+    def named(cls, name: str) -> 'DpChainsConfig | None':
+        """The config of a name that `of` makes; None if it makes no such name."""
+        for task in sorted(tasks.TASKS, key=len, reverse=True):
+            if not name.startswith(f'{task}_'):
+                continue
+            known = '|'.join([*sorted(tasks.options(task), key=len, reverse=True), 'seed'])
+            words = re.split(rf'_(?=(?:{known})(?:\d|_))', name.removeprefix(task))[1:]
+            values = {}
+            for word in words:
+                option, text = re.fullmatch(rf'({known})_?(.*)', word).groups()
+                values[option] = int(text) if text.isdecimal() else text
+            seed = values.pop('seed', 0)
+            with contextlib.suppress(TypeError, ValueError):
+                made = cls.of(tasks.make(task, **values), seed)
+                return made if made.name == name else None
+        return None
+
+
+class _Configs(dict):
+    """Declared configs. TFDS asks it whether a name is of this code, which holds for any task's name."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (
+            isinstance(name, str) and DpChainsConfig.named(name) is not None
+        )
+
 
 class DpChains(tfds.core.GeneratorBasedBuilder):
     """The TFDS builder of `dp_chains`."""
@@ -78,17 +110,27 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
         num_train_examples: int = 1_000_000,
         num_test_examples: int = 100_000,
         file_format: str = 'array_record',
+        config: DpChainsConfig | str | None = None,
         **kwargs,
     ):
         """Creates the builder.
 
         Args:
+            config: a config, or a name that `DpChainsConfig.of` makes.
             num_train_examples, num_test_examples: examples to write if nothing is prepared yet [feng].
             file_format: TFDS file format.
             **kwargs: arguments of `tfds.core.GeneratorBasedBuilder`.
         """
         self._counts = {'train': num_train_examples, 'test': num_test_examples}
-        super().__init__(file_format=file_format, **kwargs)
+        if isinstance(config, str) and config not in dict(self.builder_configs):
+            config = DpChainsConfig.named(config) or config  # an unknown name is TFDS's to refuse
+        super().__init__(file_format=file_format, config=config, **kwargs)
+
+    @tfds.core.utils.classproperty
+    @classmethod
+    def builder_configs(cls) -> Mapping[str, DpChainsConfig]:
+        """The declared configs by name; every name that `DpChainsConfig.of` makes is in it."""
+        return _Configs({config.name: config for config in cls.BUILDER_CONFIGS})
 
     @classmethod
     def of(cls, task: Task, seed: int = 0, **kwargs) -> 'DpChains':
@@ -172,7 +214,7 @@ def _blocks(task: Task, seed: int, split: str, count: int) -> Iterator[Examples]
         yield from (generate_block(task, seed, split, number) for number in range(count))
         return
     # Spawned processes: a forked one would inherit locks that threads of JAX and TensorFlow hold.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _end_with_parent) as pool:
         waiting = collections.deque()
         for number in range(count):
             waiting.append(pool.submit(generate_block, task, seed, split, number))
@@ -180,3 +222,12 @@ def _blocks(task: Task, seed: int, split: str, count: int) -> Iterator[Examples]
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _end_with_parent() -> None:
+    """Lets the system end this process when its parent is killed, which cannot end it itself."""
+    if sys.platform == 'linux':
+        set_signal_of_parents_death = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_signal_of_parents_death, signal.SIGKILL)
+        if os.getppid() != multiprocessing.parent_process().pid:  # it died before
+            os._exit(1)

@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import functools
 import itertools
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,6 +165,7 @@ def prepared(task: Task, seed: int, split: str, data_dir: str | None = None) -> 
     if not builder.is_prepared():
         with _preparation_lock(builder):
             builder = DpChains.of(task, seed, data_dir=data_dir)  # another process may have prepared it
+            _remove_leftovers(builder)
             builder.download_and_prepare()
     records = builder.as_data_source(split)
 
@@ -182,6 +184,14 @@ def _preparation_lock(builder: DpChains) -> Iterator[None]:
     with (root / f'.{builder.name}-{builder.builder_config.name}.lock').open('w', encoding='utf-8') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _remove_leftovers(builder: DpChains) -> None:
+    """Removes what processes that were killed while they prepared a dataset have left; it must be locked."""
+    if '://' not in str(builder.data_path):
+        path = Path(builder.data_path)
+        for left in path.parent.glob(f'incomplete.*_{path.name}'):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def digest(source: Source) -> str:

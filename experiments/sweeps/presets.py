@@ -13,7 +13,7 @@ from experiments.sweeping.cells import grid
 
 # The size of each task, as its config file sets it, by preset.
 _SIZES = {
-    'arith': {'laptop': 'n=6', 'quick': 'n=3'},
+    'arith': {'laptop': 'n=6', 'quick': 'n=2'},
     'ed': {'laptop': 'n=6', 'quick': 'n=3'},
     'ed_local': {'laptop': 'rows=6', 'quick': 'rows=6'},
     'equations': {'laptop': 'n=3', 'quick': 'n=2'},

@@ -90,3 +90,35 @@ def test_it_is_registered_by_importing_the_datasets_module(data_dir):
         [sys.executable, '-c', program, data_dir], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ['40']
+
+
+@pytest.mark.parametrize(
+    ('task', 'options', 'seed'),
+    [
+        ('lis', {'n': 12}, 0),
+        ('lis', {'n': 12, 'number_range': 40}, 3),
+        ('edit_distance_local', {'rows': 6, 'pattern_length': 4}, 1),
+        ('arithmetic', {'n': 4, 'order': 'leftmost', 'answer_mode': 'direct'}, 22),
+    ],
+)
+def test_a_name_is_read_back_as_the_task_and_seed_that_it_was_made_of(task, options, seed):
+    made = DpChainsConfig.of(tasks.make(task, **options), seed)
+    read = DpChainsConfig.named(made.name)
+    assert (read.task, read.seed, read.name) == (made.task, seed, made.name)
+
+
+@pytest.mark.parametrize(
+    'name', ['lis', 'lis_n', 'lis_nx', 'lis_n2', 'lis_n12_seed', 'lis_n012', 'none_n3', '']
+)
+def test_other_names_mean_no_task(name):
+    assert DpChainsConfig.named(name) is None
+    assert name not in DpChains.builder_configs
+
+
+def test_what_is_prepared_loads_by_name_whatever_its_size_and_seed(tmp_path):
+    task = tasks.make('lis', n=7, number_range=40)
+    counts = {'num_train_examples': 20, 'num_test_examples': 5}
+    DpChains.of(task, 5, data_dir=tmp_path, **counts).download_and_prepare()
+    loaded = tfds.load('dp_chains/lis_n7_number_range40_seed5', data_dir=tmp_path, split='test')
+    tokens = np.stack([example['tokens'] for example in loaded.as_numpy_iterator()])
+    np.testing.assert_array_equal(tokens, generate_block(task, 5, 'test', 0).tokens[:5])

@@ -3,14 +3,16 @@
 import itertools
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from absl import logging
 
 from effxf_jax import tasks
-from effxf_jax.data import text_files
+from effxf_jax.data import sources, text_files
 from effxf_jax.data.blocks import DataError, generate_block
 from effxf_jax.data.dp_chains import DpChains
 from effxf_jax.data.pipeline import Stream, cut_length, train_batches
@@ -180,6 +182,41 @@ print(sources.prepared(tasks.make('arithmetic', n=4), 0, 'test', sys.argv[1]).nu
         assert out.splitlines()[-1] == '70'
         prepared += 'Downloading and preparing' in out
     assert prepared == 1
+
+
+@pytest.mark.slow
+def test_a_preparation_that_is_killed_leaves_no_process_and_the_next_one_no_files(tmp_path):
+    script = f"""
+if __name__ == '__main__':
+    from effxf_jax import tasks
+    from effxf_jax.data.dp_chains import DpChains
+    task = tasks.make('edit_distance', n=3)
+    DpChains.of(task, data_dir={str(tmp_path)!r}, num_train_examples=10**8).download_and_prepare()
+"""
+    (tmp_path / 'prepare.py').write_text(script)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / 'prepare.py'], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    leftovers = lambda: list((tmp_path / 'dp_chains' / 'edit_distance_n3').glob('incomplete.*'))
+    group = lambda: subprocess.run(['pgrep', '-g', str(process.pid)], capture_output=True).stdout.split()
+    until(lambda: leftovers() and len(group()) >= 3)  # the process, and workers of its pool
+    process.kill()
+    process.wait()
+    until(lambda: not group())
+    assert leftovers()
+    with (
+        mock.patch.object(DpChains, 'download_and_prepare', side_effect=OSError('no room')),
+        pytest.raises(OSError, match='no room'),
+    ):
+        sources.prepared(tasks.make('edit_distance', n=3), 0, 'test', str(tmp_path))
+    assert not leftovers()
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_sources_of_other_examples_or_of_fewer_have_another_digest():
