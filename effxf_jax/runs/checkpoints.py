@@ -13,10 +13,11 @@ need no common file system, a checkpoint does not depend on their number, and a 
 first one from saving.
 """
 
+import contextlib
 import itertools
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +36,12 @@ FILES = 'files.json'
 _UNLISTED = ('_CHECKPOINT_METADATA', FILES)
 
 
+# Orbax logs the traceback of an error in each thread that it passes; it is raised too, and said once.
+logging.get_absl_logger().addFilter(lambda record: not (record.exc_info and 'orbax' in record.pathname))
+
+
 class CheckpointError(OSError):
-    """A checkpoint is not proved damaged, yet cannot be restored; or all checkpoints are damaged."""
+    """A checkpoint cannot be saved, or not be restored for another reason than damage; or all are damaged."""
 
 
 class _DamagedError(Exception):
@@ -91,19 +96,51 @@ class Checkpoints:
     def __enter__(self) -> 'Checkpoints':
         return self
 
-    def __exit__(self, *exception) -> None:
-        if self._manager is not None:
-            self._manager.close()
+    def __exit__(self, kind, *_) -> None:
+        if self._manager is None:
+            return
+        try:
+            self._wait()
+        except CheckpointError:
+            if kind is None:  # an exception that is under way says more
+                raise
+        finally:
+            with contextlib.suppress(Exception):  # what a failed save raises again
+                self._manager.close()
+
+    def _wait(self) -> None:
+        """Waits for a save in the background.
+
+        Raises:
+            CheckpointError: it has failed.
+        """
+        with self._saved():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _saved(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore each raise errors of their own
+            raise CheckpointError(
+                f'the checkpoint of step {self._saving} cannot be saved ({_in_short(error)}). '
+                'Earlier ones are kept; the same command resumes'
+            ) from error
 
     def save(self, step: int, state: TrainState, record: dict[str, Any]) -> None:
-        """Saves a state of numpy arrays in the background, unless the step has a checkpoint already."""
+        """Saves a state of numpy arrays in the background, unless the step has a checkpoint already.
+
+        Raises:
+            CheckpointError: this save or the one before has failed, for example on a full disk.
+        """
         if self._manager is None or step in self._manager.all_steps():
             return
-        self._manager.wait_until_finished()
+        self._wait()
         self._saving = step
         record = {**record, 'checksum': _checksum(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
-        self._manager.save(step, args=args, force=True)
+        with self._saved():
+            self._manager.save(step, args=args, force=True)
 
     def _list_files(self) -> None:
         """Lists the files of the checkpoint being saved, when they are complete, before it gets its name."""
@@ -158,11 +195,9 @@ class Checkpoints:
         try:
             return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
         except Exception as error:  # Orbax, TensorStore and JSON each raise errors of their own
-            reason = str(error).strip().partition('\n')[0][:200]
             raise CheckpointError(
-                f'the checkpoint {self._directory / str(step)} cannot be restored ({type(error).__name__}: '
-                f'{reason}), although no checksum proves it damaged. To continue from the checkpoint before '
-                'it, move it away'
+                f'the checkpoint {self._directory / str(step)} cannot be restored ({_in_short(error)}), '
+                'although no checksum proves it damaged. To continue from the one before it, move it away'
             ) from error
 
     def _set_aside(self, step: int) -> Path:
@@ -206,6 +241,13 @@ def _files(path: Path) -> dict[str, list[int]]:
     paths = sorted(p for p in path.rglob('*') if p.is_file() and p.name not in _UNLISTED)
     contents = ((p.relative_to(path).as_posix(), p.read_bytes()) for p in paths)
     return {name: [len(content), zlib.crc32(content)] for name, content in contents}
+
+
+def _in_short(error: Exception) -> str:
+    line = str(error).strip().partition('\n')[0]
+    if len(line) > 200:  # the cause may stand at the end
+        line = f'{line[:80]} ... {line[-110:]}'
+    return f'{type(error).__name__}: {line}'
 
 
 def _checksum(state: TrainState) -> int:

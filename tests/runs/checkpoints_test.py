@@ -192,3 +192,22 @@ def test_leftovers_of_a_killed_save_are_ignored(tmp_path):
     leftover.mkdir()
     (leftover / 'state').write_text('half')
     chex.assert_trees_all_equal(restore(tmp_path).state, state_at(10))
+
+
+def test_a_save_that_fails_is_said_and_the_checkpoints_before_it_stay(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    save(tmp_path, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, '_files', full)
+        with pytest.raises(CheckpointError, match='step 20 cannot be saved .*No space left.*Earlier ones'):
+            save(tmp_path, 20)
+        with pytest.raises(CheckpointError, match='step 20 cannot be saved'):
+            save(tmp_path, 20, 30)
+        # An exception that is under way is not hidden.
+        with pytest.raises(KeyError), Checkpoints(tmp_path) as opened:
+            opened.save(20, state_at(20), {}['missing'])
+    chex.assert_trees_all_equal(restore(tmp_path).state, state_at(10))
+    save(tmp_path, 20)
+    chex.assert_trees_all_equal(restore(tmp_path).state, state_at(20))
