@@ -2,11 +2,11 @@
 
 Run with `python -m experiments.main --config=experiments/equations.py`.
 
-laptop (default): n = 2 modulo 5, three layers of width 64. On two cores of an AMD EPYC (Zen 4) it takes 3
-minutes. Training stays on a plateau of 0.5 to 0.7 chain accuracy before it reaches 1.000, and it is chance
-whether it reaches 1.000 within these steps: seed 0 ends at 0.800 on 4,096 held-out problems, and ended at
-0.587 and 1.000 when sums were rounded differently. Expect 0.5 or more. Modulo 11, the same training is at
-0.04 after 5,000 steps.
+laptop (default): n = 3 modulo 3, three layers of width 64, some 4 minutes on two cores. After 1,000 of 2,500
+steps a trial was at 0.88 of its chains. Modulo 5 and 11 the same training rests on a plateau: at n = 3 modulo
+5 it ends at 0.06 after 4,500 steps, at n = 3 modulo 11 at 0.00 after 4,000, and neither a weight decay of 0.3
+to 1.0, nor twice the learning rate at n = 2, nor smaller sizes in training leave it.
+quick: the same with fewer steps, a minute and a half.
 paper: n = 3 modulo 11 with the training of Feng et al. It is meant for accelerators and has not been
 run.
 smoke: seconds; the model learns nothing.
@@ -19,8 +19,8 @@ from experiments import configs
 TASK = 'linear_equations'
 
 PRESETS = {
-    'laptop': {**configs.LAPTOP, 'task.n': 3, 'train.steps': 6_000},
-    'quick': {**configs.QUICK, 'task.n': 2, 'train.steps': 1_250},
+    'laptop': {**configs.LAPTOP, 'task.n': 3, 'task.modulus': 3, 'train.steps': 3_000},
+    'quick': {**configs.QUICK, 'task.n': 3, 'task.modulus': 3, 'train.steps': 1_250},
     'paper': {**configs.PAPER, 'task.n': 3},
     'smoke': {**configs.SMOKE, 'task.n': 2},
 }

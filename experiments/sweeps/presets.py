@@ -16,7 +16,7 @@ _SIZES = {
     'arith': {'laptop': 'n=6', 'quick': 'n=2'},
     'ed': {'laptop': 'n=6', 'quick': 'n=3'},
     'ed_local': {'laptop': 'rows=6', 'quick': 'rows=6'},
-    'equations': {'laptop': 'n=3', 'quick': 'n=2'},
+    'equations': {'laptop': 'n=3', 'quick': 'n=3'},
     'lis': {'laptop': 'n=24', 'quick': 'n=12'},
 }
 
