@@ -45,7 +45,7 @@ Examples:
   ./launch.sh sweep --config=experiments/sweeps/figure1.py:smoke
   ./launch.sh report sweeps/figure1-smoke
   ./launch.sh report results/*.jsonl --out=build/report
-  ./launch.sh theory --config=experiments/lis.py:n=40
+  ./launch.sh theory --config=experiments/lis.py:paper
   ./launch.sh test -m "not slow"
 
 Environment variables:

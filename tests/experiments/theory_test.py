@@ -14,7 +14,7 @@ from experiments.reporting.looks import look_of
 @pytest.mark.slow
 def test_json_is_what_the_library_says(program):
     code, out, _ = program(
-        'theory', '--config=experiments/lis.py:n=40', '--widths=64,128', '--precision=9', '--json'
+        'theory', '--config=experiments/lis.py:paper', '--widths=64,128', '--precision=9', '--json'
     )
     assert code == 0
     report = json.loads(out)
