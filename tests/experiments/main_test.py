@@ -81,7 +81,7 @@ def losses_on(tmp_path_factory):
     @functools.cache
     def losses(source):
         workdir = tmp_path_factory.mktemp('run')
-        config = configs.load(f'experiments/arith.py:smoke,num_train_examples=200{source}')
+        config = configs.load(f'experiments/arith.py:smoke,num_layers=1,num_train_examples=200{source}')
         runs.run(configs.make_experiment(config, 4), workdir, Silent())
         return metrics(workdir)
 

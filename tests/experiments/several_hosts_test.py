@@ -14,8 +14,8 @@ from tests.experiments.programs import SMOKE, has_step, metrics, run, start, wai
 RESUMES = 'to resume, run the same command on all hosts again'
 # Long enough for hosts to compare notes before it is over. All tests train the same, compiled once.
 STEPS = 80
-RUN = f'{SMOKE},steps={STEPS},eval_every={STEPS}'
-EVALUATED = f'{SMOKE},steps={STEPS},eval_every=20'
+RUN = f'{SMOKE},num_layers=1,steps={STEPS},eval_every={STEPS}'
+EVALUATED = f'{SMOKE},num_layers=1,steps={STEPS},eval_every=20'
 
 
 @pytest.fixture(scope='module')

@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 CONFIG = """
 from experiments.sweeping import cells
 
-BASE = 'experiments/arith.py:smoke,steps=200,checkpoint_every=200,eval_every=100,num_eval_examples=16'
+MODEL = 'experiments/arith.py:smoke,num_layers=1'
+BASE = f'{MODEL},steps=200,checkpoint_every=200,eval_every=100,num_eval_examples=16'
 AXES = {'mechanism': ('mechanism=linear',), 'size': ('n=2',), 'width': cells.values('dim', 8, 12)}
 
 

@@ -8,7 +8,8 @@ from effxf_jax.runs.directory import RunDirectory
 from experiments.sweeping import cells
 
 STEPS = 400
-BASE = f'experiments/arith.py:smoke,steps={STEPS},checkpoint_every=10,eval_every=1000,num_eval_examples=16'
+MODEL = 'experiments/arith.py:smoke,num_layers=1'
+BASE = f'{MODEL},steps={STEPS},checkpoint_every=10,eval_every=1000,num_eval_examples=16'
 
 
 def sweep(widths=(8, 12), mechanisms=('standard',), base=BASE, **fields):
