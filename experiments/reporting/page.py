@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from experiments.reporting import interactive, labels, run_table
+from experiments.reporting import interactive, labels, published, run_table
 from experiments.reporting.chart import Chart, Key, Panel
 from experiments.reporting.records import GridRecord
 from experiments.reporting.sections import Section
@@ -23,6 +23,10 @@ _NOTES = {
     'sizes on.',
     'Ratio of needed widths': 'The D of the greater size over the D of the smaller one, with its bootstrap '
     'interval. Where one of them is only bounded: what the seeds leave possible.',
+    'Beside Figure 1 of the paper': 'The mean of the seeds against the cell of Figure 1 with the same size '
+    f'and width. Same: no more than {published.SAME:.0%} apart; near: no more than {published.NEAR:.0%}.',
+    'Examples until an accuracy': 'At the first grading during training that is at the accuracy or above; in '
+    'brackets, how many seeds have such a grading.',
 }
 
 _HEADINGS = {

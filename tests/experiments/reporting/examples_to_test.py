@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.reporting import examples_to, records, sections
+from experiments.reporting import examples_to, page, records, sections
 
 # Gradings of both seeds after 1,000, 2,000 ... steps, and at the end.
 GRADED = {0: (0.1, 0.5, 0.91, 0.89, 0.96), 1: (0.1, 0.2, 0.3, 0.94, 0.94)}
@@ -46,5 +46,7 @@ def test_an_accuracy_that_no_seed_reaches_is_said(graded, monkeypatch):
     assert row['examples until 99%'] == 'not reached'
 
 
-def test_a_report_shows_the_table(graded):
-    assert list(sections.describe(graded).tables) == ['Examples until an accuracy']
+def test_a_report_shows_the_table(graded, tmp_path):
+    section = sections.describe(graded)
+    assert list(section.tables) == ['Examples until an accuracy']
+    assert 'At the first grading during training' in page.render([section], tmp_path)

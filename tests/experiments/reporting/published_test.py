@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from effxf_jax.runs.directory import RunDirectory
-from experiments.reporting import published, records, sections
+from experiments.reporting import page, published, records, sections
 from experiments.sweeping import cells
 from tests.experiments.reporting.conftest import write_run
 
@@ -71,6 +71,12 @@ def test_a_panel_for_each_of_the_papers_mechanisms_has_its_curve_and_ours(first_
     assert dict(ours) == pytest.approx({64: 0.995, 128: 0.6})
     (faint,) = (series for series in panels[0].series if series.is_faint)
     assert sorted(p.y for p in faint.points) == [0.5, 0.7, 0.99, 1.0]
+
+
+def test_the_page_shows_the_table(first_row, tmp_path):
+    text = page.render([sections.describe(first_row)], tmp_path)
+    assert 'Beside Figure 1 of the paper' in text
+    assert 'no more than 2% apart' in text
 
 
 def test_a_report_has_figure_and_table_only_where_there_are_cells_to_compare(first_row, grid):
