@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from effxf_jax import tasks
 from experiments.reporting import labels
-from experiments.reporting.chart import Axis, Chart, Key, Panel, Point, Series, chart, log_axis
+from experiments.reporting.chart import Axis, Chart, Key, Panel, Point, Series, chart, padded
 from experiments.reporting.looks import looks_of
 from experiments.reporting.records import GridRecord
 from experiments.sweeping.cells import short
@@ -140,7 +140,9 @@ def beside_paper(grid: GridRecord) -> Chart | None:
             series.append(Series(mechanism, tuple(seeds), look.colour, look.marker, is_faint=True))
         y = Axis(labels.METRIC_NAMES[grid.metric], (0, 0.2, 0.4, 0.6, 0.8, 1), limits=(-0.03, 1.03))
         title = f'{papers}, {labels.panel_title(grid, size)}'
-        panels.append(Panel(title, log_axis('width D', widths), y, tuple(series)))
+        panels.append(
+            Panel(title, Axis('width D', widths, limits=padded(widths), is_log=True), y, tuple(series))
+        )
     keys = [
         Key(m, looks[m].colour, looks[m].marker, 'solid', labels.mechanism(m))
         for m in dict.fromkeys(cell.mechanism for cell in found)
