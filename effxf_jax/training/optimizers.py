@@ -44,7 +44,7 @@ REFERENCE_DIM = 64
 """The width at which the learning rates of `muon` have the same meaning under every `transfer`."""
 
 _SCALES = ('spectral', 'rms')
-_TRANSFERS = ('none', 'head', 'adam')
+_TRANSFERS = ('flat', 'head', 'adam')
 _RMS = 0.2
 
 # Five steps of Newton and Schulz's iteration with Jordan's coefficients. One tuple a step makes optax run
@@ -78,8 +78,8 @@ def muon(
             learning rate. 'spectral': its singular values are near sqrt(max(1, columns / rows)) (Jordan et
             al. 2024); 'rms': the root mean square of its elements is near 0.2, as AdamW's usually is (Liu et
             al. 2025, arXiv 2502.16982, section 2.2).
-        transfer: which of AdamW's learning rates are multiplied by 64 / width: 'none', that of the 'head', or
-            all, 'adam'.
+        transfer: which of AdamW's learning rates are multiplied by 64 / width: none, 'flat'; that of the
+            'head'; or all, 'adam'.
         separate: orthogonalise queries, keys and values as three matrices; otherwise as the one that they are
             projected by.
 
@@ -164,7 +164,7 @@ def _scale_by_width(transfer: str, roles: Roles) -> optax.GradientTransformation
         chosen = lambda role: role.is_head or (transfer == 'adam' and not role.matrices)
         return jax.tree.map(lambda role, x: x * factor if chosen(role) else x, kinds, updates)
 
-    return optax.identity() if transfer == 'none' else optax.stateless(scale)
+    return optax.identity() if transfer == 'flat' else optax.stateless(scale)
 
 
 def _decayed(roles: Roles) -> Callable[[optax.Params], Any]:
@@ -172,14 +172,9 @@ def _decayed(roles: Roles) -> Callable[[optax.Params], Any]:
 
 
 def _check(weight_decay: float, problems: Sequence[str] = (), **decay_rates: float) -> None:
-    problems = [
-        *problems,
-        *(
-            f'{name} must be in [0, 1); got {value}'
-            for name, value in decay_rates.items()
-            if not 0 <= value < 1
-        ),
-    ]
+    """Raises ValueError, naming all problems: those given, and every value that is out of range."""
+    problems = [*problems]
+    problems += [f'{n} must be in [0, 1); got {rate}' for n, rate in decay_rates.items() if not 0 <= rate < 1]
     if not weight_decay >= 0:
         problems.append(f'weight_decay must be at least 0; got {weight_decay}')
     if problems:

@@ -286,6 +286,10 @@ def _make_grid(name: str, declared: ConfigDict, sweep: ConfigDict) -> Grid:
                 except configs.ConfigError as error:
                     wrong = error.problems
             problems += [f'{", ".join(labels)}: {problem}' for problem in wrong]
+    first_labels = {}
+    for labels, of_point in cells.items():
+        same = {first_labels.setdefault(cell.name, labels) for cell in of_point} - {labels}
+        problems += [f'{", ".join(other)} and {", ".join(labels)} describe the same run' for other in same]
     if problems:
         raise configs.ConfigError(list(dict.fromkeys(problems)))
     (cell, *_), *_ = cells.values()

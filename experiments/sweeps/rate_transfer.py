@@ -14,7 +14,7 @@ from experiments.sweeping.cells import grid, values
 _GRADED = 'num_eval_examples=512,num_progress_examples=64,checkpoint_every=1000,checkpoints_kept=1'
 _RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
 _PARAMETRISATIONS = (
-    'scale=spectral,transfer=none',
+    'scale=spectral,transfer=flat',
     'scale=spectral,transfer=head',
     'scale=rms,transfer=adam',
 )

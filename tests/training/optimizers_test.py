@@ -22,7 +22,7 @@ LAYER = {  # inputs, outputs and number of the matrices in each kernel of a laye
 
 
 @functools.cache
-def updates_of(dim=8, steps=3, transfer='none', **options):
+def updates_of(dim=8, steps=3, transfer='flat', **options):
     """The parameters, random gradients and the updates of some steps at a constant rate."""
     model = ModelConfig(vocab_size=7, max_length=5, dim=dim, num_heads=2, num_layers=2)
     config = TrainConfig(
@@ -138,5 +138,5 @@ def test_options_out_of_range_are_named_together():
     options = {'momentum': 1.0, 'adam_ratio': 0.0, 'scale': 'big', 'transfer': 'all', 'weight_decay': -1.0}
     with pytest.raises(ValueError) as error:
         TrainConfig(1, 1, 0.1, optimizer='muon', options=options)
-    for name in (*options, 'spectral, rms', 'none, head, adam'):
+    for name in (*options, 'spectral, rms', 'flat, head, adam'):
         assert name in str(error.value)

@@ -161,6 +161,17 @@ def test_labels_are_shortened_for_display():
     assert cells.short('n=8') == 'n=8'
 
 
+def test_two_points_of_a_grid_that_are_one_run_are_refused():
+    # On a command line `none` leaves an option at its default.
+    axes = {'mechanism': ('mechanism=sparse',), 'heads': ('heads=none', 'heads=merged', 'heads=separate')}
+    with pytest.raises(configs.ConfigError) as error:
+        cells.make_sweep(sweep(axes=axes))
+    (problem,) = error.value.problems
+    assert problem.endswith(
+        'mechanism=sparse, heads=none and mechanism=sparse, heads=merged describe the same run'
+    )
+
+
 @pytest.mark.parametrize('name', ['a/b', '', 'a b', 'a\nb'])
 def test_the_name_of_a_grid_must_be_a_part_of_file_names(name):
     made = sweep()
