@@ -20,7 +20,7 @@ TASK = 'linear_equations'
 
 PRESETS = {
     'laptop': {**configs.LAPTOP, 'task.n': 3, 'task.modulus': 3, 'train.steps': 3_000},
-    'quick': {**configs.QUICK, 'task.n': 3, 'task.modulus': 3, 'train.steps': 1_250},
+    'quick': {**configs.QUICK, 'task.n': 3, 'task.modulus': 3, 'train.steps': 2_000},
     'paper': {**configs.PAPER, 'task.n': 3},
     'smoke': {**configs.SMOKE, 'task.n': 2},
 }

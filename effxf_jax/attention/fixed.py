@@ -59,16 +59,13 @@ def fixed(block_size: int | None, summary_size: int, part: str = 'union') -> Mec
     def memory(length: int) -> Memory:
         size = size_for(length)
         earlier, current = divmod(length, size)
+        if part == 'block':
+            return Memory('the current block', current)
         if part == 'summaries':
-            current = max(current - (size - summary_size), 0)
-        names = {
-            'union': 'the summaries and the current block'
-            if current
-            else 'the summaries, at a block boundary',
-            'block': 'the current block',
-            'summaries': 'the summaries',
-        }
-        return Memory(names[part], earlier * kept + current)
+            in_summary = max(current - (size - summary_size), 0)
+            return Memory('the summaries', earlier * summary_size + in_summary)
+        name = 'the summaries and the current block' if current else 'the summaries, at a block boundary'
+        return Memory(name, earlier * summary_size + current)
 
     mask_of = functools.partial(fixed_mask, summary_size=summary_size, part=part)
     within = summary_size if part == 'summaries' else None

@@ -122,8 +122,8 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
             **kwargs: arguments of `tfds.core.GeneratorBasedBuilder`.
         """
         self._counts = {'train': num_train_examples, 'test': num_test_examples}
-        if isinstance(config, str) and config not in dict(self.builder_configs):
-            config = DpChainsConfig.named(config) or config  # an unknown name is TFDS's to refuse
+        if isinstance(config, str):  # an unknown name is TFDS's to refuse
+            config = self.builder_configs.get(config) or DpChainsConfig.named(config) or config
         super().__init__(file_format=file_format, config=config, **kwargs)
 
     @tfds.core.utils.classproperty

@@ -114,11 +114,11 @@ class Checkpoints:
         Raises:
             CheckpointError: it has failed.
         """
-        with self._saved():
+        with self._saving_step():
             self._manager.wait_until_finished()
 
     @contextlib.contextmanager
-    def _saved(self) -> Iterator[None]:
+    def _saving_step(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax and TensorStore each raise errors of their own
@@ -139,7 +139,7 @@ class Checkpoints:
         self._saving = step
         record = {**record, 'checksum': _checksum(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
-        with self._saved():
+        with self._saving_step():
             self._manager.save(step, args=args, force=True)
 
     def _list_files(self) -> None:
@@ -179,21 +179,23 @@ class Checkpoints:
         return None
 
     def _restore(self, step: int, like: TrainState, check: Callable[[dict[str, Any]], None]) -> Restored:
-        path = self._directory / str(step)
-        _check_files(path)
-        record = self._read(step, record=ocp.args.JsonRestore())['record']
-        checksum = record.pop('checksum')
+        _check_files(self._directory / str(step))
+        with self._restoring(step) as restore:
+            record = restore(record=ocp.args.JsonRestore())['record']
+            checksum = record.pop('checksum')
         check(record)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.device_get(like))
-        state = TrainState(*self._read(step, state=ocp.args.StandardRestore(abstract))['state'])
+        with self._restoring(step) as restore:
+            state = TrainState(*restore(state=ocp.args.StandardRestore(abstract))['state'])
         if _checksum(state) != checksum:
             raise _DamagedError('the arrays do not match their checksum')
         return Restored(state, record)
 
-    def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> dict[str, Any]:
-        """Reads items of a checkpoint whose files are as they were written, or are not listed."""
+    @contextlib.contextmanager
+    def _restoring(self, step: int) -> Iterator[Callable[..., Any]]:
+        """Yields a function that restores items of a checkpoint, whose files are as they were written."""
         try:
-            return dict(self._manager.restore(step, args=ocp.args.Composite(**items)).items())
+            yield lambda **items: self._manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax, TensorStore and JSON each raise errors of their own
             raise CheckpointError(
                 f'the checkpoint {self._directory / str(step)} cannot be restored ({_in_short(error)}), '

@@ -8,6 +8,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+SHARES = (-0.03, 1.03)
+"""Limits of an axis of shares, with room for markers at its ends."""
+
 
 class Point(NamedTuple):
     """A point of a series.
@@ -169,6 +172,11 @@ def chart(name: str, title: str, caption: str, panels: Iterable[Panel], **fields
     rows = math.ceil(len(panels) / fields.get('columns', 4))
     fields['columns'] = math.ceil(len(panels) / rows)
     return Chart(name, title, caption, panels, **fields)
+
+
+def share_axis(label: str) -> Axis:
+    """A linear axis of shares from 0 to 1."""
+    return Axis(label, (0, 0.2, 0.4, 0.6, 0.8, 1), limits=SHARES)
 
 
 def padded(values: Iterable[float], share: float = 0.06) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.reporting import labels, published, thresholds
 from experiments.reporting.chart import (
+    SHARES,
     Axis,
     Chart,
     HeatMap,
@@ -19,6 +20,7 @@ from experiments.reporting.chart import (
     chart,
     log_axis,
     padded,
+    share_axis,
 )
 from experiments.reporting.looks import looks_of
 from experiments.reporting.records import GridRecord, Run
@@ -26,7 +28,6 @@ from experiments.sweeping.cells import short
 
 # Fewer wrong rows do not show where errors stand.
 _LEAST_ROWS = 50
-_SHARES = (-0.03, 1.03)
 
 
 def heat_maps(grid: GridRecord) -> Chart | None:
@@ -219,7 +220,7 @@ def learning_curves(grid: GridRecord) -> Chart | None:
             if shown:
                 widest_of.setdefault(widest, []).append(labels.mechanism(mechanism))
         notes = [f'D={widest}: {", ".join(names)}' for widest, names in widest_of.items()]
-        y = Axis(labels.METRIC_NAMES[grid.metric], limits=_SHARES)
+        y = Axis(labels.METRIC_NAMES[grid.metric], limits=SHARES)
         title = labels.panel_title(grid, size)
         panels.append(Panel(title, Axis('training step'), y, tuple(series), notes=tuple(notes)))
     caption = (
@@ -273,7 +274,7 @@ def by_last_axis(grid: GridRecord) -> Chart | None:
 
 def _accuracy_panel(grid: GridRecord, title: str, x: Axis, series: Sequence[Series]) -> Panel:
     """A panel of accuracies, with the target as a reference."""
-    y = Axis(labels.METRIC_NAMES[grid.metric], (0, 0.2, 0.4, 0.6, 0.8, 1), limits=_SHARES)
+    y = share_axis(labels.METRIC_NAMES[grid.metric])
     ends = x.limits or (0.0, 1.0)
     target = Reference(((ends[0], grid.target), (ends[1], grid.target)))
     return Panel(title, x, y, tuple(series), (target,))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from effxf_jax import tasks
 from experiments.reporting import labels
-from experiments.reporting.chart import Axis, Chart, Key, Panel, Point, Series, chart, padded
+from experiments.reporting.chart import Axis, Chart, Key, Panel, Point, Series, chart, padded, share_axis
 from experiments.reporting.looks import looks_of
 from experiments.reporting.records import GridRecord
 from experiments.sweeping.cells import short
@@ -138,7 +138,7 @@ def beside_paper(grid: GridRecord) -> Chart | None:
             seeds = [Point(at(cell), seed, _hover(cell)) for cell in ours for seed in cell.seeds]
             series.append(Series(mechanism, tuple(mean), look.colour, line='solid'))
             series.append(Series(mechanism, tuple(seeds), look.colour, look.marker, is_faint=True))
-        y = Axis(labels.METRIC_NAMES[grid.metric], (0, 0.2, 0.4, 0.6, 0.8, 1), limits=(-0.03, 1.03))
+        y = share_axis(labels.METRIC_NAMES[grid.metric])
         title = f'{papers}, {labels.panel_title(grid, size)}'
         panels.append(
             Panel(title, Axis('width D', widths, limits=padded(widths), is_log=True), y, tuple(series))

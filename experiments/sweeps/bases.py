@@ -4,6 +4,8 @@ PAPERS = ('standard', 'linear', 'sparse')
 """The paper's mechanisms."""
 
 GRADED = 'num_eval_examples=2048,checkpoints_kept=1'
+# Graded often, since the step at which training passes an accuracy is read off these gradings.
+GRADED_OFTEN = f'{GRADED},eval_every=250,num_progress_examples=512'
 _RUN = f'{GRADED},eval_every=2000,checkpoint_every=1000'
 
 # The training of the sweeps whose results are of AdamW.

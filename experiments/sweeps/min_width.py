@@ -4,7 +4,7 @@ Run with `python -m experiments.sweep --config=experiments/sweeps/min_width.py`.
 ladder of widths, and the neighbours of the width found.
 
 decade: a decade of lengths, up to the paper's smallest and beyond, with Muon; `only=lis` and so on select one
-task. Some thirty hours of two cores in all.
+task. It has not been run.
 laptop (default): sizes that two cores can train; `only=lis` and so on select one task. Linear attention on
 arithmetic is the paper's first open question.
 smoke: a minute; the models learn nothing.
@@ -17,23 +17,16 @@ from experiments.sweeping.cells import grid, values
 from experiments.sweeps import bases
 
 LADDER = values('dim', 8, 12, 16, 20, 24, 32, 40, 48, 64)
-
-
 DECADE_LADDER = values('dim', 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
-def _search(task, config, sizes):
-    axes = {'mechanism': bases.mechanisms(task), 'size': values('n', *sizes), 'width': LADDER}
+def _search(config, mechanisms, sizes, ladder=LADDER):
+    axes = {'mechanism': mechanisms, 'size': values('n', *sizes), 'width': ladder}
     return grid(config, axes, search=True)
 
 
 def _decade(config, sizes):
-    axes = {
-        'mechanism': values('mechanism', *bases.PAPERS),
-        'size': values('n', *sizes),
-        'width': DECADE_LADDER,
-    }
-    return grid(config, axes, search=True)
+    return _search(config, values('mechanism', *bases.PAPERS), sizes, DECADE_LADDER)
 
 
 PRESETS = {
@@ -46,9 +39,9 @@ PRESETS = {
     },
     'laptop': {
         'grids': {
-            'lis': _search('lis', bases.LIS, (6, 8, 10, 12, 16)),
-            'arithmetic': _search('arithmetic', bases.ARITHMETIC, (2, 3, 4)),
-            'edit_distance': _search('edit_distance', bases.EDIT_DISTANCE, (3, 4, 5)),
+            'lis': _search(bases.LIS, bases.mechanisms('lis'), (6, 8, 10, 12, 16)),
+            'arithmetic': _search(bases.ARITHMETIC, bases.mechanisms('arithmetic'), (2, 3, 4)),
+            'edit_distance': _search(bases.EDIT_DISTANCE, bases.mechanisms('edit_distance'), (3, 4, 5)),
         },
     },
     'smoke': {

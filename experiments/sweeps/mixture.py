@@ -10,9 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
-
-# Graded often, since the step at which training passes a level is read off these gradings.
-_RUN = 'steps=4000,eval_every=250,num_progress_examples=512,num_eval_examples=2048,checkpoints_kept=1'
+from experiments.sweeps import bases
 
 _AXES = {
     'mechanism': ('mechanism=standard',),
@@ -23,8 +21,8 @@ PRESETS = {
     'laptop': {
         'side_by_side': 1,
         'grids': {
-            'arithmetic': grid(f'experiments/arith.py:laptop,n=6,num_layers=3,{_RUN}', _AXES),
-            'edit_distance': grid(f'experiments/ed.py:laptop,n=6,{_RUN}', _AXES),
+            'arithmetic': grid(f'{bases.ARITHMETIC_MUON},n=6,{bases.GRADED_OFTEN}', _AXES),
+            'edit_distance': grid(f'{bases.EDIT_DISTANCE_MUON},n=6,{bases.GRADED_OFTEN}', _AXES),
         },
     },
     'smoke': {

@@ -11,9 +11,7 @@ from ml_collections import ConfigDict
 
 from experiments.sweeping import cells
 from experiments.sweeping.cells import grid, values
-
-# Graded often, since the step at which training passes an accuracy is read off these gradings.
-_GRADED = 'eval_every=250,num_progress_examples=512,num_eval_examples=2048,checkpoints_kept=1'
+from experiments.sweeps import bases
 
 _AXES = {
     'optimizer': values('optimizer', 'muon', 'adamw'),
@@ -24,7 +22,7 @@ PRESETS = {
     'laptop': {
         'side_by_side': 1,
         'grids': {
-            task: grid(f'experiments/{config}.py:laptop,{_GRADED}', _AXES)
+            task: grid(f'experiments/{config}.py:laptop,{bases.GRADED_OFTEN}', _AXES)
             for task, config in (('arithmetic', 'arith'), ('edit_distance', 'ed'), ('lis', 'lis'))
         },
     },

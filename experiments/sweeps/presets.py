@@ -6,30 +6,27 @@ laptop (default): the presets laptop and quick of all tasks, five seeds each.
 smoke: a minute; the models learn nothing.
 """
 
+import itertools
+
 from ml_collections import ConfigDict
 
+from effxf_jax import tasks
+from experiments import configs
 from experiments.sweeping import cells
 from experiments.sweeping.cells import grid
 
-# The size of each task, as its config file sets it, by preset.
-_SIZES = {
-    'arith': {'laptop': 'n=6', 'quick': 'n=2'},
-    'ed': {'laptop': 'n=6', 'quick': 'n=3'},
-    'ed_local': {'laptop': 'rows=6', 'quick': 'rows=6'},
-    'equations': {'laptop': 'n=3', 'quick': 'n=3'},
-    'lis': {'laptop': 'n=24', 'quick': 'n=12'},
-}
+_CONFIGS = ('arith', 'ed', 'ed_local', 'equations', 'lis')
+
+
+def _grid(reference):
+    task = configs.load(reference).task
+    option = tasks.TASKS[task.name].size_option
+    return grid(reference, {'mechanism': ('mechanism=standard',), 'size': (f'{option}={task[option]}',)})
 
 
 def _grids(*presets):
-    return {
-        f'{name}_{preset}': grid(
-            f'experiments/{name}.py:{preset}',
-            {'mechanism': ('mechanism=standard',), 'size': (sizes.get(preset, sizes['quick']),)},
-        )
-        for name, sizes in _SIZES.items()
-        for preset in presets
-    }
+    pairs = itertools.product(_CONFIGS, presets)
+    return {f'{name}_{preset}': _grid(f'experiments/{name}.py:{preset}') for name, preset in pairs}
 
 
 PRESETS = {

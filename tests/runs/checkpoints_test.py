@@ -137,6 +137,11 @@ def stale(*_, **__):
     raise OSError(errno.ESTALE, 'Stale file handle')
 
 
+def a_record_without_checksum(directory):
+    (directory / checkpoints.FILES).unlink()
+    (directory / 'record' / 'metadata').write_text('{"config": {}}')
+
+
 def another_version(directory):
     """Its metadata is of a form that this version of Orbax does not read, and was written so."""
     (directory / checkpoints.FILES).unlink()
@@ -153,13 +158,14 @@ def another_version(directory):
             'Stale file handle',
         ),
         (lambda path, patch: another_version(path), state_at(0), 'no checksum proves it damaged'),
+        (lambda path, patch: a_record_without_checksum(path), state_at(0), "KeyError: 'checksum'"),
         (
             lambda path, patch: None,
             state_at(0)._replace(opt_state=(*state_at(0).opt_state, np.zeros(2, np.float32))),
             'no checksum proves it damaged',
         ),
     ],
-    ids=['stale list', 'stale arrays', 'another version', 'another structure'],
+    ids=['stale list', 'stale arrays', 'another version', 'no checksum', 'another structure'],
 )
 def test_one_that_cannot_be_restored_for_another_reason_stops_the_run_and_nothing_is_lost(
     tmp_path, monkeypatch, break_it, like, reason
