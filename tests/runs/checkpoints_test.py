@@ -211,9 +211,20 @@ def test_a_save_that_fails_is_said_and_the_checkpoints_before_it_stay(tmp_path, 
             save(tmp_path, 20)
         with pytest.raises(CheckpointError, match='step 20 cannot be saved'):
             save(tmp_path, 20, 30)
-        # An exception that is under way is not hidden.
-        with pytest.raises(KeyError), Checkpoints(tmp_path) as opened:
-            opened.save(20, state_at(20), {}['missing'])
+        with pytest.raises(KeyError, match='under way'):
+            save_and_fail(tmp_path)
     chex.assert_trees_all_equal(restore(tmp_path).state, state_at(10))
     save(tmp_path, 20)
     chex.assert_trees_all_equal(restore(tmp_path).state, state_at(20))
+
+
+def test_a_save_that_fails_before_it_is_in_the_background_is_said_likewise(tmp_path, monkeypatch):
+    monkeypatch.setattr(ocp.CheckpointManager, 'save', stale)
+    with pytest.raises(CheckpointError, match='step 20 cannot be saved .*Stale file handle'):
+        save(tmp_path, 20)
+
+
+def save_and_fail(directory):
+    with Checkpoints(directory) as opened:
+        opened.save(20, state_at(20), {})
+        raise KeyError('what is under way is not hidden')
