@@ -1,7 +1,8 @@
 """Examples as files: python -m experiments.dataset COMMAND --config=experiments/ed.py:n=12 ...
 
     export --split=test --count=1000 --out=FILE   writes examples, one per line (Feng et al.'s text format)
-    check --path=FILE                             grades each line of a file in this format, from any source
+    check --path=FILE                             grades each line of a file in this format, from any source;
+                                                  with train_sizes=mixture, lines of all sizes
     show --split=train --count=3                  prints examples for reading, one step per line
 
 Exit status 0: success; 1: the file has bad lines or is empty; 2: nothing was done.
@@ -11,6 +12,7 @@ import os
 import sys
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from effxf_jax.data import text_files
 from effxf_jax.data.blocks import SPLITS, DataError, generate
@@ -36,7 +38,7 @@ def main(argv):
     if problems:
         return refuse(problems)
     try:
-        return COMMANDS[words[0]](configs.make_task(CONFIG.value), CONFIG.value.seed)
+        return COMMANDS[words[0]](configs.make_task(CONFIG.value), CONFIG.value)
     except configs.ConfigError as error:
         return refuse(error.problems)
     except DataError as error:
@@ -48,31 +50,34 @@ def main(argv):
         return refuse([str(error)])
 
 
-def export(task: Task, seed: int) -> int:
+def export(task: Task, config: ConfigDict) -> int:
     count = _COUNT.value or 1000
-    text_files.write(_OUT.value, task, seed, _SPLIT.value, count)
+    text_files.write(_OUT.value, task, config.seed, _SPLIT.value, count)
     print(f'{_OUT.value}: {count:,} {_SPLIT.value} examples of {task}')
     return 0
 
 
-def check(task: Task, seed: int) -> int:
-    right = bad = 0
-    for lines in text_files.read(_PATH.value, task):
+def check(task: Task, config: ConfigDict) -> int:
+    right = bad = completed = 0
+    for lines in text_files.read(_PATH.value, task, config.data.train_sizes == 'mixture'):
         right += len(lines.tokens)
         bad += len(lines.bad)
+        completed += lines.completed
         for line in lines.bad:
             print(f'line {line.number}: {line.reason}')
     if not right + bad:
         print(f'{_PATH.value} is empty; expected one line per example')
         return 1
     print(f'{_PATH.value}: {right:,} of {right + bad:,} chains are right, {bad:,} are bad')
+    if completed:
+        print(f'{completed:,} of the right ones are prompts alone, whose chains are computed')
     return 1 if bad else 0
 
 
-def show(task: Task, seed: int) -> int:
+def show(task: Task, config: ConfigDict) -> int:
     count = _COUNT.value or 3
     print(f'{task}: {task.vocabulary.size} tokens, rows of up to {task.max_length}\n')
-    for examples in generate(task, seed, _SPLIT.value, count):
+    for examples in generate(task, config.seed, _SPLIT.value, count):
         for row in examples.tokens:
             print('\n'.join(task.spell(row[step]) for step in task.steps(row)) + '\n')
     return 0

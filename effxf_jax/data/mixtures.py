@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from effxf_jax.data.blocks import BLOCK_SIZE, TEST_ONE_IN, generate_block
-from effxf_jax.tasks import Examples, Task
+from effxf_jax.tasks import PAD, Examples, Task
 from effxf_jax.tasks.task import prompt_hash
 
 
@@ -58,9 +58,14 @@ def generate_mixed_block(task: Task, seed: int, block: int, seen: set[int] | Non
     return examples
 
 
+def translate(tokens: np.ndarray, of: Task, to: Task) -> np.ndarray:
+    """Token ids of one task as ids of another, of the same shape; `<pad>` for tokens that it lacks."""
+    ids = to.vocabulary.ids()
+    return np.array([ids.get(token, PAD) for token in of.vocabulary.tokens], np.int32)[tokens]
+
+
 def _in_form_of(task: Task, smaller: Task, examples: Examples) -> Examples:
     """Examples of a smaller size with the token ids and the row length of a task."""
-    ids = task.vocabulary.ids()
-    table = np.array([ids[token] for token in smaller.vocabulary.tokens], np.int32)
     padding = ((0, 0), (0, task.max_length - smaller.max_length))
-    return Examples(np.pad(table[examples.tokens], padding), np.pad(examples.given, padding))
+    tokens = translate(examples.tokens, smaller, task)
+    return Examples(np.pad(tokens, padding), np.pad(examples.given, padding))

@@ -44,11 +44,11 @@ class DataConfig:
             10^6). None: an endless stream of (almost always) new examples or, for 'tfds' and 'text', all
             examples of the dataset or file.
         path: for 'tfds' the data directory, by default TFDS's own; for 'text' the training file.
-        test_path: for 'text' the file of test examples. By default they are generated: the task's test split
-            without the problems of the training file.
+        test_path: for 'text' the file of test examples; its lines may be prompts alone. By default they are
+            generated: the task's test split without the problems of the training file.
         train_sizes: 'single': all training examples have the task's size; 'mixture': they have all sizes up
-            to it, size i in proportion to i, see `mixtures`. Test examples have the task's size. For
-            'generated' only.
+            to it, generated with size i in proportion to i, see `mixtures`, or as the text file has them.
+            Test examples have the task's size. Not for 'tfds'.
 
     Raises:
         ValueError: values are out of range or have no effect; the message names all of them.
@@ -75,8 +75,8 @@ class DataConfig:
             problems.append(f"test_path is read for source 'text' only; got {self.test_path!r}")
         if self.train_sizes not in TRAIN_SIZES:
             problems.append(f'train_sizes must be one of {", ".join(TRAIN_SIZES)}; got {self.train_sizes!r}')
-        elif self.train_sizes == 'mixture' and self.source != 'generated':
-            problems.append(f"train_sizes 'mixture' requires source 'generated'; got {self.source!r}")
+        elif self.train_sizes == 'mixture' and self.source == 'tfds':
+            problems.append("train_sizes 'mixture' requires source 'generated' or 'text'; got 'tfds'")
         if problems:
             raise ValueError('\n'.join(problems))
 
@@ -118,7 +118,7 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
     if config.source == 'tfds':
         train, test = (prepared(task, seed, split, config.path) for split in SPLITS)
         return Sources(_first(train, config.num_train_examples, 'the TensorFlow dataset'), test)
-    tokens = text_files.load(config.path, task)
+    tokens = text_files.load(config.path, task, config.train_sizes == 'mixture')
     train = _first(_in_memory(task, tokens), config.num_train_examples, config.path)
     if config.test_path is not None:
         test = text_files.load(config.test_path, task)

@@ -156,16 +156,29 @@ class Arithmetic(Task):
         lines = self._reduce(problems)
         return write_lines(lines if self.answer_mode == 'chain' else [lines[0], lines[-1]], self.max_length)
 
-    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        length = tokens.shape[1]
-        width = 4 * self.n + 1  # the longest expression has brackets around every operation
-        start = np.argmax(np.pad(tokens == EQUALS, ((0, 0), (0, 1))), axis=1) + 1
-        columns = np.arange(length + 2)
-        line = np.where(columns[:length] < start[:, None] - 1, tokens, PAD)
-        line = np.pad(line, ((0, 0), (0, width)))
-        answer, well_formed = self._evaluate(line[:, :width])
-        well_formed &= (line[:, width:] == PAD).all(axis=1)
+    def complete(self, tokens: np.ndarray) -> np.ndarray:
+        """The chain in which every step is the leftmost legal one."""
+        start, line, answer, well_formed = self._parse(tokens)
+        lines = [line]
+        if self.answer_mode == 'chain':
+            for _ in range(self.n - 1):
+                line = self._reduced(line)
+                lines.append(line)
+        lines.append(np.where(np.arange(line.shape[1]) == 0, answer[:, None] + FIRST_NUMBER, PAD))
+        rows = np.full((len(tokens), sum(x.shape[1] + 1 for x in lines)), PAD, np.int32)
+        start = np.zeros_like(start)
+        for line in lines:
+            columns = start[:, None] + np.arange(line.shape[1])
+            np.put_along_axis(rows, columns, line, axis=1)
+            start = start + np.count_nonzero(line, axis=1) + 1
+            np.put_along_axis(rows, start[:, None] - 1, EQUALS, axis=1)
+        np.put_along_axis(rows, start[:, None] - 1, EOS, axis=1)
+        return np.where(well_formed[:, None], rows, PAD)
 
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+        start, line, answer, well_formed = self._parse(tokens)
+        length, width = tokens.shape[1], line.shape[1]
+        columns = np.arange(length + 2)
         right = np.where(columns < start[:, None], np.pad(tokens, ((0, 0), (0, 2))), PAD)
         right[columns == start[:, None]] = answer + FIRST_NUMBER
         right[columns == start[:, None] + 1] = EOS
@@ -175,7 +188,6 @@ class Arithmetic(Task):
 
         # A chain is right if every line is a legal successor of the line before, with the right separator
         # after it. The first wrong position is where a line departs from all legal successors.
-        line = line[:, :width]
         right = well_formed
         first_wrong = np.where(right, -1, 0)
         tokens = np.pad(tokens, ((0, 0), (0, width + 2)))
@@ -278,13 +290,31 @@ class Arithmetic(Task):
             lines.append(line)
         return lines
 
+    def _parse(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Parses rows, `[count, length]`.
+
+        Returns:
+            The columns where the chains start; the expressions, tokens `[count, 4n + 1]`; their values; and
+            which of them are well-formed.
+        """
+        width = 4 * self.n + 1  # the longest expression has brackets around every operation
+        start = np.argmax(np.pad(tokens == EQUALS, ((0, 0), (0, 1))), axis=1) + 1
+        line = np.where(np.arange(tokens.shape[1]) < start[:, None] - 1, tokens, PAD)
+        line = np.pad(line, ((0, 0), (0, width)))
+        answer, well_formed = self._evaluate(line[:, :width])
+        return start, line[:, :width], answer, well_formed & (line[:, width:] == PAD).all(axis=1)
+
     def _evaluate(self, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The values of lines of tokens, or -1, and which lines are expressions of n operators."""
         for _ in range(self.n):
-            lines, legal = self._successors(line)
-            line = np.where(legal.any(axis=1)[:, None], _along(lines, legal.argmax(axis=1)), PAD)
+            line = self._reduced(line)
         well_formed = (line[:, 0] >= FIRST_NUMBER) & (line[:, 1:] == PAD).all(axis=1)
         return np.where(well_formed, line[:, 0] - FIRST_NUMBER, -1), well_formed
+
+    def _reduced(self, line: np.ndarray) -> np.ndarray:
+        """Lines of tokens after their leftmost legal operation; all `<pad>` where there is none."""
+        lines, legal = self._successors(line)
+        return np.where(legal.any(axis=1)[:, None], _along(lines, legal.argmax(axis=1)), PAD)
 
     def _successors(self, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Applies every single operation of lines of tokens.

@@ -22,10 +22,8 @@ from effxf_jax.tasks.task import (
     PAD,
     Examples,
     Fault,
-    Grade,
     Task,
     Vocabulary,
-    grade_against,
     refuse_options,
 )
 
@@ -159,10 +157,9 @@ class EditDistance(Task):
             tokens[these, : row.shape[1]] = row
         return Examples(tokens, np.arange(self.max_length) < (rows + columns + 2)[:, None])
 
-    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+    def complete(self, tokens: np.ndarray) -> np.ndarray:
         problems, well_formed = self._parse(tokens)
-        right = np.where(well_formed[:, None], self.encode(problems).tokens, PAD)
-        return grade_against(right, tokens, given)
+        return np.where(well_formed[:, None], self.encode(problems).tokens, PAD)
 
     @property
     def hardest_length(self) -> int:

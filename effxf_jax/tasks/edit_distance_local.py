@@ -41,6 +41,7 @@ from effxf_jax.tasks.task import (
     Vocabulary,
     grade_against,
     refuse_options,
+    row_length,
 )
 
 # Token ids; the letter x is the token FIRST_LETTER + x.
@@ -164,7 +165,19 @@ class EditDistanceLocal(Task):
         parts = [pattern, column(SEP), rows.reshape(count, -1), column(SEP), answer, column(EOS)]
         return Examples(np.concatenate(parts, axis=1), np.repeat(self._given[None], count, axis=0))
 
+    def complete(self, tokens: np.ndarray) -> np.ndarray:
+        problems, pattern_is_valid, stream_is_valid = self._parse(tokens)
+        # A wrong token in the stream is a fault at its position and, in direct mode, of the prompt.
+        well_formed = pattern_is_valid if self.answer_mode == 'chain' else pattern_is_valid & stream_is_valid
+        return np.where(well_formed[:, None], self.encode(problems).tokens, PAD)
+
     def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+        judged = grade_against(self.complete(tokens), tokens, given)
+        _, _, stream_is_valid = self._parse(tokens)
+        return judged._replace(answer_correct=judged.answer_correct & stream_is_valid)
+
+    def _parse(self, tokens: np.ndarray) -> tuple[Problems, np.ndarray, np.ndarray]:
+        """Parses rows: the problems, and which patterns and which streams consist of letters."""
         padded = np.pad(tokens, ((0, 0), (0, self.max_length)))[:, : self.max_length]
         letters = padded[:, self._given] - FIRST_LETTER
         is_letter = (letters >= 0) & (letters < 26)
@@ -173,15 +186,16 @@ class EditDistanceLocal(Task):
         pattern, stream = letters[:, :m], letters[:, m + 1 : -1]
         pattern_is_valid = is_letter[:, :m].all(axis=1) & (padded[:, m] == SEP)
         stream_is_valid = is_letter[:, m + 1 : -1].all(axis=1) & (padded[:, -3] == SEP)
-
-        # A wrong token in the stream is a fault at its position and, in direct mode, of the prompt.
-        well_formed = pattern_is_valid if self.answer_mode == 'chain' else pattern_is_valid & stream_is_valid
-        right = np.where(well_formed[:, None], self.encode(Problems(pattern, stream)).tokens, PAD)
-        judged = grade_against(right, tokens, given)
-        return judged._replace(answer_correct=judged.answer_correct & stream_is_valid)
+        return Problems(pattern, stream), pattern_is_valid, stream_is_valid
 
     def given(self, tokens: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(self._given[: tokens.shape[1]], tokens.shape)
+        # Rows may have fewer letters in the stream than the task.
+        length = tokens.shape[1]
+        if self.answer_mode == 'direct':
+            separators = tokens == SEP
+            return np.cumsum(separators, axis=1) - separators < 2
+        given = np.pad(self._given, (0, max(length - self.max_length, 0)))[:length]
+        return given & (np.arange(length) < row_length(tokens)[:, None])
 
     @property
     def hardest_length(self) -> int:

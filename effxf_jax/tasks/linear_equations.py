@@ -119,10 +119,12 @@ class LinearEquations(Task):
         given = np.arange(self.max_length) < self._prompt_length
         return Examples(tokens, np.repeat(given[None], count, axis=0))
 
-    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+    def complete(self, tokens: np.ndarray) -> np.ndarray:
         systems, well_formed = self._parse(tokens)
-        right = np.where(well_formed[:, None], self.encode(Problems(systems)).tokens, PAD)
-        return grade_against(right, tokens, given, answer_size=4 * self.n - 1)
+        return np.where(well_formed[:, None], self.encode(Problems(systems)).tokens, PAD)
+
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+        return grade_against(self.complete(tokens), tokens, given, answer_size=4 * self.n - 1)
 
     @property
     def hardest_length(self) -> int:

@@ -24,10 +24,8 @@ from effxf_jax.tasks.task import (
     PAD,
     Examples,
     Fault,
-    Grade,
     Task,
     Vocabulary,
-    grade_against,
     refuse_options,
 )
 
@@ -150,12 +148,12 @@ class LongestIncreasingSubsequence(Task):
         given = np.arange(self.max_length) <= self.n
         return Examples(tokens, np.repeat(given[None], count, axis=0))
 
-    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+    def complete(self, tokens: np.ndarray) -> np.ndarray:
         prompt = np.pad(tokens, ((0, 0), (0, self.n + 1)))[:, : self.n + 1]
         well_formed = (prompt[:, :-1] > SEP).all(axis=1) & (prompt[:, -1] == SEP)
         numbers = np.where(well_formed[:, None], prompt[:, :-1] - SEP, 1)
         right = self.encode(Problems(numbers.astype(self._dtype))).tokens
-        return grade_against(np.where(well_formed[:, None], right, PAD), tokens, given)
+        return np.where(well_formed[:, None], right, PAD)
 
     @property
     def hardest_length(self) -> int:

@@ -181,11 +181,25 @@ class Task(abc.ABC):
         unknown = (tokens < 0) | (tokens >= self.vocabulary.size)
         if unknown.any():
             tokens = np.where(np.logical_or.accumulate(unknown, axis=1), PAD, tokens)
-        return self._grade(tokens, given)
+        return self._grade(tokens.astype(np.int32, copy=False), given)
+
+    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
+        """Grades rows int32 `[count >= 1, length >= 1]` of token ids, as `grade` does.
+
+        By default the row that `complete` returns is the only right one, and its last token the answer.
+        """
+        return grade_against(self.complete(tokens), tokens, given)
 
     @abc.abstractmethod
-    def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        """Grades rows int `[count >= 1, length >= 1]` of token ids, as `grade` does."""
+    def complete(self, tokens: np.ndarray) -> np.ndarray:
+        """The right row for the given tokens of each row, int32 `[count, any length]`; for several, one.
+
+        Args:
+            tokens: the ids of tokens, int32 `[count >= 1, length >= 1]`; only given ones matter.
+
+        Returns:
+            Rows with their `<eos>`; a row is all `<pad>` where the prompt is malformed.
+        """
 
     @abc.abstractmethod
     def locality(self) -> int | None:

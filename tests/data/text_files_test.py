@@ -8,6 +8,7 @@ import pytest
 from effxf_jax import tasks
 from effxf_jax.data import blocks, text_files
 from effxf_jax.data.blocks import DataError, generate_block
+from effxf_jax.data.mixtures import smaller_sizes
 from effxf_jax.tasks.task import ANSWER_MODES
 
 TASK = tasks.make('edit_distance', n=4)
@@ -79,6 +80,68 @@ def test_files_of_the_predecessor_are_right(tmp_path):
         'a + 9 c = 8 , b + 4 c = 6 , 9 c = 4 <sep> a = 4 , b = 3 , c = 9 \n'
     )
     assert bad_lines(tmp_path, equations, tasks.make('linear_equations', n=3)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'), EVERY_TASK, ids=lambda value: value if isinstance(value, str) else ''
+)
+@pytest.mark.parametrize('answer_mode', ANSWER_MODES)
+def test_prompts_alone_are_completed(name, options, answer_mode, tmp_path):
+    task = tasks.make(name, answer_mode=answer_mode, **options)
+    rows = generate_block(task, 3, 'test', 0).tokens[:100]
+    given = task.given(rows)
+    prompts = [task.spell(row[told]) for row, told in zip(rows, given, strict=True)]
+    (tmp_path / 'prompts.txt').write_text('\n'.join(prompts))
+    (lines,) = text_files.read(tmp_path / 'prompts.txt', task)
+    if name == 'edit_distance_local' and answer_mode == 'chain':  # a prompt has no stream
+        assert len(lines.bad) == 100
+        return
+    assert lines.completed == len(lines.tokens) == 100
+    np.testing.assert_array_equal(np.where(given, lines.tokens, 0), np.where(given, rows, 0))
+    assert task.grade(lines.tokens, given).chain_correct.all()
+    answers = [(task.decode_text(row).split()[-1]) for row in lines.tokens]
+    assert answers == [task.decode_text(row).split()[-1] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'), EVERY_TASK, ids=lambda value: value if isinstance(value, str) else ''
+)
+@pytest.mark.parametrize('answer_mode', ANSWER_MODES)
+def test_a_mixture_has_lines_of_all_sizes_up_to_the_tasks(name, options, answer_mode, tmp_path):
+    task = tasks.make(name, answer_mode=answer_mode, **options)
+    sizes = [*smaller_sizes(task), task]
+    drawn = [size.encode(size.sample(np.random.default_rng(0), 50)) for size in sizes]
+    order = np.random.default_rng(1).permutation(50 * len(sizes))
+    texts = [
+        size.decode_text(row) for size, examples in zip(sizes, drawn, strict=True) for row in examples.tokens
+    ]
+    path = tmp_path / 'mixture.txt'
+    path.write_text('\n'.join(texts[i] for i in order))
+    rows = text_files.load(path, task, mixture=True)
+    assert [task.decode_text(row) for row in rows] == [texts[i] for i in order]
+    given = np.concatenate(
+        [np.pad(x.given, ((0, 0), (0, task.max_length - x.given.shape[1]))) for x in drawn]
+    )
+    np.testing.assert_array_equal(task.given(rows), given[order])
+    if name != 'edit_distance':  # whose strings may be shorter than n
+        with pytest.raises(DataError, match=f'{50 * (len(sizes) - 1):,} bad lines'):
+            text_files.load(path, task)
+
+
+def test_a_bad_line_of_a_mixture_is_judged_at_its_own_size(tmp_path):
+    path = tmp_path / 'mixture.txt'
+    path.write_text('1 + 2 + 3 = 3 + 3 = 6\n1 + 2 = 4\n1 + 2 + 3 + 4 = 3 + 3 + 4 = 6 + 4 = 10\n')
+    (lines,) = text_files.read(path, tasks.make('arithmetic', n=2), mixture=True)
+    assert len(lines.tokens) == 1
+    assert [line.number for line in lines.bad] == [2, 3]
+    assert lines.bad[0].reason == 'wrong value at position 4, line 1: 4 where 3 is expected'
+    assert lines.bad[1].reason.endswith('expression of 3 operators; this task has 2')
+
+
+def test_a_right_line_that_is_too_long_is_bad(tmp_path):
+    bad, right = bad_lines(tmp_path, '( 1 + 2 ) = 3\n1 + 2 = 3\n', tasks.make('arithmetic', n=1))
+    assert [line.reason for line in bad] == ['too long: 7 tokens; the task has at most 5']
+    assert right == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effxf_jax import tasks
+from effxf_jax.data.blocks import token_dtype
 from effxf_jax.tasks import EOS, PAD
 from effxf_jax.tasks.task import ANSWER_MODES, Examples, produced, prompt_hash, row_end, row_length
 
@@ -225,6 +226,15 @@ def test_what_is_no_tokens_id_is_wrong_where_it_stands(name, options, stranger):
         assert np.all((grade.first_wrong == place) | (grade.first_wrong == 0) & (place < start))
     after = np.pad(tokens.astype(np.int64), ((0, 0), (0, 2)), constant_values=stranger)
     assert task.grade(after, np.pad(given, ((0, 0), (0, 2)))).chain_correct.all()
+
+
+@every_task
+@every_mode
+def test_rows_are_graded_alike_whatever_integers_hold_them(name, options, answer_mode):
+    task = tasks.make(name, answer_mode=answer_mode, **options)
+    _, (tokens, given) = draw(task, 20)
+    for dtype in token_dtype(task), np.int64:
+        assert task.grade(tokens.astype(dtype), given).chain_correct.all()
 
 
 @every_task
