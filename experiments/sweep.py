@@ -23,9 +23,9 @@ import ray
 from absl import flags
 from rich.table import Table
 
-from effxf_jax.model import Transformer
 from effxf_jax.runs.directory import InUseError, MismatchError
 from effxf_jax.runs.termination import Interrupted
+from effxf_jax.theory.complexity import num_params
 from experiments import command_line, configs
 from experiments.command_line import CONFIG, refuse
 from experiments.console import table_console
@@ -103,21 +103,13 @@ def print_cells(
         seeds = [alone.seed for alone in cell.experiment.replicates()]
         what = ' '.join(map(cells.short, cell.labels))
         which = str(seeds[0]) if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]}'
-        row = f'{num_params(cell):,}', f'{cell.experiment.train.steps:,}', f'{flops:.2e}'
+        row = f'{num_params(cell.experiment.model):,}', f'{cell.experiment.train.steps:,}', f'{flops:.2e}'
         table.add_row(cell.grid, what, cell.name, how, which, *row)
     console = table_console()
     console.print(table)
     console.print(
         f'{total:.2e} training FLOPs, {left:.2e} of them to run; a search runs only some of its cells'
     )
-
-
-def num_params(cell: cells.Cell) -> int:
-    """The number of parameters of one of the cell's models."""
-    model = Transformer(cell.experiment.model)
-    tokens = jax.ShapeDtypeStruct((1, cell.experiment.model.max_length), 'int32')
-    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
-    return sum(x.size for x in jax.tree.leaves(shapes))
 
 
 def _reuse_problems() -> list[str]:

@@ -46,12 +46,9 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
     """The cost of a forward pass over `length` tokens, by default max_length."""
     length = config.max_length if length is None else length
     dim, heads, layers, vocab = config.dim, config.num_heads, config.num_layers, config.vocab_size
-    mechanisms = config.mechanisms()
-    attention = [m.cost(length, heads, config.head_dim) for m in mechanisms]
-    # Numbers per token that the projections of all layers yield.
-    features = sum(p.features(heads, config.head_dim) for m in mechanisms for p in m.projections)
-    own = sum(p.size(heads, config.head_dim) for m in mechanisms for p in m.parameters)
-    norm = 2 * dim
+    attention = [m.cost(length, heads, config.head_dim) for m in config.mechanisms()]
+    features = _features(config)
+    params = _params(config)
     stream = length * dim
 
     def part(macs: int, params: int, activations: int) -> Cost:
@@ -61,21 +58,50 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
         attention=Cost(*map(sum, zip(*attention, strict=True))),
         projections=part(
             macs=length * dim * (features + layers * dim),
-            params=(dim + 1) * features + own + layers * ((dim + 1) * dim + norm),
+            params=params.projections,
             activations=length * features + layers * 3 * stream,  # x twice and attention's output
         ),
         feed_forward=part(
             macs=layers * length * 8 * dim**2,
-            params=layers * (8 * dim**2 + 5 * dim + norm),
+            params=params.feed_forward,
             activations=layers * 2 * stream,
         ),
         vocabulary=part(
             macs=length * dim * vocab,
-            params=(min(vocab, length) + vocab) * dim
-            + vocab
-            + 2 * norm,  # embeddings of the tokens that occur, and the head
+            params=params.vocabulary - max(vocab - length, 0) * dim,  # of the tokens that occur
             activations=2 * stream + length * (1 + vocab),
         ),
+    )
+
+
+def num_params(config: ModelConfig) -> int:
+    """The number of the model's parameters."""
+    return sum(_params(config))
+
+
+class _Params(NamedTuple):
+    """Numbers of parameters over all layers, by the parts of ForwardCost."""
+
+    projections: int
+    feed_forward: int
+    vocabulary: int
+
+
+def _params(config: ModelConfig) -> _Params:
+    dim, layers, vocab = config.dim, config.num_layers, config.vocab_size
+    own = sum(p.size(config.num_heads, config.head_dim) for m in config.mechanisms() for p in m.parameters)
+    norm = 2 * dim
+    return _Params(
+        projections=(dim + 1) * _features(config) + own + layers * ((dim + 1) * dim + norm),
+        feed_forward=layers * (8 * dim**2 + 5 * dim + norm),
+        vocabulary=2 * vocab * dim + vocab + 2 * norm,
+    )
+
+
+def _features(config: ModelConfig) -> int:
+    """Numbers per token that the projections of all layers yield."""
+    return sum(
+        p.features(config.num_heads, config.head_dim) for m in config.mechanisms() for p in m.projections
     )
 
 

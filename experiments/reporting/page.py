@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from experiments.reporting import interactive, labels, published, run_table
 from experiments.reporting.chart import Chart, Key, Panel
@@ -199,7 +200,7 @@ def _filter(name: str, values: Iterable[Mapping[str, Sequence[str]]]) -> str:
 
 
 def _anchor(grid: GridRecord) -> str:
-    return html.escape(f'{grid.sweep}-{grid.name}')
+    return quote(f'{grid.sweep}-{grid.name}', safe='')
 
 
 def _group_anchor(kind: Kind) -> str:

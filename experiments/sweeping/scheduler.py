@@ -89,7 +89,7 @@ def run(
         RecordError: a source contains something else than runs, or damaged files.
         OSError: the directory cannot be written.
         ConnectionError: there is no cluster at the address.
-        ResourceError: no machine has the resources that a cell requires.
+        ResourceError: no machine has the resources that a cell requires, or Ray cannot start.
     """
     cells = {cell.name: cell for cell in sweep.cells()}
     states = {name: read_state(directory, cell) for name, cell in cells.items()}
@@ -198,7 +198,13 @@ def _ray(address: str | None, retries: int) -> Iterator[None]:
     """Connects to Ray, and limits its retries of tasks killed for lack of memory, by default without end."""
     os.environ['RAY_task_oom_retries'] = str(retries)  # noqa: SIM112
     local = {} if address else {'num_cpus': _allowed_cpus(), 'include_dashboard': False}
-    ray.init(address=address or 'local', log_to_driver=False, logging_level='error', **local)
+    try:
+        ray.init(address=address or 'local', log_to_driver=False, logging_level='error', **local)
+    except ConnectionError:
+        raise
+    except OSError as error:  # such as a path too long for a socket, or a directory that cannot be written
+        hint = 'Its files are in RAY_TMPDIR, or TMPDIR, or /tmp: set a short path that may be written.'
+        raise ResourceError(f'Ray cannot start: {error}. {hint}') from error
     try:
         yield
     finally:

@@ -76,6 +76,7 @@ def test_parameters_cost_and_decay_follow_from_the_declared_projections(page):
     assert role_of['blocks_0']['values']['kernel'] == Role(decays=True, matrices=1)
     assert role_of['blocks_0']['gate']['kernel'] == Role(decays=False, matrices=1)
     assert role_of['blocks_1']['qkv']['kernel'] == Role(decays=True, matrices=3)
+    assert complexity.num_params(config) == sum(x.size for x in jax.tree.leaves(params))
     projected = complexity.forward_cost(config).projections
     layers = (
         gated['values'],

@@ -9,8 +9,8 @@ from tests.experiments import programs
 def program():
     """Runs `python -m experiments.NAME` with arguments; its exit status, output and errors."""
 
-    def run(name, *args):
-        code, out, err = programs.run(*args, module=f'experiments.{name}')
+    def run(name, *args, **kwargs):
+        code, out, err = programs.run(*args, module=f'experiments.{name}', **kwargs)
         assert 'Traceback' not in err
         return code, out, err
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
@@ -73,6 +74,22 @@ def test_rows_say_their_sweep_grid_and_task_and_those_with_a_result_come_first(g
     assert states[-1] == 'missing'
     names = {tuple(row['cells'][:2]) for row in table['rows']}
     assert names == {('made-up', 'lis'), ('others', 'locality (edit_distance_local)')}
+
+
+def test_directories_of_any_name_are_linked_to(grid, tmp_path):
+    name = 'a sweep #1: 100% "of" <it>?'
+    run = replace(grid.runs[0], path=tmp_path / name / 'run #2')
+    run.path.mkdir(parents=True)
+    named = replace(grid, sweep=name, runs=(run,))
+    (row,) = run_table.data([named], tmp_path / 'page')['rows']
+    link = row['seeds'][0][-1]['link']
+    address = urlsplit(urljoin('file:///page/', link))
+    assert (address.query, address.fragment) == ('', '')
+    assert unquote(address.path) == f'/{name}/run #2'
+    text = page.render([sections.describe(named)], tmp_path)
+    (anchor,) = re.findall(r'<article id="([^"]*)"', text)
+    assert unquote(anchor) == f'{name}-lis'
+    assert f'href="#{anchor}"' in text
 
 
 def test_decided_verdicts_come_first_and_searches_of_learning_rates_last(grid, others, tmp_path):

@@ -294,6 +294,21 @@ def test_cells_that_no_machine_can_hold_are_refused(tmp_path, local):
     assert not (tmp_path / 'sweep.json').exists()
 
 
+def test_a_directory_whose_path_is_too_long_for_rays_sockets_is_refused(tmp_path, program):
+    long = tmp_path / ('x' * 90)
+    long.mkdir()
+    code, _, err = program(
+        'sweep',
+        '--config=experiments/sweeps/figure1.py:smoke,only=lis',
+        f'--directory={tmp_path / "sweep"}',
+        variables={'RAY_TMPDIR': str(long)},
+    )
+    assert code == 2
+    assert 'Ray cannot start: ' in err
+    assert 'RAY_TMPDIR' in err
+    assert 'resumes' not in err
+
+
 def test_a_sweep_takes_no_more_cores_than_it_is_allowed(monkeypatch):
     told = {}
     monkeypatch.setattr(ray, 'init', lambda **kwargs: told.update(kwargs))
