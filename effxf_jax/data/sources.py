@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import functools
 import itertools
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -43,7 +44,8 @@ class DataConfig:
         num_train_examples: size of a fixed training set, read in a new random order each epoch (the paper:
             10^6). None: an endless stream of (almost always) new examples or, for 'tfds' and 'text', all
             examples of the dataset or file.
-        path: for 'tfds' the data directory, by default TFDS's own; for 'text' the training file.
+        path: for 'tfds' the data directory, by default TFDS's own; for 'text' the training file. A ~ at the
+            start of a path is expanded.
         test_path: for 'text' the file of test examples; its lines may be prompts alone. By default they are
             generated: the task's test split without the problems of the training file.
         train_sizes: 'single': all training examples have the task's size; 'mixture': they have all sizes up
@@ -107,6 +109,8 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
         DataError: a split of the task is empty, a file is invalid, or there are too few examples.
         OSError: a TensorFlow dataset cannot be read or written.
     """
+    paths = config.path, config.test_path
+    path, test_path = (None if p is None else os.path.expanduser(p) for p in paths)
     if config.source == 'generated':
         for split in SPLITS:  # raises now if a split is empty
             generate_block(task, seed, split, 0)
@@ -116,12 +120,12 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
             train = generated(task, seed, 'train', config.num_train_examples)
         return Sources(train, generated(task, seed, 'test'))
     if config.source == 'tfds':
-        train, test = (prepared(task, seed, split, config.path) for split in SPLITS)
+        train, test = (prepared(task, seed, split, path) for split in SPLITS)
         return Sources(_first(train, config.num_train_examples, 'the TensorFlow dataset'), test)
-    tokens = text_files.load(config.path, task, config.train_sizes == 'mixture')
-    train = _first(_in_memory(task, tokens), config.num_train_examples, config.path)
-    if config.test_path is not None:
-        test = text_files.load(config.test_path, task)
+    tokens = text_files.load(path, task, config.train_sizes == 'mixture')
+    train = _first(_in_memory(task, tokens), config.num_train_examples, path)
+    if test_path is not None:
+        test = text_files.load(test_path, task)
         _check_disjoint(task, config, tokens, test)
         return Sources(train, _in_memory(task, test))
     return Sources(train, _unseen(task, seed, tokens))

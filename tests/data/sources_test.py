@@ -274,6 +274,13 @@ def test_a_file_of_test_examples_is_read_as_it_stands(tmp_path, text):
     assert_same(sources.test.read(np.arange(40)), [x[:40] for x in generate_block(TASK, 5, 'test', 0)])
 
 
+def test_a_tilde_in_a_path_is_the_home_directory(tmp_path, text, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    text_files.write(tmp_path / 'test.txt', TASK, 5, 'test', 40)
+    sources = open_sources(DataConfig('text', None, '~/train.txt', '~/test.txt'), TASK, 0)
+    assert (sources.train.num_examples, sources.test.num_examples) == (300, 40)
+
+
 def test_test_problems_that_training_has_are_counted_and_refused_where_there_are_no_others(
     tmp_path, text, monkeypatch
 ):
