@@ -21,6 +21,7 @@ from effxf_jax.data.blocks import DataError
 from effxf_jax.runs import hosts, run
 from effxf_jax.runs.checkpoints import CheckpointError
 from effxf_jax.runs.directory import InUseError, MismatchError
+from effxf_jax.runs.memory import MemoryLimitError
 from effxf_jax.runs.termination import Interrupted
 from effxf_jax.training import DivergedError
 from experiments import command_line, compilations, configs, console
@@ -84,7 +85,7 @@ def _run(argv) -> int:
     listener = console.TerminalListener(experiment.train.steps, experiment.train.num_replicates)
     try:
         run.run(experiment, workdir, listener)
-    except (MismatchError, InUseError, DataError) as error:
+    except (MismatchError, InUseError, DataError, MemoryLimitError) as error:
         return refuse([str(error)])
     except CheckpointError as error:
         listener.close()

@@ -8,6 +8,7 @@ from effxf_jax import attention, registry
 from effxf_jax.attention import Mechanism
 
 DTYPES = ('float32', 'bfloat16')
+MAX_LAYERS = 1024  # each is traced and compiled by itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ModelConfig:
         max_length: the length of the longest sequence, in tokens.
         dim: width D of the residual stream; even, and divisible by num_heads.
         num_heads: attention heads per layer.
-        num_layers: Transformer blocks.
+        num_layers: Transformer blocks, at most MAX_LAYERS.
         mechanism: the layers' attention: a name of `attention.MECHANISMS`, or a mixture of several joined by
             `+`, through which the layers cycle: `'linear+linear+standard'`.
         dropout: dropout rate on embeddings and on residual branches in training.
@@ -48,6 +49,8 @@ class ModelConfig:
             for name in ('vocab_size', 'max_length', 'dim', 'num_heads', 'num_layers')
             if getattr(self, name) < 1
         ]
+        if self.num_layers > MAX_LAYERS:
+            problems.append(f'num_layers must be at most {MAX_LAYERS:,}; got {self.num_layers}')
         if self.num_heads >= 1 and self.dim % self.num_heads:
             problems.append(
                 f'dim must be divisible by num_heads; got dim {self.dim}, num_heads {self.num_heads}'
@@ -65,7 +68,7 @@ class ModelConfig:
         try:
             values = self.option_values()
             object.__setattr__(self, 'options', registry.changed_options(self.factories(), values))
-            if self.max_length >= 1 and self.num_layers >= 1:
+            if self.max_length >= 1 and 1 <= self.num_layers <= MAX_LAYERS:
                 self.mechanisms()
         except ValueError as error:
             problems += str(error).splitlines()

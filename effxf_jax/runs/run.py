@@ -21,7 +21,7 @@ import effxf_jax
 from effxf_jax import evaluation
 from effxf_jax.data.sources import digest
 from effxf_jax.model import Transformer
-from effxf_jax.runs import hosts, loop, machine
+from effxf_jax.runs import hosts, loop, machine, memory
 from effxf_jax.runs.checkpoints import Checkpoints
 from effxf_jax.runs.directory import MismatchError, RunDirectory, differences
 from effxf_jax.runs.experiment import Experiment
@@ -49,6 +49,7 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list
     Raises:
         MismatchError: the directory, or a checkpoint in it, has another configuration; or the hosts differ
             in experiment, data or code.
+        MemoryLimitError: the run does not fit into memory; nothing is written.
         DataError: the examples are missing, invalid or too few; nothing is written.
         InUseError: another process is using the directory.
         DivergedError: the loss is no longer finite; the last good checkpoint is kept. If some of several
@@ -63,6 +64,7 @@ def run(experiment: Experiment, workdir: str | Path, listener: Listener) -> list
     if done is not None:
         results, diverged = done.get('replicates', [done]), {}
     else:
+        memory.check(experiment, jax.device_count())
         replicates = [Replicate(alone, directory, experiment) for alone in experiment.replicates()]
         several = len(replicates) > 1
         if jax.process_count() > 1:

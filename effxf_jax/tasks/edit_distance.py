@@ -32,6 +32,7 @@ BORDERS = {'published': 1, 'textbook': GAP}
 """The cost of a step along the border: entries i + j as published [feng], or 2i + 2j by the recurrence."""
 
 LETTERS = len(string.ascii_lowercase)
+LONGEST_STRING = 8192  # whose entries fit int16
 
 # The distribution [feng].
 MIN_LETTERS, MAX_LETTERS = 3, 10  # different letters in an example
@@ -95,8 +96,8 @@ class EditDistance(Task):
 
     def __post_init__(self):
         problems = []
-        if self.n < 1:
-            problems.append(f'n must be at least 1; got {self.n}')
+        if not 1 <= self.n <= LONGEST_STRING:
+            problems.append(f'n must be from 1 to {LONGEST_STRING:,}; got {self.n}')
         if self.border not in BORDERS:
             problems.append(f'border must be one of {", ".join(BORDERS)}; got {self.border!r}')
         refuse_options(problems, self.answer_mode)

@@ -24,6 +24,7 @@ import numpy as np
 from effxf_jax.tasks.edit_distance import (
     GAP,
     LETTERS,
+    LONGEST_STRING,
     MAX_LETTERS,
     MIN_LETTERS,
     SUBSTITUTION,
@@ -95,8 +96,10 @@ class EditDistanceLocal(Task):
         problems = []
         if self.rows < 1:
             problems.append(f'rows must be at least 1; got {self.rows}')
-        if self.pattern_length < 1:
-            problems.append(f'pattern_length must be at least 1; got {self.pattern_length}')
+        if not 1 <= self.pattern_length <= LONGEST_STRING:
+            problems.append(
+                f'pattern_length must be from 1 to {LONGEST_STRING:,}; got {self.pattern_length}'
+            )
         refuse_options(problems, self.answer_mode)
 
     @functools.cached_property

@@ -32,6 +32,7 @@ from effxf_jax.tasks.task import (
 MAX_RUNS = 3  # runs planted in a sequence [feng]
 MIN_PLANTED = 3  # numbers in all planted runs together [feng]
 NUMBER_RANGE = 250  # at n = 50, 80 and 100 [feng]
+MAX_NUMBER_RANGE = 2**24  # each number is a token
 
 # Token ids; the number x, from 1, is the token SEP + x.
 SEP = 2
@@ -86,9 +87,10 @@ class LongestIncreasingSubsequence(Task):
         problems = []
         if self.n < MIN_PLANTED:
             problems.append(f'n must be at least {MIN_PLANTED}; got {self.n}')
-        if not 2 * self.n + 1 < self.number_range < 2**31:
+        if not 2 * self.n + 1 < self.number_range <= MAX_NUMBER_RANGE:
             problems.append(
-                f'number_range must exceed 2n + 1 = {2 * self.n + 1}, up to 2^31 - 1; got {self.number_range}'
+                f'number_range must exceed 2n + 1 = {2 * self.n + 1}, up to {MAX_NUMBER_RANGE:,}; '
+                f'got {self.number_range}'
             )
         refuse_options(problems, self.answer_mode)
 

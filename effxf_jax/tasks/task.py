@@ -43,7 +43,7 @@ class Vocabulary(NamedTuple):
         return _ids(self.tokens)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)
 def _ids(tokens: tuple[str, ...]) -> Mapping[str, int]:
     return types.MappingProxyType({token: i for i, token in enumerate(tokens)})
 

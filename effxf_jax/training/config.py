@@ -11,6 +11,7 @@ from effxf_jax.model import ModelConfig, roles
 from effxf_jax.training.optimizers import OPTIMIZERS, Optimizer, factories
 
 SCHEDULES = ('cosine', 'linear')
+MAX_STEPS = 2**31 - 1  # optimisers count in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class TrainConfig:
     """The training configuration.
 
     Attributes:
-        steps: number of updates.
+        steps: number of updates, at most MAX_STEPS.
         batch_size: examples in a batch, over all hosts and devices.
         learning_rate: the peak learning rate.
         schedule: how the learning rate falls from its peak to zero, 'cosine' or 'linear'.
@@ -56,6 +57,8 @@ class TrainConfig:
             for name in ('learning_rate', 'clip_norm')
             if not getattr(self, name) > 0
         ]
+        if self.steps > MAX_STEPS:
+            problems.append(f'steps must be at most {MAX_STEPS:,}; got {self.steps}')
         if not 0 <= self.warmup_steps <= self.steps:
             problems.append(f'warmup_steps must be from 0 to steps; got {self.warmup_steps} of {self.steps}')
         if self.schedule not in SCHEDULES:
