@@ -97,9 +97,7 @@ class EditDistanceLocal(Task):
         if self.rows < 1:
             problems.append(f'rows must be at least 1; got {self.rows}')
         if not 1 <= self.pattern_length <= LONGEST_STRING:
-            problems.append(
-                f'pattern_length must be from 1 to {LONGEST_STRING:,}; got {self.pattern_length}'
-            )
+            problems.append(f'pattern_length must be from 1 to {LONGEST_STRING:,}; got {self.pattern_length}')
         refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
