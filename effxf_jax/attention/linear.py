@@ -33,9 +33,11 @@ FEATURE_MAPS = {
     ),
 }
 
-# The least value of the normaliser: far below the values that occur in training, and large enough that the
-# square of its inverse, in the gradient, is finite in float32.
-_SMALLEST_NORMALISER = 1e-12
+# The least normaliser by which an output is divided, near the least that float32 has in full precision.
+_SMALLEST_NORMALISER = 1e-37
+# The least normaliser that has a gradient: far below the values that occur in training, and large enough that
+# the square of its inverse is finite in float32.
+_SMALLEST_TRAINED = 1e-12
 
 
 class LinearState(NamedTuple):
@@ -58,7 +60,7 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
     pair has a score. Memory is O(L / chunk_size * d^2 + L * (d + chunk_size)) per head; chunk_size=1 is the
     textbook form. Features, states and sums are float32 for every input dtype. A factor common to all
     features of a query cancels, so they are divided by the largest, and no query is too negative. Keys can
-    be: where all numbers of all keys seen lie below -27, the output goes to zero.
+    be: if all numbers of all keys seen lie below -27, the gradient is zero, and below -85 so is the output.
 
     Args:
         feature_map: phi, a key of FEATURE_MAPS.
@@ -160,8 +162,8 @@ def _forward(q, k, v):
 def _backward(residuals, out_gradient):
     """The chain rule for out = u / z, where g is the gradient of u and n the gradient of z."""
     q, k, v, before, out, normaliser = residuals
-    g = out_gradient / normaliser[..., None]
-    n = jnp.where(normaliser > _SMALLEST_NORMALISER, -contract('...d,...d->...', out, g), 0)
+    g = out_gradient / jnp.where(normaliser > _SMALLEST_TRAINED, normaliser, jnp.inf)[..., None]
+    n = -contract('...d,...d->...', out, g)
     later = LinearState(contract('bhcqd,bhcqe->bhcde', q, g), contract('bhcqd,bhcq->bhcd', q, n))
     later = _exclusive_sums(later, reverse=True)
     score_gradient = _causal(contract('bhcqe,bhcke->bhcqk', g, v) + n[..., None])

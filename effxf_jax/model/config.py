@@ -8,6 +8,7 @@ from effxf_jax import attention, registry
 from effxf_jax.attention import Mechanism
 
 DTYPES = ('float32', 'bfloat16')
+POSITIONS = ('sinusoidal', 'learned')
 MAX_LAYERS = 1024  # each is traced and compiled by itself
 
 
@@ -25,6 +26,8 @@ class ModelConfig:
             `+`, through which the layers cycle: `'linear+linear+standard'`.
         dropout: dropout rate on embeddings and on residual branches in training.
         dtype: dtype of activations, one of DTYPES; parameters, softmax and sums are float32.
+        positions: what is added to token embeddings: 'sinusoidal', fixed sines and cosines, or 'learned', a
+            table of parameters with a row for each of max_length positions.
         options: values of the options that the mechanisms declare, by name; given as a mapping, kept as
             sorted pairs without those equal to the default.
 
@@ -40,6 +43,7 @@ class ModelConfig:
     mechanism: str = 'standard'
     dropout: float = 0.1
     dtype: str = 'float32'
+    positions: str = 'sinusoidal'
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
@@ -61,6 +65,8 @@ class ModelConfig:
             problems.append(f'dropout must be in [0, 1); got {self.dropout}')
         if self.dtype not in DTYPES:
             problems.append(f'dtype must be one of {", ".join(DTYPES)}; got {self.dtype!r}')
+        if self.positions not in POSITIONS:
+            problems.append(f'positions must be one of {", ".join(POSITIONS)}; got {self.positions!r}')
         parts = self.mechanism.count('+') + 1
         if parts > self.num_layers >= 1:
             mixture = f'the mixture {self.mechanism!r}'

@@ -44,7 +44,7 @@ def roles(config: ModelConfig) -> Callable[[Any], Any]:
         if part and len(names) == 2:  # a mechanism's own parameter
             return Role(part.decays)
         if names[-1] != 'kernel':
-            return Role(decays=names[-1] == 'embedding')
+            return Role(decays=names[-1] in ('embedding', 'positions'))
         if names[0] == 'head':
             return Role(decays=True, is_head=True)
         return Role(part.decays, part.count) if part else Role(decays=True, matrices=1)

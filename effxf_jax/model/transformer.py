@@ -2,7 +2,8 @@
 
 The architecture of Feng et al. (2023), whose code the paper is assumed to reuse: LayerNorm over the sum of
 token embeddings and sinusoidal positions; pre-LN blocks with a tanh-GELU feed-forward layer of width 4 dim; a
-final LayerNorm; an untied output head with bias. Linear layers have torch's default initialisation.
+final LayerNorm; an untied output head with bias. Linear layers have torch's default initialisation. Learned
+positions are an option.
 """
 
 import functools
@@ -30,6 +31,9 @@ class Transformer(nn.Module):
     def setup(self):
         config = self.config
         self.embedding = nn.Embed(config.vocab_size, config.dim, embedding_init=nn.initializers.normal(1.0))
+        if config.positions == 'learned':
+            shape = config.max_length, config.dim
+            self.position_table = self.param('positions', nn.initializers.normal(1.0), shape, jnp.float32)
         self.embedding_norm = layer_norm(config)
         self.dropout = Dropout(config.dropout)
         self.blocks = [Block(config, m.projections, m.parameters) for m in config.mechanisms()]
@@ -95,7 +99,10 @@ class Transformer(nn.Module):
         return caches, logits[:, 0]
 
     def _run(self, tokens, positions, mixers: Sequence[Callable], deterministic=True, first_row=0):
-        table = jnp.asarray(sinusoids(self.config.max_length, self.config.dim))
+        if self.config.positions == 'learned':
+            table = self.position_table
+        else:
+            table = jnp.asarray(sinusoids(self.config.max_length, self.config.dim))
         x = self.embedding(tokens) + table[positions]
         x = self.dropout(self.embedding_norm(x), deterministic, first_row)
         caches = []

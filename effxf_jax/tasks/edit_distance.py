@@ -31,6 +31,8 @@ GAP, SUBSTITUTION = 2, 3  # costs [feng]; a match costs nothing
 BORDERS = {'published': 1, 'textbook': GAP}
 """The cost of a step along the border: entries i + j as published [feng], or 2i + 2j by the recurrence."""
 
+LENGTHS = 'varied', 'equal'
+
 LETTERS = len(string.ascii_lowercase)
 LONGEST_STRING = 8192  # whose entries fit int16
 
@@ -74,10 +76,10 @@ class Solution(NamedTuple):
 class EditDistance(Task):
     """Edit distance of two different strings of about n letters.
 
-    One string has n letters, the other n - 3 ... n + 2 and at least one.
-
     Attributes:
         n: letters in one of the strings.
+        lengths: 'varied': the other string has n - 3 ... n + 2 letters and at least one, as published.
+            'equal': it has n letters.
         border: 'published', entries i + j [feng], or 'textbook', entries 2i + 2j.
         answer_mode: 'chain' or 'direct'.
 
@@ -93,6 +95,7 @@ class EditDistance(Task):
     n: int
     border: str = 'published'
     answer_mode: str = 'chain'
+    lengths: str = 'varied'
 
     def __post_init__(self):
         problems = []
@@ -100,6 +103,8 @@ class EditDistance(Task):
             problems.append(f'n must be from 1 to {LONGEST_STRING:,}; got {self.n}')
         if self.border not in BORDERS:
             problems.append(f'border must be one of {", ".join(BORDERS)}; got {self.border!r}')
+        if self.lengths not in LENGTHS:
+            problems.append(f'lengths must be one of {", ".join(LENGTHS)}; got {self.lengths!r}')
         refuse_options(problems, self.answer_mode)
 
     @functools.cached_property
@@ -109,8 +114,8 @@ class EditDistance(Task):
 
     @property
     def max_length(self) -> int:
-        prompt = 2 * self.n + MAX_LONGER + 2
-        chain = self.n * (self.n + MAX_LONGER + 1) + 1
+        prompt = 2 * self.n + self._longer + 2
+        chain = self.n * (self.n + self._longer + 1) + 1
         return prompt + (chain if self.answer_mode == 'chain' else 0) + 2
 
     @property
@@ -129,6 +134,8 @@ class EditDistance(Task):
         pending = np.arange(count)
         while pending.size:
             drawn, drawn_lengths, accepted = _draw_pairs(rng, self.n, edits[pending])
+            if self.lengths == 'equal':
+                accepted &= drawn_lengths[1] == self.n
             done = pending[accepted]
             words[:, :, done], lengths[:, done] = drawn[:, :, accepted], drawn_lengths[:, accepted]
             pending = pending[~accepted]
@@ -184,8 +191,8 @@ class EditDistance(Task):
             prompt, row = 2 * self.n + 2, self.n + 1
             rows_begun = max(0, -(-(length - prompt) // row))
             lower = max(self.n - rows_begun, 0) if self.border == 'published' else 0
-        most = 2 * self.n + MAX_LONGER
-        return float(lower), float(most * letter + np.log2(self.n * (self.n + MAX_LONGER)))
+        most = 2 * self.n + self._longer
+        return float(lower), float(most * letter + np.log2(self.n * (self.n + self._longer)))
 
     def prompt_fault(self, tokens: np.ndarray) -> Fault | None:
         ends = []
@@ -198,9 +205,10 @@ class EditDistance(Task):
                 return Fault('malformed prompt', position, f'{found} where a letter or {due} is expected')
             if len(ends) == 2:
                 first, second = ends[0], ends[1] - ends[0] - 1
-                if 1 <= first <= second and first <= self.n and second <= self.n + MAX_LONGER:
+                if self._least <= first <= second and first <= self.n and second <= self.n + self._longer:
                     return None
                 sizes = f'1 to {self.n}, then as many or more, up to {self.n + MAX_LONGER}'
+                sizes = sizes if self.lengths == 'varied' else f'{self.n} each'
                 return Fault(
                     'malformed prompt', 0, f'strings of {first} and {second} letters; this task has {sizes}'
                 )
@@ -213,9 +221,19 @@ class EditDistance(Task):
         return f'row {np.count_nonzero(chain == COMMA) + 1}'
 
     @property
+    def _longer(self) -> int:
+        """By how much the second string may be longer than n."""
+        return MAX_LONGER if self.lengths == 'varied' else 0
+
+    @property
+    def _least(self) -> int:
+        """The least length of a string that is read."""
+        return 1 if self.lengths == 'varied' else self.n
+
+    @property
     def _largest(self) -> int:
         """The largest entry, if no letters match: n substitutions, and the rest along the border."""
-        return SUBSTITUTION * self.n + BORDERS[self.border] * MAX_LONGER
+        return SUBSTITUTION * self.n + BORDERS[self.border] * self._longer
 
     def _matrix(self, problems: Problems) -> np.ndarray:
         """The matrices, slot-major `[n, n + 2, count]`; shorter strings are solved at full size too."""
@@ -252,8 +270,8 @@ class EditDistance(Task):
         is_letter = (tokens >= FIRST_LETTER) & (tokens < FIRST_NUMBER)
         is_end = (columns == bar[:, None]) | (columns == sep[:, None])
         well_formed = (is_letter | is_end | (columns > sep[:, None])).all(axis=1)
-        well_formed &= (tokens == SEP).any(axis=1) & (rows >= 1) & (rows <= length)
-        well_formed &= (rows <= self.n) & (length <= self.n + MAX_LONGER)
+        well_formed &= (tokens == SEP).any(axis=1) & (rows >= self._least) & (rows <= length)
+        well_formed &= (rows <= self.n) & (length <= self.n + self._longer)
         rows, length = np.where(well_formed, rows, 1), np.where(well_formed, length, 1)
 
         def letters(start, length, height):

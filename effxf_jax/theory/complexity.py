@@ -25,7 +25,7 @@ class ForwardCost(NamedTuple):
         attention: from q, k and v to the output, by the mechanisms' own `cost`.
         projections: projections from and to the residual stream, including LayerNorm.
         feed_forward: feed-forward networks, including LayerNorm.
-        vocabulary: the token embeddings and the output head, including their LayerNorms.
+        vocabulary: the embeddings of tokens and positions and the output head, including their LayerNorms.
     """
 
     attention: Cost
@@ -50,6 +50,8 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
     features = _features(config)
     params = _params(config)
     stream = length * dim
+    # Rows of the embeddings of tokens and positions that cannot occur.
+    unused = max(vocab - length, 0) + max(_positions(config) - length, 0)
 
     def part(macs: int, params: int, activations: int) -> Cost:
         return Cost(macs, _FLOAT32 * (params + activations))
@@ -68,7 +70,7 @@ def forward_cost(config: ModelConfig, length: int | None = None) -> ForwardCost:
         ),
         vocabulary=part(
             macs=length * dim * vocab,
-            params=params.vocabulary - max(vocab - length, 0) * dim,  # of the tokens that occur
+            params=params.vocabulary - unused * dim,
             activations=2 * stream + length * (1 + vocab),
         ),
     )
@@ -94,8 +96,13 @@ def _params(config: ModelConfig) -> _Params:
     return _Params(
         projections=(dim + 1) * _features(config) + own + layers * ((dim + 1) * dim + norm),
         feed_forward=layers * (8 * dim**2 + 5 * dim + norm),
-        vocabulary=2 * vocab * dim + vocab + 2 * norm,
+        vocabulary=(2 * vocab + _positions(config)) * dim + vocab + 2 * norm,
     )
+
+
+def _positions(config: ModelConfig) -> int:
+    """Rows of the table of learned positions."""
+    return config.max_length if config.positions == 'learned' else 0
 
 
 def _features(config: ModelConfig) -> int:

@@ -63,8 +63,9 @@ def test_logits_are_float32_and_do_not_depend_on_what_follows(mechanism):
     np.testing.assert_allclose(whole[:, :11], part, rtol=1e-4, atol=1e-5)
 
 
-def test_logits_are_those_of_a_pre_ln_transformer_written_out():
-    model, params = make(num_layers=2)
+@pytest.mark.parametrize('positions', ['sinusoidal', 'learned'])
+def test_logits_are_those_of_a_pre_ln_transformer_written_out(positions):
+    model, params = make(num_layers=2, positions=positions)
     # Biases and scales away from where they start, or leaving one out would not show.
     leaves, structure = jax.tree.flatten(params)
     random = np.random.default_rng(0)
@@ -87,7 +88,8 @@ def test_logits_are_those_of_a_pre_ln_transformer_written_out():
     def gelu(x):
         return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
-    x = normed(params['embedding_norm'], params['embedding']['embedding'][tokens] + sinusoids(30, 16)[:11])
+    table = params['positions'] if positions == 'learned' else sinusoids(30, 16)
+    x = normed(params['embedding_norm'], params['embedding']['embedding'][tokens] + table[:11])
     for block in params['blocks_0'], params['blocks_1']:
         qkv = linear(block['qkv'], normed(block['attention_norm'], x))
         q, k, v = (np.split(part, 2, axis=-1) for part in np.split(qkv, 3, axis=-1))

@@ -130,7 +130,7 @@ def test_new_fields_with_defaults_leave_names_and_records_valid(later_version):
     assert 'ties' not in RECORDS[0]['task']
     read = [Experiment.from_record(record) for record in RECORDS]
     assert read[0].record['task']['ties'] == 'strict'
-    assert read[0].record['model'] | {'positions': 'sinusoidal', 'gate': 'none'} == read[0].record['model']
+    assert read[0].record['model'] | {'norm': 'layer', 'gate': 'none'} == read[0].record['model']
     assert [made.name for made in read] == NAMES
     changed = Experiment.from_record({**RECORDS[0], 'train': {**RECORDS[0]['train'], 'ema': 0.5}})
     assert changed.name != NAMES[0]

@@ -12,7 +12,7 @@ from effxf_jax.training import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class LaterModel(ModelConfig):
-    positions: str = 'sinusoidal'
+    norm: str = 'layer'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,6 +53,21 @@ def pairs_of(problems):
     return [(text(first), text(second)) for first, second in zip(*problems, strict=True)]
 
 
+def test_strings_of_equal_length_are_the_published_ones_of_equal_length():
+    varied, equal = (tasks.make('edit_distance', n=5, lengths=lengths) for lengths in edit_distance.LENGTHS)
+    drawn = equal.sample(np.random.default_rng(0), 3000)
+    assert {(len(a), len(b)) for a, b in pairs_of(drawn)} == {(5, 5)}
+    examples = equal.encode(drawn)
+    assert examples.tokens.shape[1] == equal.max_length == 12 + 30 + 1 + 2
+    assert equal.grade(*examples).chain_correct.all()
+    of_varied = varied.sample(np.random.default_rng(1), 20_000)
+    kept = [pair for pair in pairs_of(of_varied) if len(pair[0]) == len(pair[1])]
+    same = lambda pairs: np.mean([sum(map(str.__eq__, *pair)) for pair in pairs])
+    assert same(pairs_of(drawn)) == pytest.approx(same(kept), abs=0.1)
+    (fault,) = [equal.diagnose(equal.parse_text('a b | c d <sep>'))]
+    assert fault == 'malformed prompt at position 0: strings of 2 and 2 letters; this task has 5 each'
+
+
 @pytest.mark.parametrize('border, border_step', [('published', 1), ('textbook', 2)])
 @settings(max_examples=40, deadline=None)
 @given(pair=st.tuples(words, words))

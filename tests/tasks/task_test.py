@@ -317,7 +317,7 @@ def test_make_names_what_it_does_not_know():
         tasks.make('edit_distanse')
     with pytest.raises(ValueError, match="task 'lis' has no option m; its options are n, "):
         tasks.make('lis', n=5, m=3)
-    assert tasks.options('edit_distance') == ('n', 'border', 'answer_mode')
+    assert tasks.options('edit_distance') == ('n', 'border', 'answer_mode', 'lengths')
 
 
 def test_short_names_make_the_same_tasks():

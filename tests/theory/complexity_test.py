@@ -70,9 +70,9 @@ class MacCounter:
 
 
 @pytest.mark.parametrize('mechanism', ['standard', 'linear', 'sparse', 'linear+sliding_window'])
-@pytest.mark.parametrize('max_length', [10, 100])
-def test_parameters_are_those_of_the_model(mechanism, max_length):
-    config = dataclasses.replace(CONFIG, mechanism=mechanism, max_length=max_length)
+@pytest.mark.parametrize('positions', ['sinusoidal', 'learned'])
+def test_parameters_are_those_of_the_model(mechanism, positions):
+    config = dataclasses.replace(CONFIG, mechanism=mechanism, positions=positions)
     tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     params = jax.eval_shape(Transformer(config).init, jax.random.key(0), tokens)
     assert complexity.num_params(config) == sum(x.size for x in jax.tree.leaves(params))
