@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -153,8 +154,13 @@ finally:
 
 def faulty(workdir, number, code, count):
     arguments = SMALL, f'--workdir={workdir}', str(workdir), str(number), str(code)
-    variables = {'COUNT': str(count)}
-    return run(*arguments, program=FAULTY, variables=variables)
+    process = start(*arguments, program=FAULTY, variables={'COUNT': str(count)})
+    try:
+        process.wait(120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return 1, '', f'Traceback: it hangs. {process.communicate()[1]}'
+    return process.returncode, *process.communicate()
 
 
 @pytest.mark.slow

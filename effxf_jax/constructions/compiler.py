@@ -1,0 +1,355 @@
+"""Compiles a program into parameters of the Transformer.
+
+Each register has a coordinate of the residual stream, from the layer that computes it to the last one that
+reads it; then another register may take its place. Three coordinates more make LayerNorm harmless: two hold +C
+and -C, far above the content, and one holds minus the sum of all others. So the mean is zero and the standard
+deviation is C sqrt(2 / D) up to (content / C)^2, and with this number as its gain LayerNorm is the identity.
+
+A ReLU is a GELU at a large scale, gelu(s x) / s, up to e^(-(s x)^2 / 2). The difference of two GELUs of opposite
+arguments, gelu(x) - gelu(-x) = x, is exact; it copies and erases.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from effxf_jax.constructions.program import (
+    ConstructionError,
+    Digits,
+    Expression,
+    Layer,
+    Lookup,
+    OneHot,
+    Program,
+    Register,
+)
+from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.model.transformer import Block
+
+CONSTANT = 2.0**14  # C
+GELU_SCALE = 24.0
+SHARPNESS = 40.0  # by how much the score of what a softmax head looks up exceeds all others
+NOTHING = 200.0  # exp(-NOTHING) is zero in float32
+LONGEST_AGES = 80.0  # exp(-LONGEST_AGES) is a normal number in float32
+LEAST_TRACE = 0.05  # how much of a value may be left when it has been overwritten
+NEVER = -1e9  # the logit of a token that is never written
+
+_RESERVED = 3
+_PLUS, _MINUS, _BALANCE = range(_RESERVED)
+_UNITS_PER_DIM = 4
+
+
+class Compiled(NamedTuple):
+    """A model made of a program.
+
+    Attributes:
+        config: the model's configuration.
+        params: its parameters, float32.
+        coordinates: the coordinate of each register that something reads.
+        lifetimes: for each of these registers, the first and the last layer after which it is in the residual
+            stream, counting the embedding as -1.
+    """
+
+    config: ModelConfig
+    params: dict[str, Any]
+    coordinates: dict[Register, int]
+    lifetimes: dict[Register, tuple[int, int]]
+
+
+def compile_program(
+    program: Program,
+    mechanism: str,
+    options: Mapping[str, Any] | None = None,
+    num_heads: int = 4,
+    dim: int | None = None,
+) -> Compiled:
+    """Compiles a program for a mechanism.
+
+    Args:
+        program: the program.
+        mechanism: the attention of every layer; 'linear' reads addresses that are `OneHot`.
+        options: the mechanism's options.
+        num_heads: heads per layer.
+        dim: the width; by default the least that holds the program.
+
+    Raises:
+        ConstructionError: the program does not fit, or the mechanism cannot read its addresses.
+    """
+    _check_heads(program, num_heads)
+    is_linear = mechanism == 'linear'
+    _check_codes(program, OneHot if is_linear else Digits, mechanism)
+    moments = _moments(program)
+    coordinates, erased, registers = _allocate(program, moments)
+    needs = _needs(program, erased, registers, num_heads)
+    least = max(needs.values())
+    step = math.lcm(num_heads, 2)
+    least += -least % step
+    if dim is None:
+        dim = least
+    elif dim < least:
+        what = ', '.join(f'{need} for {name}' for name, need in needs.items())
+        raise ConstructionError(
+            f'the construction needs a width of {least}: {what}, rounded up to a multiple of {step}; got {dim}'
+        )
+    config = ModelConfig(
+        vocab_size=program.vocabulary_size,
+        max_length=program.max_length,
+        dim=dim,
+        num_heads=num_heads,
+        num_layers=len(program.layers),
+        mechanism=mechanism,
+        dropout=0.0,
+        positions='learned',
+        options=options or {},
+    )
+    params = _Writer(program, config, coordinates, is_linear).write(erased)
+    # It is there after the layer that writes it, until before the network that may erase it.
+    lifetimes = {
+        register: ((first + 1) // 2 - 1, (last - 1) // 2 - 1)
+        for register, (first, last) in moments.items()
+    }
+    return Compiled(config, params, coordinates, lifetimes)
+
+
+def _check_heads(program: Program, num_heads: int) -> None:
+    for layer in program.layers:
+        if len(layer.lookups) > num_heads:
+            raise ConstructionError(
+                f'layer {layer.number} looks up in {len(layer.lookups)} heads; got num_heads {num_heads}'
+            )
+
+
+def _check_codes(program: Program, code: type, mechanism: str) -> None:
+    for layer in program.layers:
+        for lookup in layer.lookups:
+            if not isinstance(lookup.key.code, code):
+                raise ConstructionError(
+                    f'{mechanism} attention reads addresses that are {code.__name__}; '
+                    f'layer {layer.number} has {lookup.key.code}'
+                )
+
+
+def _moments(program: Program) -> dict[Register, tuple[int, int]]:
+    """When each register is written and last read: 0 is the embedding, 2i + 1 attention i, 2i + 2 its network."""
+    written = dict.fromkeys([*program.tokens, *program.positions], 0)
+    read: dict[Register, int] = {}
+    for i, layer in enumerate(program.layers):
+        for lookup in layer.lookups:
+            read |= dict.fromkeys(lookup.sources, 2 * i + 1)
+            written |= dict.fromkeys(lookup.targets, 2 * i + 1)
+        for register, value in layer.updates:
+            read |= dict.fromkeys(value.registers, 2 * i + 2)
+            written[register] = 2 * i + 2
+    for score in program.logits.values():
+        read |= dict.fromkeys(score.registers, 2 * len(program.layers) + 1)
+    for register, moment in read.items():
+        if register not in written or written[register] > moment:
+            raise ConstructionError(f'{register.name} is read before it is written')
+        if written[register] == moment:
+            raise ConstructionError(f'{register.name} is read where it is written; use the next layer')
+    return {register: (written[register], moment) for register, moment in read.items()}
+
+
+def _allocate(
+    program: Program, moments: Mapping[Register, tuple[int, int]]
+) -> tuple[dict[Register, int], list[list[Register]], int]:
+    """Gives each register a coordinate, and reuses those of registers that nothing reads any more.
+
+    Returns:
+        The coordinates; for each layer the registers that its network erases; and the number of coordinates.
+    """
+    coordinates: dict[Register, int] = {}
+    erased: list[list[Register]] = [[] for _ in program.layers]
+    free: list[tuple[int, Register]] = []  # when a network can erase a register
+    count = _RESERVED
+    for register, (first, last) in sorted(moments.items(), key=lambda item: item[1][0]):
+        dead = next((item for item in free if item[0] <= first), None)
+        if dead is None:
+            coordinates[register] = count
+            count += 1
+        else:
+            free.remove(dead)
+            coordinates[register] = coordinates[dead[1]]
+            erased[dead[0] // 2 - 1].append(dead[1])
+        free.append((last + last % 2, register))
+        free.sort(key=lambda item: item[0])
+    return coordinates, erased, count
+
+
+def _units(layer: Layer) -> list[tuple[Register, float, Expression]]:
+    """The hidden units of a layer's network: each adds `weight relu(argument)` to a register."""
+    units = []
+    for register, value in layer.updates:
+        units += [(register, weight, argument) for weight, argument in value.units]
+        if value.weights:
+            units += _copy(register, Expression(value.weights, 0.0))
+    return units
+
+
+def _copy(register: Register, value: Expression) -> list[tuple[Register, float, Expression]]:
+    return [(register, 1.0, value), (register, -1.0, -value)]
+
+
+def _needs(program: Program, erased, registers: int, num_heads: int) -> dict[str, int]:
+    """The width that each part of the program needs, by the part's name."""
+    head_dim = max(
+        (max(lookup.key.code.width, len(lookup.values)) for layer in program.layers for lookup in layer.lookups),
+        default=1,
+    )
+    units = max(len(_units(layer)) + 2 * len(gone) for layer, gone in zip(program.layers, erased, strict=True))
+    return {
+        f'{registers - _RESERVED} registers at once and {_RESERVED} of LayerNorm': registers,
+        f'{num_heads} heads of {head_dim}': num_heads * head_dim,
+        f'{units} hidden units': -(-units // _UNITS_PER_DIM),
+    }
+
+
+class _Writer:
+    """Writes the parameters; all matrices that write to the residual stream have rows with the sum zero."""
+
+    def __init__(self, program: Program, config: ModelConfig, coordinates, is_linear: bool):
+        self._program, self._config, self._is_linear = program, config, is_linear
+        self._at = coordinates
+
+    def write(self, erased: list[list[Register]]) -> dict[str, Any]:
+        program, dim = self._program, self._config.dim
+        embedding = np.zeros((program.vocabulary_size, dim))
+        positions = np.zeros((program.max_length, dim))
+        positions[:, _PLUS], positions[:, _MINUS] = CONSTANT, -CONSTANT
+        for table, inputs in (embedding, program.tokens), (positions, program.positions):
+            for register, values in inputs.items():
+                if register in self._at:
+                    table[:, self._at[register]] = values
+        kernel = np.zeros((dim, program.vocabulary_size))
+        bias = np.full(program.vocabulary_size, NEVER)
+        for token, score in program.logits.items():
+            self._read(score, kernel[:, token])
+            bias[token] = score.constant
+        params = {
+            'embedding': {'embedding': self._balanced(embedding)},
+            'positions': self._balanced(positions),
+            'embedding_norm': self._norm(),
+            'final_norm': self._norm(),
+            'head': {'kernel': kernel, 'bias': bias},
+        }
+        for layer, gone in zip(program.layers, erased, strict=True):
+            params[f'blocks_{layer.number}'] = {
+                **self._attention(layer),
+                **self._network(layer, gone),
+                'attention_norm': self._norm(),
+                'feed_forward_norm': self._norm(),
+            }
+        return _to_float32(params)
+
+    def _norm(self) -> dict[str, np.ndarray]:
+        dim = self._config.dim
+        return {'scale': np.full(dim, CONSTANT * math.sqrt(2 / dim)), 'bias': np.zeros(dim)}
+
+    def _balanced(self, rows: np.ndarray) -> np.ndarray:
+        rows[..., _BALANCE] -= rows.sum(axis=-1)
+        return rows
+
+    def _read(self, value: Expression, column: np.ndarray) -> None:
+        for register, weight in value.weights.items():
+            column[self._at[register]] += weight
+
+    def _attention(self, layer: Layer) -> dict[str, dict[str, np.ndarray]]:
+        dim, head_dim = self._config.dim, self._config.head_dim
+        kernel, bias = np.zeros((3, dim, dim)), np.zeros((3, dim))
+        if self._is_linear:  # features are exp of these numbers
+            bias[:2] = -NOTHING
+        out = np.zeros((dim, dim))
+        for head, lookup in enumerate(layer.lookups):
+            start = head * head_dim
+            columns = slice(start, start + head_dim)
+            self._address(lookup, layer.number, kernel[:2, :, columns], bias[:2, columns])
+            for place, (value, target) in enumerate(zip(lookup.values, lookup.targets, strict=True), start):
+                if target in self._at:
+                    self._read(value, kernel[2, :, place])
+                    bias[2, place] = value.constant
+                    out[place, self._at[target]] = lookup.factor
+        return {
+            'qkv': {'kernel': np.concatenate(list(kernel), axis=1), 'bias': bias.reshape(-1)},
+            'attention_out': {'kernel': self._balanced(out), 'bias': np.zeros(dim)},
+        }
+
+    def _address(self, lookup: Lookup, layer: int, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Writes the columns of a head's query and key, of kernels `[2, dim, head_dim]`."""
+        scales = (NOTHING, NOTHING) if self._is_linear else (
+            SHARPNESS / lookup.key.code.gap * math.sqrt(self._config.head_dim),
+            1.0,
+        )
+        for side, address in enumerate((lookup.query, lookup.key)):
+            for place, register in enumerate(address.registers):
+                kernel[side, self._at[register], place] = scales[side]
+        if lookup.age is not None:
+            if not self._is_linear:
+                raise ConstructionError(f'layer {layer}: only linear attention overwrites by age')
+            kernel[1, self._at[lookup.age], : len(lookup.key.registers)] -= self._decay(lookup, layer)
+
+    def _decay(self, lookup: Lookup, layer: int) -> float:
+        """The largest rate at which weights may fall with age, if it is large enough to overwrite."""
+        ages = self._program.positions[lookup.age]
+        codes = np.stack([self._program.positions[r] for r in lookup.key.registers], axis=-1)
+        gap = np.inf
+        for code in np.unique(codes[codes.any(axis=-1)], axis=0):
+            different = np.unique(ages[(codes == code).all(axis=-1)])
+            gap = min(gap, np.diff(different).min(initial=np.inf))
+        rate = LONGEST_AGES / max(ages[codes.any(axis=-1)].max(), 1.0)
+        needed = math.log(max(lookup.change / LEAST_TRACE, 1.0))
+        if rate * gap < needed:
+            most = int(LONGEST_AGES / needed * gap)
+            raise ConstructionError(
+                f'layer {layer}: ages go up to {ages.max():g}; float32 holds weights that overwrite up to {most}'
+            )
+        return rate
+
+    def _network(self, layer: Layer, erased: list[Register]) -> dict[str, dict[str, np.ndarray]]:
+        dim = self._config.dim
+        units = _units(layer)
+        for register in erased:
+            units += _copy(register, -Expression({register: 1.0}, 0.0))
+        expand, bias = np.zeros((dim, _UNITS_PER_DIM * dim)), np.zeros(_UNITS_PER_DIM * dim)
+        contract, constant = np.zeros((_UNITS_PER_DIM * dim, dim)), np.zeros(dim)
+        place = 0
+        for register, weight, argument in units:
+            if register in self._at:
+                self._read(argument * GELU_SCALE, expand[:, place])
+                bias[place] = argument.constant * GELU_SCALE
+                contract[place, self._at[register]] = weight / GELU_SCALE
+                place += 1
+        for register, value in layer.updates:
+            if register in self._at:
+                constant[self._at[register]] += value.constant
+        return {
+            'expand': {'kernel': expand, 'bias': bias},
+            'contract': {'kernel': self._balanced(contract), 'bias': self._balanced(constant)},
+        }
+
+
+def _to_float32(tree):
+    return {k: _to_float32(v) for k, v in tree.items()} if isinstance(tree, dict) else tree.astype(np.float32)
+
+
+def streams(compiled: Compiled, tokens: np.ndarray) -> dict[Register, np.ndarray]:
+    """What the model holds in its registers for one sequence, int `[length]`.
+
+    Returns:
+        By register, float32 `[layers, length]`: a row for each layer after which the register is in the
+        residual stream, see `Compiled.lifetimes`. Registers that only one layer's network reads are left out.
+    """
+    is_part = lambda module, _: module.name == 'embedding_norm' or isinstance(module, Block)
+    _, state = Transformer(compiled.config).apply(
+        {'params': compiled.params}, tokens[None], capture_intermediates=is_part, mutable=['intermediates']
+    )
+    parts = state['intermediates']
+    stream = [parts['embedding_norm']['__call__'][0][0]]
+    stream += [parts[f'blocks_{i}']['__call__'][0][1][0] for i in range(compiled.config.num_layers)]
+    stream = np.stack([np.asarray(x) for x in stream])
+    return {
+        register: stream[first + 1 : last + 2, :, compiled.coordinates[register]]
+        for register, (first, last) in compiled.lifetimes.items()
+        if last >= first
+    }

@@ -1,0 +1,396 @@
+"""Programs for the edit distance of two strings of equal length n.
+
+Entry (i, j) of the matrix is the least of the entry above plus 2, the entry before plus 2, and the entry on the
+diagonal plus 3 where the letters differ. The position of a token determines i and j, so it also determines
+where the letters and the other entries stand. All blocks of n + 1 tokens are alike: the first string and its
+`|`, the second and its `<sep>`, then a row of the matrix and its comma each.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from effxf_jax.constructions.program import (
+    Address,
+    ConstructionError,
+    Digits,
+    Expression,
+    Layer,
+    OneHot,
+    Program,
+    Register,
+    relu,
+)
+from effxf_jax.tasks.edit_distance import (
+    BORDERS,
+    COMMA,
+    FIRST_LETTER,
+    FIRST_NUMBER,
+    GAP,
+    LETTERS,
+    SEP,
+    SUBSTITUTION,
+    EditDistance,
+)
+from effxf_jax.tasks.task import EOS
+
+# An entry differs from the one two rows above it by two gaps at most.
+_MOST_CHANGE = 2 * GAP
+
+
+class Plan(NamedTuple):
+    """What every position writes next, `[max_length]`.
+
+    Attributes:
+        row, column: i and j, from 1, of the entry written next; 0 where it is none.
+        is_comma, is_separator, is_answer, is_end: whether this is written next.
+        block, place: the block of n + 1 tokens that the position itself is in, and its place there.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    is_comma: np.ndarray
+    is_separator: np.ndarray
+    is_answer: np.ndarray
+    is_end: np.ndarray
+    block: np.ndarray
+    place: np.ndarray
+
+
+def plan(task: EditDistance) -> Plan:
+    """The plan of a task.
+
+    Raises:
+        ConstructionError: its strings may differ in length, or its answer is written without the chain.
+    """
+    if task.lengths != 'equal' or task.answer_mode != 'chain':
+        raise ConstructionError(
+            "the construction is of edit distance with lengths='equal' and answer_mode='chain'; "
+            f'got {task.lengths!r} and {task.answer_mode!r}'
+        )
+    size = task.n + 1
+    here = np.arange(task.max_length)
+    row, column = np.divmod(here + 1 - 2 * size, size)
+    in_matrix = (row >= 0) & (row < task.n)
+    is_entry = in_matrix & (column < task.n)
+    after = here + 1 - size * (task.n + 2)
+    return Plan(
+        np.where(is_entry, row + 1, 0),
+        np.where(is_entry, column + 1, 0),
+        in_matrix & (column == task.n),
+        after == 0,
+        after == 1,
+        after == 2,
+        here // size,
+        here % size,
+    )
+
+
+def standard(task: EditDistance) -> Program:
+    """Standard attention: four heads look up the letters, the entry above and the one on the diagonal.
+
+    The width does not depend on n, except for the digits of the addresses.
+    """
+    of, n = plan(task), task.n
+    program, value, letter = _begin(task)
+    here = np.arange(task.max_length)
+    at = program.address('here', Digits(task.max_length), here)
+    diagonal = np.where(of.column > 1, here - n - 1, here)
+    # The answer is the last entry, two positions before the one that writes the answer.
+    places = {
+        'first': (np.where(of.row > 0, of.row - 1, here), letter),
+        'second': (np.where(of.row > 0, n + of.column, here), letter),
+        'above': (np.where(of.row > 1, here - n, here), value),
+        'diagonal': (np.where(of.row > 1, diagonal, here - 2 * of.is_answer), value),
+    }
+    layer = program.layer()
+    found = [_read(program, layer, name, at, where, source) for name, (where, source) in places.items()]
+    _finish(program, task, of, layer, value, *found)
+    return program
+
+
+def strided(task: EditDistance) -> Program:
+    """Strided blocks of n + 1: a position sees the last n + 1 positions, and its own place in earlier blocks.
+
+    Every position first reads the letters at its own place of both strings; then it finds those that it needs
+    among the last n + 1 positions, as it finds the entries. The width is that for standard attention.
+    """
+    of, n = plan(task), task.n
+    size = n + 1
+    program, value, letter = _begin(task)
+    here = np.arange(task.max_length)
+    at = program.address('here', Digits(task.max_length), here)
+    layer = program.layer()
+    own = {
+        'first': _read(program, layer, 'first here', at, of.place, letter),
+        'second': _read(program, layer, 'second here', at, np.where(of.block, size + of.place, here), letter),
+    }
+    latest = here - (here - of.row + 1) % size  # the last position whose place is the row's
+    before_diagonal = np.where(of.column > 1, here - size, here)
+    places = {
+        'first': (np.where(of.row > 0, latest, here), own['first']),
+        'second': (np.where(of.row > 0, here - n, here), own['second']),
+        'above': (np.where(of.row > 1, here - n, here), value),
+        'diagonal': (np.where(of.row > 1, before_diagonal, here - 2 * of.is_answer), value),
+    }
+    layer = program.layer()
+    found = [_read(program, layer, name, at, where, source) for name, (where, source) in places.items()]
+    _finish(program, task, of, layer, value, *found, letters_elsewhere=True)
+    return program
+
+
+def fixed(task: EditDistance) -> Program:
+    """Fixed blocks of n + 1 with summaries of one position: the last position of a block gathers the block.
+
+    A position lays its number or letter at its place among n + 1 registers; a block's last position reads the
+    sum of its block, and later positions read these sums. The width is O(n) = O(sqrt L).
+    """
+    of, n = plan(task), task.n
+    size = n + 1
+    program, value, letter = _begin(task)
+    table = _Table(task, program, value + letter, of.place, np.ones(len(of.place)), size)
+    code = Digits(n + 4, base=4)  # small scores, since all weights within a block must be equal
+    block = program.address('block', code, of.block)
+    layer = program.layer()
+    # The mean, and only later the sum: where a block is not complete, its sum would be large.
+    gathered = layer.look_up(block, block, table.values, table.names('gathered'))
+    # Other positions than a block's last have the address n + 3, which none of those that read has.
+    own = np.where(of.place == n, of.block, n + 3)
+    summary = program.address('summary', code, own)
+    layer = program.layer()
+    rows = {
+        name: layer.look_up(
+            program.address(f'{name} block', code, np.where(wanted >= 0, wanted, own)),
+            summary,
+            gathered,
+            table.names(name),
+            factor=size,
+        )
+        for name, wanted in _blocks(of, n).items()
+    }
+    _finish(program, task, of, *_picked(program, table, rows, of, n, value))
+    return program
+
+
+def linear_table(task: EditDistance) -> Program:
+    """Linear attention with a table of all blocks, each a feature of the keys: width O(n) = O(sqrt L).
+
+    A position lays its number or letter at its place among n + 1 values; a block's row of the table is their
+    sum, of which a read gives the mean over the block's n + 1 positions.
+    """
+    of, n = plan(task), task.n
+    size = n + 1
+    program, value, letter = _begin(task)
+    table = _Table(task, program, value + letter, of.place, np.ones(len(of.place)), size)
+    code = OneHot(n + 3)
+    block = program.address('block', code, of.block)
+    layer = program.layer()
+    rows = {
+        # A position that reads nothing reads the first block, which has small sums.
+        name: layer.look_up(
+            program.address(f'{name} block', code, np.maximum(wanted, 0)),
+            block,
+            table.values,
+            table.names(name),
+            factor=size,
+        )
+        for name, wanted in _blocks(of, n).items()
+    }
+    _finish(program, task, of, *_picked(program, table, rows, of, n, value))
+    return program
+
+
+def linear_overwriting(task: EditDistance) -> Program:
+    """Linear attention with tables of single blocks, which later rows overwrite: width O(sqrt n) = O(L^(1/4)).
+
+    A place is split into a group, which is a feature of the keys, and a place within the group, where the value
+    stands. Keys weigh exponentially more in later rows, and rows of odd and even number have keys of their own,
+    so that a row is read whole while the next one is written.
+    """
+    of, n = plan(task), task.n
+    size = n + 1
+    group = math.isqrt(size - 1) + 1
+    groups = -(-size // group)
+    program, value, letter = _begin(task)
+    # The last group may be smaller, and a read gives the mean of a group.
+    members = np.minimum(group, size - of.place // group * group)
+    table = _Table(task, program, value + letter, of.place % group, members / group, group)
+    own = of.place // group
+    code = OneHot(2 * groups)
+    is_row = (of.block >= 2) & (of.block <= n + 1)
+    of_letters = program.address('letters key', code, np.where(of.block < 2, of.block * groups + own, -1))
+    of_rows = program.address('row key', code, np.where(is_row, of.block % 2 * groups + own, -1))
+    age = program.of_position('age', np.where(is_row, n + 1 - of.block, 0))
+    layer = program.layer()
+    places, blocks = _places(of, n), _blocks(of, n)
+    rows = {}
+    for name in places:
+        place = np.maximum(places[name], 0)
+        if name in ('first', 'second'):
+            half, key, by_age = blocks[name], of_letters, {}
+        else:
+            half, key, by_age = blocks['above'] % 2, of_rows, {'age': age, 'change': _MOST_CHANGE}
+        wanted = np.where(places[name] >= 0, half * groups + place // group, -1)
+        query = program.address(f'{name} group', code, wanted)
+        rows[name] = layer.look_up(query, key, table.values, table.names(name), group, **by_age)
+    layer = program.layer()
+    found = [
+        table.pick(layer, name, rows[name], np.where(place >= 0, place % group, -1))
+        for name, place in places.items()
+    ]
+    _finish(program, task, of, program.layer(), value, *found)
+    return program
+
+
+def _most(task: EditDistance) -> float:
+    """Above all entries and letters. Gates are as large as this, and no larger, since they enlarge errors."""
+    return float(max(SUBSTITUTION * task.n, LETTERS) + GAP)
+
+
+def _begin(task: EditDistance) -> tuple[Program, Register, Register]:
+    """A program with the number and the letter of a token as registers, zero for other tokens."""
+    size = task.vocabulary.size
+    program = Program(size, task.max_length)
+    ids = np.arange(size)
+    letters = (ids >= FIRST_LETTER) & (ids < FIRST_LETTER + LETTERS)
+    value = program.of_token('value', np.maximum(ids - FIRST_NUMBER, 0))
+    letter = program.of_token('letter', np.where(letters, ids - FIRST_LETTER + 1, 0))
+    return program, value, letter
+
+
+def _read(
+    program: Program, layer: Layer, name: str, at: Address, where: np.ndarray, source: Register
+) -> Register:
+    """What a register holds at other positions, given for each position."""
+    return layer.look_up(program.address(f'{name} at', at.code, where), at, [source], [name])[0]
+
+
+def _blocks(of: Plan, n: int) -> dict[str, np.ndarray]:
+    """The blocks whose letters or entries a position needs; -1 where it needs none."""
+    above = np.where(of.row > 1, of.row, -1)  # row i is block i + 1
+    return {
+        'first': np.where(of.row > 0, 0, -1),
+        'second': np.where(of.row > 0, 1, -1),
+        'above': np.where(of.is_answer, n + 1, above),
+    }
+
+
+def _places(of: Plan, n: int) -> dict[str, np.ndarray]:
+    """The places, within blocks, of the letters and entries that a position needs; -1 where it needs none."""
+    inside = of.row > 1
+    return {
+        'first': of.row - 1,
+        'second': of.column - 1,
+        'above': np.where(inside, of.column - 1, -1),
+        'diagonal': np.where(of.is_answer, n - 1, np.where(inside & (of.column > 1), of.column - 2, -1)),
+    }
+
+
+class _Table:
+    """Registers for the places of a block; a position's number stands in the one for its place."""
+
+    def __init__(
+        self,
+        task: EditDistance,
+        program: Program,
+        number: Expression,
+        place: np.ndarray,
+        weight: np.ndarray,
+        size: int,
+    ):
+        """Adds a layer in which every position lays `weight` times its number at its place."""
+        self._program, self._size, self._most = program, size, _most(task)
+        layer = program.layer()
+        self.values = []
+        for i in range(size):
+            total = Expression({}, 0.0)
+            for factor in np.unique(weight):
+                closed = program.of_position(f'not place {i} of {factor:g}', (place != i) | (weight != factor))
+                total = total + float(factor) * relu(number - self._most * closed)
+            self.values.append(layer.set(f'at {i}', total))
+
+    def names(self, name: str) -> list[str]:
+        """Names for registers that hold a row of the table."""
+        return [f'{name} {i}' for i in range(self._size)]
+
+    def pick(self, layer: Layer, name: str, row: list[Register], place: np.ndarray) -> Register:
+        """Adds a register with the number at a place of a row, or zero where the place is -1."""
+        total = Expression({}, 0.0)
+        for i, register in enumerate(row):
+            closed = self._program.of_position(f'{name} not at {i}', place != i)
+            total = total + relu(register - self._most * closed)
+        return layer.set(name, total)
+
+
+def _picked(program, table, rows, of, n, value):
+    """The arguments of `_finish` from `layer` on, given rows of a table that hold whole blocks."""
+    layer = program.layers[-1]
+    rows = rows | {'diagonal': rows['above']}
+    found = [table.pick(layer, name, rows[name], place) for name, place in _places(of, n).items()]
+    return program.layer(), value, *found
+
+
+def _finish(
+    program: Program,
+    task: EditDistance,
+    of: Plan,
+    layer: Layer,
+    before: Register,
+    first: Register,
+    second: Register,
+    above: Register,
+    diagonal: Register,
+    letters_elsewhere: bool = False,
+) -> None:
+    """Adds the least of the three ways to an entry, and the logits; two layers.
+
+    Args:
+        program: the program.
+        task: the task.
+        of: its plan.
+        layer: a layer that can read the other registers.
+        before: the number at the position, which is the entry before the one that is written next.
+        first, second: the letters of the two strings.
+        above, diagonal: the entries above and on the diagonal, where these are not on the border; and where
+            the answer is written next the last entry, on the diagonal.
+        letters_elsewhere: whether `first` and `second` may differ where no entry is written next.
+    """
+    step, most = BORDERS[task.border], _most(task)
+    answer = of.is_answer
+    ways = {
+        'above': (above, (of.row == 1) | answer, step * of.column),
+        'before': (before, (of.column == 1) | answer, step * of.row),
+        'diagonal': (diagonal, (of.row == 1) | (of.column == 1), step * (of.row + of.column - 2)),
+    }
+    entries = {}
+    for name, (entry, on_border, of_border) in ways.items():
+        # The answer is the entry on the diagonal, so the others must not be less.
+        constant = np.where(answer & on_border, most, np.where(on_border, of_border, 0))
+        closed = program.of_position(f'{name} is on the border', on_border)
+        border = program.of_position(f'border {name}', constant)
+        entries[name] = layer.set(f'entry {name}', relu(entry - most * closed) + border)
+    more, less = first - second, second - first
+    if letters_elsewhere:
+        nowhere = most * program.of_position('no entry next', of.row == 0)
+        more, less = more - nowhere, less - nowhere
+    differ = layer.set('differ', relu(more) + relu(less) - relu(more - 1) - relu(less - 1))
+
+    layer = program.layer()
+    gap = layer.set('by a gap', entries['above'] - relu(entries['above'] - entries['before']) + GAP)
+    substitution = layer.set('by the diagonal', entries['diagonal'] + SUBSTITUTION * differ)
+    layer = program.layer()
+    entry = layer.set('entry', gap - relu(gap - substitution))
+
+    _write_numbers(program, task, entry)
+    large = (4 * most) ** 2  # above the score of any number
+    flags = (COMMA, of.is_comma), (SEP, of.is_separator), (EOS, of.is_end)
+    for token, is_next in flags:
+        flag = program.of_position(f'{task.vocabulary.tokens[token]} is next', is_next)
+        program.write(token, 2 * large * flag - large)
+
+
+def _write_numbers(program: Program, task: EditDistance, number: Register) -> None:
+    """The score of k is 2 k number - k^2, largest for the k nearest to the number."""
+    for k in range(task.vocabulary.size - FIRST_NUMBER):
+        program.write(FIRST_NUMBER + k, 2 * k * number - k**2)
