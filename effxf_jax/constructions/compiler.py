@@ -4,6 +4,7 @@ Each register has a coordinate of the residual stream, from the layer that compu
 reads it; then another register may take its place. Three coordinates more make LayerNorm harmless: two hold +C
 and -C, far above the content, and one holds minus the sum of all others. So the mean is zero and the standard
 deviation is C sqrt(2 / D) up to (content / C)^2, and with this number as its gain LayerNorm is the identity.
+Every other coordinate holds its register with the opposite sign, which keeps the sum small.
 
 A ReLU is a GELU at a large scale, gelu(s x) / s, up to e^(-(s x)^2 / 2). The difference of two GELUs of opposite
 arguments, gelu(x) - gelu(-x) = x, is exact; it copies and erases.
@@ -111,6 +112,11 @@ def compile_program(
         for register, (first, last) in moments.items()
     }
     return Compiled(config, params, coordinates, lifetimes)
+
+
+def sign(coordinate: int) -> float:
+    """The sign with which a coordinate holds its register."""
+    return -1.0 if coordinate % 2 else 1.0
 
 
 def _check_heads(program: Program, num_heads: int) -> None:
@@ -221,7 +227,7 @@ class _Writer:
         for table, inputs in (embedding, program.tokens), (positions, program.positions):
             for register, values in inputs.items():
                 if register in self._at:
-                    table[:, self._at[register]] = values
+                    table[:, self._at[register]] = values * self._sign(register)
         kernel = np.zeros((dim, program.vocabulary_size))
         bias = np.full(program.vocabulary_size, NEVER)
         for token, score in program.logits.items():
@@ -243,6 +249,9 @@ class _Writer:
             }
         return _to_float32(params)
 
+    def _sign(self, register: Register) -> float:
+        return sign(self._at[register])
+
     def _norm(self) -> dict[str, np.ndarray]:
         dim = self._config.dim
         return {'scale': np.full(dim, CONSTANT * math.sqrt(2 / dim)), 'bias': np.zeros(dim)}
@@ -253,7 +262,7 @@ class _Writer:
 
     def _read(self, value: Expression, column: np.ndarray) -> None:
         for register, weight in value.weights.items():
-            column[self._at[register]] += weight
+            column[self._at[register]] += weight * self._sign(register)
 
     def _attention(self, layer: Layer) -> dict[str, dict[str, np.ndarray]]:
         dim, head_dim = self._config.dim, self._config.head_dim
@@ -269,7 +278,7 @@ class _Writer:
                 if target in self._at:
                     self._read(value, kernel[2, :, place])
                     bias[2, place] = value.constant
-                    out[place, self._at[target]] = lookup.factor
+                    out[place, self._at[target]] = lookup.factor * self._sign(target)
         return {
             'qkv': {'kernel': np.concatenate(list(kernel), axis=1), 'bias': bias.reshape(-1)},
             'attention_out': {'kernel': self._balanced(out), 'bias': np.zeros(dim)},
@@ -283,11 +292,12 @@ class _Writer:
         )
         for side, address in enumerate((lookup.query, lookup.key)):
             for place, register in enumerate(address.registers):
-                kernel[side, self._at[register], place] = scales[side]
+                kernel[side, self._at[register], place] = scales[side] * self._sign(register)
         if lookup.age is not None:
             if not self._is_linear:
                 raise ConstructionError(f'layer {layer}: only linear attention overwrites by age')
-            kernel[1, self._at[lookup.age], : len(lookup.key.registers)] -= self._decay(lookup, layer)
+            decay = self._decay(lookup, layer) * self._sign(lookup.age)
+            kernel[1, self._at[lookup.age], : len(lookup.key.registers)] -= decay
 
     def _decay(self, lookup: Lookup, layer: int) -> float:
         """The largest rate at which weights may fall with age, if it is large enough to overwrite."""
@@ -318,11 +328,11 @@ class _Writer:
             if register in self._at:
                 self._read(argument * GELU_SCALE, expand[:, place])
                 bias[place] = argument.constant * GELU_SCALE
-                contract[place, self._at[register]] = weight / GELU_SCALE
+                contract[place, self._at[register]] = weight / GELU_SCALE * self._sign(register)
                 place += 1
         for register, value in layer.updates:
             if register in self._at:
-                constant[self._at[register]] += value.constant
+                constant[self._at[register]] += value.constant * self._sign(register)
         return {
             'expand': {'kernel': expand, 'bias': bias},
             'contract': {'kernel': self._balanced(contract), 'bias': self._balanced(constant)},
@@ -349,7 +359,7 @@ def streams(compiled: Compiled, tokens: np.ndarray) -> dict[Register, np.ndarray
     stream += [parts[f'blocks_{i}']['__call__'][0][1][0] for i in range(compiled.config.num_layers)]
     stream = np.stack([np.asarray(x) for x in stream])
     return {
-        register: stream[first + 1 : last + 2, :, compiled.coordinates[register]]
+        register: sign(at := compiled.coordinates[register]) * stream[first + 1 : last + 2, :, at]
         for register, (first, last) in compiled.lifetimes.items()
         if last >= first
     }
