@@ -90,7 +90,8 @@ def _run(argv) -> int:
     except CheckpointError as error:
         listener.close()
         print(f'Stopped: {error}.', file=sys.stderr)
-        return 1
+        # Orbax's threads of a failed save may wait for each other for ten minutes.
+        return hosts.leave(1, at_once=True)
     except OSError as error:
         listener.close()
         print(f'Stopped: {error}. Checkpoints are kept; the same command resumes.', file=sys.stderr)

@@ -1,10 +1,10 @@
 """Compiles a program into parameters of the Transformer.
 
 Each register has a coordinate of the residual stream, from the layer that computes it to the last one that
-reads it; then another register may take its place. Three coordinates more make LayerNorm harmless: two hold +C
-and -C, far above the content, and one holds minus the sum of all others. So the mean is zero and the standard
-deviation is C sqrt(2 / D) up to (content / C)^2, and with this number as its gain LayerNorm is the identity.
-Every other coordinate holds its register with the opposite sign, which keeps the sum small.
+reads it; then another register may take its place. Three coordinates more make LayerNorm harmless: two hold
++C and -C, far above the content, and one holds minus the sum of all others. So the mean is zero and the
+standard deviation is C sqrt(2 / D) up to (content / C)^2, and with this number as its gain LayerNorm is the
+identity. Every other coordinate holds its register with the opposite sign, which keeps the sum small.
 
 A ReLU is a GELU at a large scale, gelu(s x) / s, up to e^(-(s x)^2 / 2). The difference of two GELUs of opposite
 arguments, gelu(x) - gelu(-x) = x, is exact; it copies and erases.

@@ -9,6 +9,7 @@ option `--under` makes it for arithmetic.
 """
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,20 +95,30 @@ def load(path: str | os.PathLike, task: Task, mixture: bool = False) -> np.ndarr
 
 
 def write(path: str | os.PathLike, task: Task, seed: int, split: str, count: int) -> None:
-    """Writes the first `count` examples of a split to a file; an interrupted call leaves no file.
+    """Writes the first `count` examples of a split to a file, which is there when it is complete.
 
     Raises:
+        DataError: another process writes this file.
         OSError: the file cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with temporary.open('w', encoding='utf-8') as file:
+    temporary = path.with_name(f'.{path.name}.tmp')  # the next call writes over what a killed one has left
+    with temporary.open('a', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = os.path.samestat(os.fstat(file.fileno()), temporary.stat())
+        except (BlockingIOError, FileNotFoundError):  # or the other has just finished
+            is_ours = False
+        if not is_ours:
+            raise DataError(f'another process is writing {path}')
+        try:
+            file.truncate(0)
             for examples in generate(task, seed, split, count):
                 file.writelines(task.decode_text(row) + '\n' for row in examples.tokens)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            file.flush()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

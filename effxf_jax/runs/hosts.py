@@ -142,11 +142,15 @@ def _wait_for(client, key: str) -> None:
                 raise
 
 
-def leave(status: int) -> int:
+def leave(status: int, at_once: bool = False) -> int:
     """Ends the process if it failed and there are other hosts; otherwise returns the status.
 
     An ordinary exit would wait for the other hosts, which may be waiting for this one in a collective. Hosts
     that are exiting as well get a moment to do so.
+
+    Args:
+        status: the exit status.
+        at_once: ends the process without other hosts, too, and without waiting for its threads.
     """
     client = distributed.global_state.client
     if client is not None and status != 0:
@@ -156,6 +160,9 @@ def leave(status: int) -> int:
             client.wait_at_barrier('leave', 1000 * (_STOP_SECONDS if status > 128 else _LEAVE_SECONDS))
             if jax.process_index() == 0:  # the others would report its exit as a failure
                 time.sleep(_LAST_SECONDS)
+        _exit(status)
+    if at_once:
+        sys.stdout.flush()
         _exit(status)
     return status
 

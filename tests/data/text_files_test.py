@@ -1,5 +1,6 @@
 """Text files are read as they were written, and invalid lines are reported with their numbers."""
 
+import fcntl
 import tracemalloc
 
 import numpy as np
@@ -216,4 +217,16 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         text_files.write(path, TASK, 0, 'train', 2000)
     assert path.read_text() == 'what was there\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_export_has_left_is_replaced_and_two_at_once_are_refused(tmp_path):
+    path, left = tmp_path / 'file.txt', tmp_path / '.file.txt.tmp'
+    left.write_text('half a li')
+    with left.open('a') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match='another process is writing'):
+            text_files.write(path, TASK, 0, 'train', 20)
+    text_files.write(path, TASK, 0, 'train', 20)
+    assert len(text_files.load(path, TASK)) == 20
     assert list(tmp_path.iterdir()) == [path]
