@@ -16,6 +16,7 @@ KNOWN = {
     'training': {'data', 'model', 'registry', 'tasks'},
     'evaluation': {'decoding', 'model', 'tasks', 'training'},
     'theory': {'attention', 'decoding', 'model', 'tasks'},
+    'constructions': {'model', 'tasks'},
     'runs': {'attention', 'data', 'evaluation', 'model', 'registry', 'tasks', 'theory', 'training'},
 }
 """The rooms from which each room may import, besides itself."""

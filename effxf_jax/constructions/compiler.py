@@ -6,8 +6,8 @@ reads it; then another register may take its place. Three coordinates more make 
 standard deviation is C sqrt(2 / D) up to (content / C)^2, and with this number as its gain LayerNorm is the
 identity. Every other coordinate holds its register with the opposite sign, which keeps the sum small.
 
-A ReLU is a GELU at a large scale, gelu(s x) / s, up to e^(-(s x)^2 / 2). The difference of two GELUs of opposite
-arguments, gelu(x) - gelu(-x) = x, is exact; it copies and erases.
+A ReLU is a GELU at a large scale, gelu(s x) / s, up to e^(-(s x)^2 / 2). The difference of two GELUs of
+opposite arguments, gelu(x) - gelu(-x) = x, is exact; it copies and erases.
 """
 
 import math
@@ -35,7 +35,7 @@ SHARPNESS = 40.0  # by how much the score of what a softmax head looks up exceed
 NOTHING = 200.0  # exp(-NOTHING) is zero in float32
 LONGEST_AGES = 80.0  # exp(-LONGEST_AGES) is a normal number in float32
 LEAST_TRACE = 0.05  # how much of a value may be left when it has been overwritten
-NEVER = -1e9  # the logit of a token that is never written
+NEVER = -1e6  # the logit of a token that is never written
 
 _RESERVED = 3
 _PLUS, _MINUS, _BALANCE = range(_RESERVED)
@@ -92,7 +92,8 @@ def compile_program(
     elif dim < least:
         what = ', '.join(f'{need} for {name}' for name, need in needs.items())
         raise ConstructionError(
-            f'the construction needs a width of {least}: {what}, rounded up to a multiple of {step}; got {dim}'
+            f'the construction needs a width of {least}: {what}, rounded up to a multiple of {step}; '
+            f'got {dim}'
         )
     config = ModelConfig(
         vocab_size=program.vocabulary_size,
@@ -108,8 +109,7 @@ def compile_program(
     params = _Writer(program, config, coordinates, is_linear).write(erased)
     # It is there after the layer that writes it, until before the network that may erase it.
     lifetimes = {
-        register: ((first + 1) // 2 - 1, (last - 1) // 2 - 1)
-        for register, (first, last) in moments.items()
+        register: ((first + 1) // 2 - 1, (last - 1) // 2 - 1) for register, (first, last) in moments.items()
     }
     return Compiled(config, params, coordinates, lifetimes)
 
@@ -138,7 +138,10 @@ def _check_codes(program: Program, code: type, mechanism: str) -> None:
 
 
 def _moments(program: Program) -> dict[Register, tuple[int, int]]:
-    """When each register is written and last read: 0 is the embedding, 2i + 1 attention i, 2i + 2 its network."""
+    """When each register is written and last read.
+
+    0 is the embedding, 2i + 1 the attention of layer i, and 2i + 2 its network.
+    """
     written = dict.fromkeys([*program.tokens, *program.positions], 0)
     read: dict[Register, int] = {}
     for i, layer in enumerate(program.layers):
@@ -201,10 +204,16 @@ def _copy(register: Register, value: Expression) -> list[tuple[Register, float, 
 def _needs(program: Program, erased, registers: int, num_heads: int) -> dict[str, int]:
     """The width that each part of the program needs, by the part's name."""
     head_dim = max(
-        (max(lookup.key.code.width, len(lookup.values)) for layer in program.layers for lookup in layer.lookups),
+        (
+            max(lookup.key.code.width, len(lookup.values))
+            for layer in program.layers
+            for lookup in layer.lookups
+        ),
         default=1,
     )
-    units = max(len(_units(layer)) + 2 * len(gone) for layer, gone in zip(program.layers, erased, strict=True))
+    units = max(
+        len(_units(layer)) + 2 * len(gone) for layer, gone in zip(program.layers, erased, strict=True)
+    )
     return {
         f'{registers - _RESERVED} registers at once and {_RESERVED} of LayerNorm': registers,
         f'{num_heads} heads of {head_dim}': num_heads * head_dim,
@@ -286,9 +295,13 @@ class _Writer:
 
     def _address(self, lookup: Lookup, layer: int, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Writes the columns of a head's query and key, of kernels `[2, dim, head_dim]`."""
-        scales = (NOTHING, NOTHING) if self._is_linear else (
-            SHARPNESS / lookup.key.code.gap * math.sqrt(self._config.head_dim),
-            1.0,
+        scales = (
+            (NOTHING, NOTHING)
+            if self._is_linear
+            else (
+                SHARPNESS / lookup.key.code.gap * math.sqrt(self._config.head_dim),
+                1.0,
+            )
         )
         for side, address in enumerate((lookup.query, lookup.key)):
             for place, register in enumerate(address.registers):
@@ -312,7 +325,8 @@ class _Writer:
         if rate * gap < needed:
             most = int(LONGEST_AGES / needed * gap)
             raise ConstructionError(
-                f'layer {layer}: ages go up to {ages.max():g}; float32 holds weights that overwrite up to {most}'
+                f'layer {layer}: ages go up to {ages.max():g}; '
+                f'float32 holds weights that overwrite up to {most}'
             )
         return rate
 

@@ -306,7 +306,9 @@ class _Table:
         for i in range(size):
             total = Expression({}, 0.0)
             for factor in np.unique(weight):
-                closed = program.of_position(f'not place {i} of {factor:g}', (place != i) | (weight != factor))
+                closed = program.of_position(
+                    f'not place {i} of {factor:g}', (place != i) | (weight != factor)
+                )
                 total = total + float(factor) * relu(number - self._most * closed)
             self.values.append(layer.set(f'at {i}', total))
 

@@ -132,7 +132,7 @@ def _finish(
                 'train_tokens': replicate.train_tokens,
                 'wall_seconds': totals.wall_seconds + time.monotonic() - begun,
                 'train_seconds': totals.train_seconds,
-                'tokens_per_second': replicate.train_tokens / totals.train_seconds,
+                'tokens_per_second': replicate.train_tokens / max(totals.train_seconds, 1e-9),
                 # The devices at the end; earlier steps may have run on others.
                 'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
                 'machine': f'{machine.processor()}, {os.cpu_count()} cores',

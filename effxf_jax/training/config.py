@@ -19,7 +19,7 @@ class TrainConfig:
     """The training configuration.
 
     Attributes:
-        steps: number of updates, at most MAX_STEPS.
+        steps: number of updates, at most MAX_STEPS; with 0 a model is graded as it begins.
         batch_size: examples in a batch, over all hosts and devices.
         learning_rate: the peak learning rate.
         schedule: how the learning rate falls from its peak to zero, 'cosine' or 'linear'.
@@ -49,7 +49,7 @@ class TrainConfig:
         registry.cast_fields(self)
         problems = [
             f'{name} must be at least 1; got {getattr(self, name)}'
-            for name in ('steps', 'batch_size', 'num_replicates')
+            for name in ('batch_size', 'num_replicates')
             if getattr(self, name) < 1
         ]
         problems += [
@@ -57,8 +57,8 @@ class TrainConfig:
             for name in ('learning_rate', 'clip_norm')
             if not getattr(self, name) > 0
         ]
-        if self.steps > MAX_STEPS:
-            problems.append(f'steps must be at most {MAX_STEPS:,}; got {self.steps}')
+        if not 0 <= self.steps <= MAX_STEPS:
+            problems.append(f'steps must be from 0 to {MAX_STEPS:,}; got {self.steps}')
         if not 0 <= self.warmup_steps <= self.steps:
             problems.append(f'warmup_steps must be from 0 to steps; got {self.warmup_steps} of {self.steps}')
         if self.schedule not in SCHEDULES:
