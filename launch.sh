@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # also when called through a symlink
 python=$here/.venv/bin/python
-programs='main sweep report theory probe dataset bench test setup'
+programs='main sweep report theory probe construct dataset bench test setup'
 
 say() { echo "launch.sh: $*" >&2; }
 
@@ -22,14 +22,15 @@ Programs; "./launch.sh PROGRAM --help" describes each with its flags:
   report     makes figures, tables and a page from directories of sweeps or files of results
   theory     prints FLOPs, bytes and least widths for a configuration
   probe      exchanges and shrinks the state of a trained model
+  construct  writes weights by hand that solve a task, and grades them
   dataset    shows, exports and checks examples
   bench      measures speed, against PyTorch where there is a counterpart
   test       runs the linter and the tests; takes pytest's flags, with paths relative to the repository
   setup      creates or updates .venv, and nothing else
 
 Main flags:
-  --config=FILE[:[PRESET][,FIELD=VALUE]...]     of main, sweep, theory and dataset
-                          presets of runs: laptop (default), paper, smoke
+  --config=FILE[:[PRESET][,FIELD=VALUE]...]     of main, sweep, theory, construct and dataset
+                          presets of runs: laptop (default), quick, paper, smoke
   --config.SECTION.FIELD=VALUE                  sets one field, such as --config.train.steps=2000
   --workdir=DIR           of main and probe: the run's directory (main's default: runs/NAME)
   --directory=DIR         of sweep: the directory of its runs (default: sweeps/NAME)

@@ -1,7 +1,9 @@
-"""Weights written by hand, as a run: python -m experiments.construct --config=experiments/ed.py:n=20,mechanism=linear
+"""Weights written by hand: python -m experiments.construct --config=experiments/ed.py:n=20,mechanism=linear
 
 Compiles a construction for the config's task and mechanism, and grades it as a trained model is graded. The
-construction decides on width, layers and options; the run's directory is like that of any other run.
+construction decides on width, layers and options; the run's directory is like that of any other run. Its
+result.json says under `construction` how the weights were made, the smallest margin of a logit over the
+others, the largest weight, and the largest size at which float32 is known to hold the construction.
 
     --config=FILE[:[PRESET][,FIELD=VALUE]...]    the task, the mechanism, and how many problems are graded
     --construction=NAME    such as linear_table; by default the narrowest for the mechanism

@@ -1,9 +1,9 @@
 """Programs for the edit distance of two strings of equal length n.
 
-Entry (i, j) of the matrix is the least of the entry above plus 2, the entry before plus 2, and the entry on the
-diagonal plus 3 where the letters differ. The position of a token determines i and j, so it also determines
-where the letters and the other entries stand. All blocks of n + 1 tokens are alike: the first string and its
-`|`, the second and its `<sep>`, then a row of the matrix and its comma each.
+Entry (i, j) of the matrix is the least of the entry above plus 2, the entry before plus 2, and the entry on
+the diagonal plus 3 where the letters differ. The position of a token determines i and j, and where the letters
+and the other entries stand. The sequence consists of blocks of n + 1 tokens: the first string and its `|`, the
+second and its `<sep>`, then the rows of the matrix, each with its comma.
 """
 
 import math
@@ -202,11 +202,11 @@ def linear_table(task: EditDistance) -> Program:
 
 
 def linear_overwriting(task: EditDistance) -> Program:
-    """Linear attention with tables of single blocks, which later rows overwrite: width O(sqrt n) = O(L^(1/4)).
+    """Linear attention with tables of one row, which later rows overwrite: width O(sqrt n) = O(L^(1/4)).
 
-    A place is split into a group, which is a feature of the keys, and a place within the group, where the value
-    stands. Keys weigh exponentially more in later rows, and rows of odd and even number have keys of their own,
-    so that a row is read whole while the next one is written.
+    A place is split into a group, which is a feature of the keys, and a place within the group, where the
+    value stands. Keys weigh exponentially more in later rows, and rows of odd and even number have keys of
+    their own, so that a row is read whole while the next one is written.
     """
     of, n = plan(task), task.n
     size = n + 1

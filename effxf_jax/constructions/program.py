@@ -1,7 +1,7 @@
-"""A language for constructions: named registers of the residual stream, lookups, and piecewise-linear updates.
+"""A language for constructions: registers of the residual stream, lookups and piecewise-linear updates.
 
-A program computes numbers at every position of a sequence. Some registers are functions of the token or of the
-position; a layer then adds registers that attention looks up at earlier positions, and registers that are
+A program computes numbers at every position of a sequence. Some registers are functions of the token or of
+the position; a layer then adds registers that attention looks up at other positions, and registers that are
 piecewise-linear functions of others at the same position. The program ends in logits. `interpreter` runs it
 exactly, `compiler` turns it into parameters of the ordinary Transformer.
 
@@ -10,7 +10,7 @@ exactly, `compiler` turns it into parameters of the ordinary Transformer.
     here = program.address('here', Digits(max_length), np.arange(max_length))
     above = program.address('above', Digits(max_length), np.maximum(np.arange(max_length) - 5, 0))
     layer = program.layer()
-    (read,) = layer.look_up(above, here, [value])
+    (read,) = layer.look_up(above, here, [value], ['read'])
     larger = layer.set('larger', read + relu(value - read))
 """
 

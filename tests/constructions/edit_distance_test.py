@@ -1,4 +1,4 @@
-"""Constructions solve every problem, the model holds what the interpreter computes, and widths grow as stated."""
+"""Constructions solve every problem, hold what the interpreter computes, and are as wide as stated."""
 
 import functools
 
