@@ -2,7 +2,7 @@
 
 Stopped or killed at any time, the same command resumes from the latest checkpoint.
 
-    --config=FILE[:[PRESET][,FIELD=VALUE]...]    presets: laptop (default), paper, smoke
+    --config=FILE[:[PRESET][,FIELD=VALUE]...]    presets: laptop (default), quick, paper, smoke
     --config.SECTION.FIELD=VALUE    sets one field, such as --config.train.steps=2000
     --workdir=DIR    of the run; by default runs/ and a name made from the configuration
     --distributed    joins the other hosts of a SLURM, TPU pod or Open MPI job, or those named by hand with

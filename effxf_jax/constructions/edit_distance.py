@@ -1,9 +1,9 @@
 """Programs for the edit distance of two strings of equal length n.
 
 Entry (i, j) of the matrix is the least of the entry above plus 2, the entry before plus 2, and the entry on
-the diagonal plus 3 where the letters differ. The position of a token determines i and j, and where the letters
-and the other entries stand. The sequence consists of blocks of n + 1 tokens: the first string and its `|`, the
-second and its `<sep>`, then the rows of the matrix, each with its comma.
+the diagonal plus 3 where the letters differ. The position of a token determines i and j, and where the
+letters and the other entries stand. The sequence consists of blocks of n + 1 tokens: the first string and its
+`|`, the second and its `<sep>`, then the rows of the matrix, each with its comma.
 """
 
 import math
