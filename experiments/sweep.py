@@ -32,6 +32,7 @@ from experiments.console import table_console
 from experiments.sweeping import archive, cells, reuse, scheduler, view
 from experiments.sweeping.outcomes import RecordError
 from experiments.sweeping.states import read_state
+from experiments.sweeping.worker import first_line
 
 _DIRECTORY = command_line.define_path('directory', 'Directory of the cells; by default sweeps/NAME-PRESET.')
 _ADDRESS = flags.DEFINE_string('ray_address', None, 'A Ray cluster, such as auto; by default this machine.')
@@ -72,7 +73,8 @@ def run(argv):
         print(f'{error}. To resume, run the same command again.', file=sys.stderr)
         return 128 + error.signal_number
     except ray.exceptions.RayError as error:
-        print(f'Ray: {error}. Checkpoints are kept; the same command resumes.', file=sys.stderr)
+        reason = first_line(error)
+        print(f'Ray: {reason}. Checkpoints are kept; the same command resumes.', file=sys.stderr)
         return 1
     failed = {name: state.error for name, state in states.items() if state.error is not None}
     for name, error in failed.items():

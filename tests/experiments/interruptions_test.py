@@ -18,8 +18,8 @@ import pytest
 from tests.experiments import programs
 from tests.experiments.programs import SMOKE, metrics
 
-KILLS = int(os.environ.get('EFFXF_KILLS', '4'))
-FAULTS = int(os.environ.get('EFFXF_FAULTS', '4'))
+KILLS = int(os.environ.get('EFFXF_KILLS', '2'))
+FAULTS = int(os.environ.get('EFFXF_FAULTS', '2'))
 SMALL = f'{SMOKE},num_layers=1'
 RESULTS = programs.ROOT / 'results'
 
@@ -50,8 +50,6 @@ def of_prepared(directory):
 
 
 PROGRAMS = {
-    'a run': ('main', lambda d: [SMALL, f'--workdir={d / "run"}'], of_runs),
-    'replicates': ('main', lambda d: [f'{SMALL},num_replicates=2', f'--workdir={d / "run"}'], of_runs),
     'an export': (
         'dataset',
         lambda d: ['export', '--config=experiments/ed.py:n=8', '--count=60000', f'--out={d / "file.txt"}'],
@@ -62,6 +60,8 @@ PROGRAMS = {
         lambda d: [RESULTS / 'rate_transfer-laptop.jsonl', f'--out={d / "page"}', '--static'],
         of_files,
     ),
+    'a run': ('main', lambda d: [SMALL, f'--workdir={d / "run"}'], of_runs),
+    'replicates': ('main', lambda d: [f'{SMALL},num_replicates=2', f'--workdir={d / "run"}'], of_runs),
     'a prepared dataset': (
         'main',
         lambda d: [

@@ -26,7 +26,7 @@ from experiments.sweeping.outcomes import RecordError
 from experiments.theory import describe
 from tests.experiments import programs
 
-EXAMPLES = int(os.environ.get('EFFXF_EXAMPLES', '150'))
+EXAMPLES = int(os.environ.get('EFFXF_EXAMPLES', '80'))
 CONFIGS = ('arith', 'ed', 'ed_local', 'equations', 'lis')
 PRESETS = ('laptop', 'quick', 'paper', 'smoke')
 
