@@ -5,8 +5,8 @@ Run with `python -m experiments.main --config=experiments/ed.py`.
 laptop (default): n = 6, the smallest of the paper, three layers of width 64, some 5 minutes of one core.
 Chain accuracy on 4,096 held-out problems is 1.000, 1.000, 0.974, 1.000 and 0.999 with seeds 0 to 4. Expect
 0.95 or more.
-quick: n = 3, a minute; 0.995, 0.995, 0.916, 0.998 and 0.648 on 1,024 held-out problems. Expect 0.9 or more from
-four seeds of five.
+quick: n = 3, a minute; 0.995, 0.995, 0.916, 0.998 and 0.648 on 1,024 held-out problems. Expect 0.9 or more
+from four seeds of five.
 paper: n = 12 with the training of Feng et al.; n=6, 16 and 20 are the paper's other sizes. It is meant
 for accelerators and has not been run.
 smoke: seconds; the model learns nothing.

@@ -4,7 +4,8 @@ Run with `python -m experiments.main --config=experiments/ed_local.py`.
 
 laptop (default): a pattern of 4 letters and a stream of 6, three layers of width 64, some 3 minutes of one
 core. Chain accuracy on 4,096 held-out problems is 1.000 with each of the seeds 0 to 4. Expect 0.99 or more.
-quick: a pattern of 3, a minute; 0.998 or more on 1,024 held-out problems with seeds 0 to 4. Expect 0.95 or more.
+quick: a pattern of 3, a minute; 0.998 or more on 1,024 held-out problems with seeds 0 to 4. Expect 0.95 or
+more.
 paper: a pattern of 4 and a stream of 20, some 210 tokens, with the training of Feng et al.; the paper
 names the task but no sizes, so the sizes are ours. It is meant for accelerators and has not been run.
 smoke: seconds; the model learns nothing.
