@@ -34,7 +34,7 @@ BORDERS = {'published': 1, 'textbook': GAP}
 LENGTHS = 'varied', 'equal'
 
 LETTERS = len(string.ascii_lowercase)
-LONGEST_STRING = 8192  # whose entries fit int16
+LONGEST_STRING = 2**22  # each entry of the matrix is a token
 
 # The distribution [feng].
 MIN_LETTERS, MAX_LETTERS = 3, 10  # different letters in an example
@@ -63,8 +63,8 @@ class Solution(NamedTuple):
     """The matrices and the distances.
 
     Attributes:
-        matrix: int8 or, for large n, int16 `[count, n, n + 2]`, entry d(i, j) at [i - 1, j - 1]; entries
-            beyond the strings' ends are undefined.
+        matrix: int8 or, for large n, int16 or int32 `[count, n, n + 2]`, entry d(i, j) at [i - 1, j - 1];
+            entries beyond the strings' ends are undefined.
         answer: the distance, the last entry within the strings, `[count]`.
     """
 
@@ -239,7 +239,7 @@ class EditDistance(Task):
         """The matrices, slot-major `[n, n + 2, count]`; shorter strings are solved at full size too."""
         first, second = (np.ascontiguousarray(x.T) for x in problems)
         step = BORDERS[self.border]
-        dtype = np.int8 if self._largest + SUBSTITUTION <= np.iinfo(np.int8).max else np.int16
+        dtype = entry_dtype(self._largest)
         matrix = np.empty((*first.shape[:1], *second.shape), dtype)
         row = np.empty((len(second) + 1, second.shape[1]), dtype)
         row[:] = step * np.arange(len(row))[:, None]
@@ -285,11 +285,16 @@ class EditDistance(Task):
         return Problems(first, second), well_formed
 
 
+def entry_dtype(largest: int) -> np.dtype:
+    """The smallest integers that hold an entry and the cost of a substitution more."""
+    return np.min_scalar_type(-largest - SUBSTITUTION - 1)
+
+
 def next_row(above: np.ndarray, border: int, mismatch: np.ndarray) -> np.ndarray:
     """Computes a row of the matrix from the row above it, for all examples at once.
 
     Args:
-        above: int8 or int16 `[columns + 1, count]`, d(i - 1, 0 ... columns).
+        above: int8, int16 or int32 `[columns + 1, count]`, d(i - 1, 0 ... columns).
         border: the entry d(i, 0).
         mismatch: bool `[columns, count]`, whether letter i of one string and letter j of the other differ.
 

@@ -27,9 +27,9 @@ from effxf_jax.tasks.edit_distance import (
     LONGEST_STRING,
     MAX_LETTERS,
     MIN_LETTERS,
-    SUBSTITUTION,
     draw_alphabets,
     draw_below,
+    entry_dtype,
     next_row,
 )
 from effxf_jax.tasks.task import (
@@ -140,7 +140,7 @@ class EditDistanceLocal(Task):
     def solve(self, problems: Problems) -> Solution:
         pattern, stream = (np.ascontiguousarray(x.T) for x in problems)
         m, count = pattern.shape
-        dtype = np.int8 if GAP * m + SUBSTITUTION <= np.iinfo(np.int8).max else np.int16
+        dtype = entry_dtype(GAP * m)
         row = np.empty((m + 1, count), dtype)
         row[:] = GAP * np.arange(m + 1)[:, None]
         matrix = np.empty((self.rows, m, count), dtype)

@@ -199,6 +199,6 @@ def test_one_edit_in_three_leaves_a_letter_out_and_the_others_bring_a_random_one
 
 def test_options_out_of_range_are_all_named():
     with pytest.raises(
-        ValueError, match='rows must be at least 1; got 0\npattern_length must be from 1 to 8,192; got -2'
+        ValueError, match='rows must be at least 1; got 0\npattern_length must be from 1 to 4,194,304; got -2'
     ):
         tasks.make('edit_distance_local', rows=0, pattern_length=-2)

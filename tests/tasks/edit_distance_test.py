@@ -245,6 +245,6 @@ def test_a_prompt_of_another_size_is_refused_with_the_sizes():
 
 
 def test_options_out_of_range_are_all_named():
-    with pytest.raises(ValueError, match=r"n must be from 1 to 8,192; got 0\nborder must be .*; got 'x'"):
+    with pytest.raises(ValueError, match=r"n must be from 1 to 4,194,304; got 0\nborder must be .*; got 'x'"):
         tasks.make('edit_distance', n=0, border='x')
     assert tasks.make('edit_distance', n=12).locality() is None
