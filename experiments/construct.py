@@ -26,7 +26,7 @@ from effxf_jax.constructions.compiler import Compiled
 from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.data.blocks import DataError
 from effxf_jax.model import Transformer
-from effxf_jax.runs import loop, run
+from effxf_jax.runs import hosts, loop, run
 from effxf_jax.runs.checkpoints import CheckpointError, Checkpoints
 from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.experiment import Experiment
@@ -60,7 +60,10 @@ def main(argv):
         describe(experiment, name, compiled, RunDirectory(workdir))
     except (MismatchError, InUseError, DataError, MemoryLimitError) as error:
         return refuse([str(error)])
-    except (CheckpointError, OSError) as error:
+    except CheckpointError as error:
+        print(f'Stopped: {error}.', file=sys.stderr)
+        return hosts.leave(1, at_once=True)  # as `main` does
+    except OSError as error:
         print(f'Stopped: {error}.', file=sys.stderr)
         return 1
     finally:
