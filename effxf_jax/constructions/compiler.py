@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from effxf_jax.constructions.program import (
@@ -256,7 +257,7 @@ class _Writer:
                 'attention_norm': self._norm(),
                 'feed_forward_norm': self._norm(),
             }
-        return _to_float32(params)
+        return jax.tree.map(lambda x: x.astype(np.float32), params)
 
     def _sign(self, register: Register) -> float:
         return sign(self._at[register])
@@ -282,7 +283,7 @@ class _Writer:
         for head, lookup in enumerate(layer.lookups):
             start = head * head_dim
             columns = slice(start, start + head_dim)
-            self._address(lookup, layer.number, kernel[:2, :, columns], bias[:2, columns])
+            self._address(lookup, layer.number, kernel[:2, :, columns])
             for place, (value, target) in enumerate(zip(lookup.values, lookup.targets, strict=True), start):
                 if target in self._at:
                     self._read(value, kernel[2, :, place])
@@ -293,16 +294,12 @@ class _Writer:
             'attention_out': {'kernel': self._balanced(out), 'bias': np.zeros(dim)},
         }
 
-    def _address(self, lookup: Lookup, layer: int, kernel: np.ndarray, bias: np.ndarray) -> None:
+    def _address(self, lookup: Lookup, layer: int, kernel: np.ndarray) -> None:
         """Writes the columns of a head's query and key, of kernels `[2, dim, head_dim]`."""
-        scales = (
-            (NOTHING, NOTHING)
-            if self._is_linear
-            else (
-                SHARPNESS / lookup.key.code.gap * math.sqrt(self._config.head_dim),
-                1.0,
-            )
-        )
+        if self._is_linear:
+            scales = NOTHING, NOTHING
+        else:
+            scales = SHARPNESS / lookup.key.code.gap * math.sqrt(self._config.head_dim), 1.0
         for side, address in enumerate((lookup.query, lookup.key)):
             for place, register in enumerate(address.registers):
                 kernel[side, self._at[register], place] = scales[side] * self._sign(register)
@@ -351,10 +348,6 @@ class _Writer:
             'expand': {'kernel': expand, 'bias': bias},
             'contract': {'kernel': self._balanced(contract), 'bias': self._balanced(constant)},
         }
-
-
-def _to_float32(tree):
-    return {k: _to_float32(v) for k, v in tree.items()} if isinstance(tree, dict) else tree.astype(np.float32)
 
 
 def streams(compiled: Compiled, tokens: np.ndarray) -> dict[Register, np.ndarray]:

@@ -7,6 +7,7 @@ letters and the other entries stand. The sequence consists of blocks of n + 1 to
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -105,8 +106,7 @@ def standard(task: EditDistance) -> Program:
         'diagonal': (np.where(of.row > 1, diagonal, here - 2 * of.is_answer), value),
     }
     layer = program.layer()
-    found = [_read(program, layer, name, at, where, source) for name, (where, source) in places.items()]
-    _finish(program, task, of, layer, value, *found)
+    _finish(program, task, of, layer, value, _read(program, layer, at, places))
     return program
 
 
@@ -121,22 +121,22 @@ def strided(task: EditDistance) -> Program:
     program, value, letter = _begin(task)
     here = np.arange(task.max_length)
     at = program.address('here', Digits(task.max_length), here)
-    layer = program.layer()
-    own = {
-        'first': _read(program, layer, 'first here', at, of.place, letter),
-        'second': _read(program, layer, 'second here', at, np.where(of.block, size + of.place, here), letter),
+    in_columns = {
+        'first here': (of.place, letter),
+        'second here': (np.where(of.block, size + of.place, here), letter),
     }
+    own = _read(program, program.layer(), at, in_columns)
     latest = here - (here - of.row + 1) % size  # the last position whose place is the row's
     before_diagonal = np.where(of.column > 1, here - size, here)
     places = {
-        'first': (np.where(of.row > 0, latest, here), own['first']),
-        'second': (np.where(of.row > 0, here - n, here), own['second']),
+        'first': (np.where(of.row > 0, latest, here), own['first here']),
+        'second': (np.where(of.row > 0, here - n, here), own['second here']),
         'above': (np.where(of.row > 1, here - n, here), value),
         'diagonal': (np.where(of.row > 1, before_diagonal, here - 2 * of.is_answer), value),
     }
     layer = program.layer()
-    found = [_read(program, layer, name, at, where, source) for name, (where, source) in places.items()]
-    _finish(program, task, of, layer, value, *found, letters_elsewhere=True)
+    found = _read(program, layer, at, places)
+    _finish(program, task, of, layer, value, found, letters_elsewhere=True)
     return program
 
 
@@ -158,18 +158,11 @@ def fixed(task: EditDistance) -> Program:
     # Other positions than a block's last have the address n + 3, which none of those that read has.
     own = np.where(of.place == n, of.block, n + 3)
     summary = program.address('summary', code, own)
+    blocks = {name: np.where(wanted >= 0, wanted, own) for name, wanted in _blocks(of, n).items()}
     layer = program.layer()
-    rows = {
-        name: layer.look_up(
-            program.address(f'{name} block', code, np.where(wanted >= 0, wanted, own)),
-            summary,
-            gathered,
-            table.names(name),
-            factor=size,
-        )
-        for name, wanted in _blocks(of, n).items()
-    }
-    _finish(program, task, of, *_picked(program, table, rows, of, n, value))
+    rows = table.read(layer, summary, blocks, gathered)
+    found = table.pick(layer, rows, _places(of, n))
+    _finish(program, task, of, program.layer(), value, found)
     return program
 
 
@@ -185,19 +178,12 @@ def linear_table(task: EditDistance) -> Program:
     table = _Table(task, program, value + letter, of.place, np.ones(len(of.place)), size)
     code = OneHot(n + 3)
     block = program.address('block', code, of.block)
+    # A position that reads nothing reads the first block, which has small sums.
+    blocks = {name: np.maximum(wanted, 0) for name, wanted in _blocks(of, n).items()}
     layer = program.layer()
-    rows = {
-        # A position that reads nothing reads the first block, which has small sums.
-        name: layer.look_up(
-            program.address(f'{name} block', code, np.maximum(wanted, 0)),
-            block,
-            table.values,
-            table.names(name),
-            factor=size,
-        )
-        for name, wanted in _blocks(of, n).items()
-    }
-    _finish(program, task, of, *_picked(program, table, rows, of, n, value))
+    rows = table.read(layer, block, blocks, table.values)
+    found = table.pick(layer, rows, _places(of, n))
+    _finish(program, task, of, program.layer(), value, found)
     return program
 
 
@@ -222,24 +208,22 @@ def linear_overwriting(task: EditDistance) -> Program:
     of_letters = program.address('letters key', code, np.where(of.block < 2, of.block * groups + own, -1))
     of_rows = program.address('row key', code, np.where(is_row, of.block % 2 * groups + own, -1))
     age = program.of_position('age', np.where(is_row, n + 1 - of.block, 0))
-    layer = program.layer()
     places, blocks = _places(of, n), _blocks(of, n)
-    rows = {}
-    for name in places:
-        place = np.maximum(places[name], 0)
-        if name in ('first', 'second'):
-            half, key, by_age = blocks[name], of_letters, {}
-        else:
-            half, key, by_age = blocks['above'] % 2, of_rows, {'age': age, 'change': _MOST_CHANGE}
-        wanted = np.where(places[name] >= 0, half * groups + place // group, -1)
-        query = program.address(f'{name} group', code, wanted)
-        rows[name] = layer.look_up(query, key, table.values, table.names(name), group, **by_age)
+
+    def wanted(half, *names):
+        return {
+            name: np.where(places[name] >= 0, half(name) * groups + places[name] // group, -1)
+            for name in names
+        }
+
     layer = program.layer()
-    found = [
-        table.pick(layer, name, rows[name], np.where(place >= 0, place % group, -1))
-        for name, place in places.items()
-    ]
-    _finish(program, task, of, program.layer(), value, *found)
+    letters = wanted(blocks.get, 'first', 'second')
+    entries = wanted(lambda _: blocks['above'] % 2, 'above', 'diagonal')
+    rows = table.read(layer, of_letters, letters, table.values)
+    rows |= table.read(layer, of_rows, entries, table.values, age=age, change=_MOST_CHANGE)
+    layer = program.layer()
+    within = {name: np.where(place >= 0, place % group, -1) for name, place in places.items()}
+    _finish(program, task, of, program.layer(), value, table.pick(layer, rows, within))
     return program
 
 
@@ -260,10 +244,13 @@ def _begin(task: EditDistance) -> tuple[Program, Register, Register]:
 
 
 def _read(
-    program: Program, layer: Layer, name: str, at: Address, where: np.ndarray, source: Register
-) -> Register:
-    """What a register holds at other positions, given for each position."""
-    return layer.look_up(program.address(f'{name} at', at.code, where), at, [source], [name])[0]
+    program: Program, layer: Layer, at: Address, places: Mapping[str, tuple[np.ndarray, Register]]
+) -> dict[str, Register]:
+    """By name, what a register holds at another position, which is given for each position."""
+    return {
+        name: layer.look_up(program.address(f'{name} at', at.code, where), at, [source], [name])[0]
+        for name, (where, source) in places.items()
+    }
 
 
 def _blocks(of: Plan, n: int) -> dict[str, np.ndarray]:
@@ -316,21 +303,37 @@ class _Table:
         """Names for registers that hold a row of the table."""
         return [f'{name} {i}' for i in range(self._size)]
 
-    def pick(self, layer: Layer, name: str, row: list[Register], place: np.ndarray) -> Register:
-        """Adds a register with the number at a place of a row, or zero where the place is -1."""
-        total = Expression({}, 0.0)
-        for i, register in enumerate(row):
-            closed = self._program.of_position(f'{name} not at {i}', place != i)
-            total = total + relu(register - self._most * closed)
-        return layer.set(name, total)
+    def read(
+        self, layer: Layer, key: Address, wanted: Mapping[str, np.ndarray], values: list[Register], **how
+    ) -> dict[str, list[Register]]:
+        """By name, rows of the table: as many times the mean of what has the wanted key as it has places."""
+        return {
+            name: layer.look_up(
+                self._program.address(f'{name} wanted', key.code, addresses),
+                key,
+                values,
+                self.names(name),
+                factor=self._size,
+                **how,
+            )
+            for name, addresses in wanted.items()
+        }
 
+    def pick(
+        self, layer: Layer, rows: Mapping[str, list[Register]], places: Mapping[str, np.ndarray]
+    ) -> dict[str, Register]:
+        """By name, the number at a place of a row, or zero where the place is -1.
 
-def _picked(program, table, rows, of, n, value):
-    """The arguments of `_finish` from `layer` on, given rows of a table that hold whole blocks."""
-    layer = program.layers[-1]
-    rows = rows | {'diagonal': rows['above']}
-    found = [table.pick(layer, name, rows[name], place) for name, place in _places(of, n).items()]
-    return program.layer(), value, *found
+        The diagonal is picked from the row above if it has none of its own.
+        """
+        picked = {}
+        for name, place in places.items():
+            total = Expression({}, 0.0)
+            for i, register in enumerate(rows.get(name, rows['above'])):
+                closed = self._program.of_position(f'{name} not at {i}', place != i)
+                total = total + relu(register - self._most * closed)
+            picked[name] = layer.set(name, total)
+        return picked
 
 
 def _finish(
@@ -339,10 +342,7 @@ def _finish(
     of: Plan,
     layer: Layer,
     before: Register,
-    first: Register,
-    second: Register,
-    above: Register,
-    diagonal: Register,
+    found: Mapping[str, Register],
     letters_elsewhere: bool = False,
 ) -> None:
     """Adds the least of the three ways to an entry, and the logits; two layers.
@@ -353,17 +353,16 @@ def _finish(
         of: its plan.
         layer: a layer that can read the other registers.
         before: the number at the position, which is the entry before the one that is written next.
-        first, second: the letters of the two strings.
-        above, diagonal: the entries above and on the diagonal, where these are not on the border; and where
-            the answer is written next the last entry, on the diagonal.
-        letters_elsewhere: whether `first` and `second` may differ where no entry is written next.
+        found: 'first' and 'second', the letters of the two strings; 'above' and 'diagonal', these entries
+            where they are not on the border, and where the answer is written next the last entry, 'diagonal'.
+        letters_elsewhere: whether the letters may differ where no entry is written next.
     """
     step, most = BORDERS[task.border], _most(task)
     answer = of.is_answer
     ways = {
-        'above': (above, (of.row == 1) | answer, step * of.column),
+        'above': (found['above'], (of.row == 1) | answer, step * of.column),
         'before': (before, (of.column == 1) | answer, step * of.row),
-        'diagonal': (diagonal, (of.row == 1) | (of.column == 1), step * (of.row + of.column - 2)),
+        'diagonal': (found['diagonal'], (of.row == 1) | (of.column == 1), step * (of.row + of.column - 2)),
     }
     entries = {}
     for name, (entry, on_border, of_border) in ways.items():
@@ -372,7 +371,7 @@ def _finish(
         closed = program.of_position(f'{name} is on the border', on_border)
         border = program.of_position(f'border {name}', constant)
         entries[name] = layer.set(f'entry {name}', relu(entry - most * closed) + border)
-    more, less = first - second, second - first
+    more, less = found['first'] - found['second'], found['second'] - found['first']
     if letters_elsewhere:
         nowhere = most * program.of_position('no entry next', of.row == 0)
         more, less = more - nowhere, less - nowhere

@@ -158,10 +158,6 @@ class OneHot(NamedTuple):
     def width(self) -> int:
         return self.size
 
-    @property
-    def gap(self) -> float:
-        return 1.0
-
     def encode(self, addresses: np.ndarray) -> np.ndarray:
         """The codes of addresses, float64 `[..., width]`."""
         return (np.asarray(addresses)[..., None] == np.arange(self.size)).astype(float)
