@@ -31,6 +31,7 @@ from effxf_jax.runs.checkpoints import CheckpointError, Checkpoints
 from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.memory import MemoryLimitError
+from effxf_jax.tasks.task import produced
 from experiments import command_line, compilations, configs, console
 from experiments.command_line import CONFIG, refuse
 
@@ -132,15 +133,17 @@ def write(experiment: Experiment, compiled: Compiled, workdir: Path) -> None:
         return
     optimizer = training.make_optimizer(experiment.train, experiment.model)
     state = jax.tree.map(np.asarray, training.init_state(Transformer(experiment.model), optimizer, 0))
-    state = state._replace(params=jax.tree.map(np.asarray, compiled.params))
+    state = state._replace(params=compiled.params)
     with directory.lock(), Checkpoints(workdir / 'checkpoints') as checkpoints:
         replicate = loop.Replicate(experiment, directory, experiment)
         checkpoints.save(0, state, loop.record(experiment, loop.Totals(), [replicate]))
 
 
 def describe(experiment: Experiment, name: str, compiled: Compiled, directory: RunDirectory) -> None:
-    """Adds to result.json how the weights were made."""
+    """Adds to result.json how the weights were made, unless it says so already."""
     result = directory.read_result()
+    if 'construction' in result:
+        return
     count = min(experiment.run.num_progress_examples, experiment.run.num_eval_examples)
     examples = experiment.open_data().test.read(np.arange(count))
     result['construction'] = {
@@ -157,7 +160,7 @@ def logit_margin(compiled: Compiled, examples) -> float:
     model = Transformer(compiled.config)
     logits = np.array(jax.jit(model.apply)({'params': compiled.params}, examples.tokens)[:, :-1])
     following = examples.tokens[:, 1:]
-    written = ~examples.given[:, 1:] & (following != 0)
+    written = produced(examples)[:, 1:]
     right = np.take_along_axis(logits, following[..., None], axis=-1)[..., 0]
     np.put_along_axis(logits, following[..., None], -np.inf, axis=-1)
     return float((right - logits.max(axis=-1))[written].min())

@@ -22,7 +22,6 @@ class Construction(NamedTuple):
         options: the mechanism's options for a task.
         largest: the largest size at which it has been measured that float32 holds the construction; larger
             ones are refused.
-        width: the order of its width in the length L, from the program's docstring.
     """
 
     program: Callable[[Task], Program]
@@ -30,27 +29,25 @@ class Construction(NamedTuple):
     mechanism: str
     options: Callable[[Task], _Options]
     largest: int
-    width: str
 
 
-def _of_edit_distance(program, mechanism, largest, width, **options) -> Construction:
+def _of_edit_distance(program, mechanism, largest, **options) -> Construction:
     return Construction(
         program,
         {'lengths': 'equal', 'answer_mode': 'chain'},
         mechanism,
         lambda task: options | ({'block_size': task.n + 1} if mechanism == 'sparse' else {}),
         largest,
-        width,
     )
 
 
 CONSTRUCTIONS: dict[str, dict[str, Construction]] = {
     'edit_distance': {
-        'standard': _of_edit_distance(edit_distance.standard, 'standard', 45, 'log L'),
-        'fixed': _of_edit_distance(edit_distance.fixed, 'sparse', 45, 'sqrt L', pattern='fixed'),
-        'strided': _of_edit_distance(edit_distance.strided, 'sparse', 45, 'log L', pattern='strided'),
-        'linear_table': _of_edit_distance(edit_distance.linear_table, 'linear', 31, 'sqrt L'),
-        'linear_overwriting': _of_edit_distance(edit_distance.linear_overwriting, 'linear', 36, 'L^(1/4)'),
+        'standard': _of_edit_distance(edit_distance.standard, 'standard', 45),
+        'fixed': _of_edit_distance(edit_distance.fixed, 'sparse', 45, pattern='fixed'),
+        'strided': _of_edit_distance(edit_distance.strided, 'sparse', 45, pattern='strided'),
+        'linear_table': _of_edit_distance(edit_distance.linear_table, 'linear', 31),
+        'linear_overwriting': _of_edit_distance(edit_distance.linear_overwriting, 'linear', 36),
     },
 }
 """By the task's name and the construction's name."""

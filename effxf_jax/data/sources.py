@@ -109,8 +109,8 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
         DataError: a split of the task is empty, a file is invalid, or there are too few examples.
         OSError: a TensorFlow dataset cannot be read or written.
     """
-    paths = config.path, config.test_path
-    path, test_path = (None if p is None else os.path.expanduser(p) for p in paths)
+    paths = {name: getattr(config, name) for name in ('path', 'test_path')}
+    config = dataclasses.replace(config, **{n: p and os.path.expanduser(p) for n, p in paths.items()})
     if config.source == 'generated':
         for split in SPLITS:  # raises now if a split is empty
             generate_block(task, seed, split, 0)
@@ -120,12 +120,12 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
             train = generated(task, seed, 'train', config.num_train_examples)
         return Sources(train, generated(task, seed, 'test'))
     if config.source == 'tfds':
-        train, test = (prepared(task, seed, split, path) for split in SPLITS)
+        train, test = (prepared(task, seed, split, config.path) for split in SPLITS)
         return Sources(_first(train, config.num_train_examples, 'the TensorFlow dataset'), test)
-    tokens = text_files.load(path, task, config.train_sizes == 'mixture')
-    train = _first(_in_memory(task, tokens), config.num_train_examples, path)
-    if test_path is not None:
-        test = text_files.load(test_path, task)
+    tokens = text_files.load(config.path, task, config.train_sizes == 'mixture')
+    train = _first(_in_memory(task, tokens), config.num_train_examples, config.path)
+    if config.test_path is not None:
+        test = text_files.load(config.test_path, task)
         _check_disjoint(task, config, tokens, test)
         return Sources(train, _in_memory(task, test))
     return Sources(train, _unseen(task, seed, tokens))

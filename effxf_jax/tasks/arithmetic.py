@@ -158,7 +158,7 @@ class Arithmetic(Task):
 
     def complete(self, tokens: np.ndarray) -> np.ndarray:
         """The chain in which every step is the leftmost legal one."""
-        start, line, answer, well_formed = self._parse(tokens)
+        _, line, answer, well_formed = self._parse(tokens)
         lines = [line]
         if self.answer_mode == 'chain':
             for _ in range(self.n - 1):
@@ -166,7 +166,7 @@ class Arithmetic(Task):
                 lines.append(line)
         lines.append(np.where(np.arange(line.shape[1]) == 0, answer[:, None] + FIRST_NUMBER, PAD))
         rows = np.full((len(tokens), sum(x.shape[1] + 1 for x in lines)), PAD, np.int32)
-        start = np.zeros_like(start)
+        start = np.zeros(len(tokens), int)
         for line in lines:
             columns = start[:, None] + np.arange(line.shape[1])
             np.put_along_axis(rows, columns, line, axis=1)

@@ -167,14 +167,19 @@ class EditDistanceLocal(Task):
         return Examples(np.concatenate(parts, axis=1), np.repeat(self._given[None], count, axis=0))
 
     def complete(self, tokens: np.ndarray) -> np.ndarray:
-        problems, pattern_is_valid, stream_is_valid = self._parse(tokens)
+        return self._right(*self._parse(tokens))
+
+    def _right(
+        self, problems: Problems, pattern_is_valid: np.ndarray, stream_is_valid: np.ndarray
+    ) -> np.ndarray:
+        """The right rows of what `_parse` returns."""
         # A wrong token in the stream is a fault at its position and, in direct mode, of the prompt.
         well_formed = pattern_is_valid if self.answer_mode == 'chain' else pattern_is_valid & stream_is_valid
         return np.where(well_formed[:, None], self.encode(problems).tokens, PAD)
 
     def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
-        judged = grade_against(self.complete(tokens), tokens, given)
-        _, _, stream_is_valid = self._parse(tokens)
+        problems, pattern_is_valid, stream_is_valid = self._parse(tokens)
+        judged = grade_against(self._right(problems, pattern_is_valid, stream_is_valid), tokens, given)
         return judged._replace(answer_correct=judged.answer_correct & stream_is_valid)
 
     def _parse(self, tokens: np.ndarray) -> tuple[Problems, np.ndarray, np.ndarray]:
