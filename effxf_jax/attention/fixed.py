@@ -24,7 +24,8 @@ class FixedCache(NamedTuple):
 
     Attributes:
         key, value: `[batch, heads, block_size, head_dim]`, zero at positions that are not filled yet.
-        summary_key, summary_value: `[batch, heads, (blocks - 1) * summary_size, head_dim]`.
+        summary_key, summary_value: `[batch, heads, (blocks - 1) * summary_size, head_dim]`; a block's summary
+            is written when the block is complete.
         index: int32 scalar, the number of tokens seen.
     """
 
@@ -126,7 +127,8 @@ def _prefill(cache: FixedCache, q, k, v, *, mask_of: Callable[[int], BlockMask],
         new = x[:, :, :, block_size - summary_size :].reshape(batch, heads, -1, head_dim)
         room = jnp.concatenate([summary, jnp.zeros_like(new)], axis=2)
         room = jax.lax.dynamic_update_slice_in_dim(room, new, first_block * summary_size, axis=2)
-        return room[:, :, :slots]
+        complete = jnp.arange(slots) < index // block_size * summary_size
+        return jnp.where(complete[:, None], room[:, :, :slots], 0)
 
     return FixedCache(
         current_block(key),
@@ -152,22 +154,20 @@ def _step(cache: FixedCache, q, k, v, *, mask_of: Callable[[int], BlockMask], su
         seen[None],
     )
 
-    place = offset - (block_size - summary_size)  # within the block's summary; negative before it
-    slot = block * summary_size + place
-    belongs = (place >= 0) & (slot < slots)
+    is_full = offset == block_size - 1
 
     def extended(summary, x):
         if not slots:
             return summary
-        at = jnp.clip(slot, 0, slots - 1)
-        there = jax.lax.dynamic_slice_in_dim(summary, at, 1, axis=2).swapaxes(1, 2)
-        return heads_major_update(summary, jnp.where(belongs, x[:, None], there), at)
+        at = jnp.minimum(block * summary_size, slots - summary_size)
+        there = jax.lax.dynamic_slice_in_dim(summary, at, summary_size, axis=2)
+        new = jnp.where(is_full & (block * summary_size < slots), x[:, :, block_size - summary_size :], there)
+        return jax.lax.dynamic_update_slice_in_dim(summary, new, at, axis=2)
 
-    is_full = offset == block_size - 1
     return FixedCache(
         jnp.where(is_full, 0, key),
         jnp.where(is_full, 0, value),
-        extended(cache.summary_key, k),
-        extended(cache.summary_value, v),
+        extended(cache.summary_key, key),
+        extended(cache.summary_value, value),
         cache.index + 1,
     ), out[:, 0]

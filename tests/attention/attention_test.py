@@ -260,9 +260,10 @@ def test_values_and_gradients_stay_finite_over_long_sequences(name):
 
 @every_mechanism
 def test_a_cache_that_is_not_full_grows_by_padding_it_with_zeros(case):
-    q, k, v = random_qkv(30)
+    inputs = random_qkv(30)
     mechanism = case.mechanism
-    prefill, expected = jax.jit(mechanism.prefill), jax.jit(mechanism.attend)(q, k, v)
+    prefill, step = jax.jit(mechanism.prefill), jax.jit(mechanism.step)
+    expected = jax.jit(mechanism.attend)(*inputs)
     larger = mechanism.init_cache(2, 30, HEADS, HEAD_DIM, jnp.float32)
 
     def pad(x, to):
@@ -270,11 +271,18 @@ def test_a_cache_that_is_not_full_grows_by_padding_it_with_zeros(case):
         return jnp.pad(x, widths) if widths else x
 
     for room in 9, 12:  # with and without the last block's end
-        cache = mechanism.init_cache(2, room, HEADS, HEAD_DIM, jnp.float32)
-        cache, _ = prefill(cache, *(x[:, : room - 1] for x in (q, k, v)))
-        cache = jax.tree.map(pad, cache, larger)
-        _, out = prefill(cache, *(x[:, room - 1 :] for x in (q, k, v)))
-        np.testing.assert_allclose(out, expected[:, room - 1 :], rtol=1e-4, atol=1e-5)
+        empty = mechanism.init_cache(2, room, HEADS, HEAD_DIM, jnp.float32)
+        prefilled, _ = prefill(empty, *(x[:, : room - 1] for x in inputs))
+        stepped = empty
+        for t in range(room - 1):
+            stepped, _ = step(stepped, *(x[:, t] for x in inputs))
+        for cache in prefilled, stepped:
+            cache = jax.tree.map(pad, cache, larger)
+            _, out = prefill(cache, *(x[:, room - 1 :] for x in inputs))
+            np.testing.assert_allclose(out, expected[:, room - 1 :], rtol=1e-4, atol=1e-5)
+            for t in range(room - 1, 30):
+                cache, out = step(cache, *(x[:, t] for x in inputs))
+                np.testing.assert_allclose(out, expected[:, t], rtol=1e-4, atol=1e-5)
 
 
 @every_mechanism
