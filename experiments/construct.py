@@ -8,7 +8,7 @@ others, the largest weight, and the largest size at which float32 is known to ho
     --config=FILE[:[PRESET][,FIELD=VALUE]...]    the task, the mechanism, and how many problems are graded
     --construction=NAME    such as linear_table; by default the narrowest for the mechanism
     --workdir=DIR          of the run; by default runs/ and a name made from the configuration
-    --dim=D                a width at least as large as the construction's
+    --dim=D, --num_heads=H    a width, or heads, at least as many as the construction's
 """
 
 import json
@@ -38,6 +38,7 @@ from experiments.command_line import CONFIG, refuse
 _CONSTRUCTION = flags.DEFINE_string('construction', None, 'Which one; by default the narrowest.')
 _WORKDIR = command_line.define_path('workdir', "The run's directory; by default runs/NAME.")
 _DIM = flags.DEFINE_integer('dim', None, 'The width; by default the least.', lower_bound=1)
+_NUM_HEADS = flags.DEFINE_integer('num_heads', None, 'Heads; by default the least.', lower_bound=1)
 
 
 def main(argv):
@@ -47,7 +48,7 @@ def main(argv):
         return refuse(problems)
     compilations.keep()
     try:
-        name, compiled, experiment = make(CONFIG.value, _CONSTRUCTION.value, _DIM.value)
+        name, compiled, experiment = make(CONFIG.value, _CONSTRUCTION.value, _NUM_HEADS.value, _DIM.value)
     except configs.ConfigError as error:
         return refuse(error.problems)
     except ConstructionError as error:
@@ -72,7 +73,9 @@ def main(argv):
     return 0
 
 
-def make(config: ConfigDict, name: str | None, dim: int | None) -> tuple[str, Compiled, Experiment]:
+def make(
+    config: ConfigDict, name: str | None = None, num_heads: int | None = None, dim: int | None = None
+) -> tuple[str, Compiled, Experiment]:
     """The construction for a configuration: its name, the model, and the experiment of no updates.
 
     Raises:
@@ -86,10 +89,11 @@ def make(config: ConfigDict, name: str | None, dim: int | None) -> tuple[str, Co
     if chosen is not None:
         config.task.update(chosen.task_options)
     task = configs.make_task(config)
-    compiled = catalogue.build(task, name, config.model.num_heads, dim)
+    compiled = catalogue.build(task, name, num_heads, dim)
     model = compiled.config
     config.model.update(
         dim=model.dim,
+        num_heads=model.num_heads,
         num_layers=model.num_layers,
         mechanism=model.mechanism,
         positions=model.positions,

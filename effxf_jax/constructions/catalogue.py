@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from effxf_jax import tasks
-from effxf_jax.constructions import edit_distance
+from effxf_jax.constructions import edit_distance, edit_distance_local, lis
 from effxf_jax.constructions.compiler import Compiled, compile_program
 from effxf_jax.constructions.program import ConstructionError, Program
 from effxf_jax.tasks import Task
@@ -22,6 +22,7 @@ class Construction(NamedTuple):
         options: the mechanism's options for a task.
         largest: the largest size at which it has been measured that float32 holds the construction; larger
             ones are refused.
+        num_heads: how many heads it needs in a layer.
     """
 
     program: Callable[[Task], Program]
@@ -29,6 +30,7 @@ class Construction(NamedTuple):
     mechanism: str
     options: Callable[[Task], _Options]
     largest: int
+    num_heads: Callable[[Task], int] = lambda task: 4
 
 
 def _of_edit_distance(program, mechanism, largest, **options) -> Construction:
@@ -41,6 +43,21 @@ def _of_edit_distance(program, mechanism, largest, **options) -> Construction:
     )
 
 
+def _locally(program, mechanism, largest, options=lambda span: {}) -> Construction:
+    """A construction of local edit distance; `options` is a function of the positions that it must see."""
+    return Construction(
+        program,
+        {'answer_mode': 'chain'},
+        mechanism,
+        lambda task: options(edit_distance_local.locality(task)),
+        largest,
+    )
+
+
+def _of_lis(program, mechanism, largest, num_heads=lambda task: 2, options=lambda task: {}) -> Construction:
+    return Construction(program, {'answer_mode': 'chain'}, mechanism, options, largest, num_heads)
+
+
 CONSTRUCTIONS: dict[str, dict[str, Construction]] = {
     'edit_distance': {
         'standard': _of_edit_distance(edit_distance.standard, 'standard', 45),
@@ -48,6 +65,33 @@ CONSTRUCTIONS: dict[str, dict[str, Construction]] = {
         'strided': _of_edit_distance(edit_distance.strided, 'sparse', 45, pattern='strided'),
         'linear_table': _of_edit_distance(edit_distance.linear_table, 'linear', 31),
         'linear_overwriting': _of_edit_distance(edit_distance.linear_overwriting, 'linear', 36),
+    },
+    'edit_distance_local': {
+        'standard': _locally(edit_distance_local.anywhere, 'standard', 1000),
+        'window': _locally(edit_distance_local.recent, 'sliding_window', 1000, lambda span: {'window': span}),
+        'strided': _locally(
+            edit_distance_local.recent,
+            'sparse',
+            1000,
+            lambda span: {'pattern': 'strided', 'block_size': span},
+        ),
+        'fixed': _locally(
+            edit_distance_local.anywhere,
+            'sparse',
+            1000,
+            lambda span: {'pattern': 'fixed', 'block_size': 2 * span, 'summary_size': span},
+        ),
+        'linear': _locally(edit_distance_local.linear, 'linear', 1000),
+    },
+    'lis': {
+        'standard': _of_lis(lis.standard, 'standard', 498, lis.num_bits),
+        'fixed': _of_lis(
+            lis.fixed,
+            'sparse',
+            249,
+            options=lambda task: {'pattern': 'fixed', 'block_size': lis.block_size(task)},
+        ),
+        'linear': _of_lis(lis.linear, 'linear', 249),
     },
 }
 """By the task's name and the construction's name."""
@@ -65,13 +109,13 @@ def names(task: str) -> list[str]:
     return list(CONSTRUCTIONS[task])
 
 
-def build(task: Task, name: str, num_heads: int = 4, dim: int | None = None) -> Compiled:
+def build(task: Task, name: str, num_heads: int | None = None, dim: int | None = None) -> Compiled:
     """Makes the model of a construction.
 
     Args:
         task: the task, with the construction's `task_options`.
         name: the construction's name.
-        num_heads: heads per layer.
+        num_heads: heads per layer; by default as many as the construction needs.
         dim: the width; by default the least.
 
     Raises:
@@ -89,4 +133,5 @@ def build(task: Task, name: str, num_heads: int = 4, dim: int | None = None) -> 
             f'{construction.largest}; got {size}'
         )
     program = construction.program(task)
+    num_heads = num_heads or construction.num_heads(task)
     return compile_program(program, construction.mechanism, construction.options(task), num_heads, dim)

@@ -19,23 +19,22 @@ import numpy as np
 
 from effxf_jax.constructions.program import (
     ConstructionError,
-    Digits,
     Expression,
     Layer,
     Lookup,
-    OneHot,
     Program,
     Register,
+    Search,
 )
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.model.transformer import Block
 
-CONSTANT = 2.0**14  # C
 GELU_SCALE = 24.0
-SHARPNESS = 40.0  # by how much the score of what a softmax head looks up exceeds all others
+SHARPNESS = 20.0  # by how much the score of what a softmax head looks up exceeds all others
 NOTHING = 200.0  # exp(-NOTHING) is zero in float32
 LONGEST_AGES = 80.0  # exp(-LONGEST_AGES) is a normal number in float32
-LEAST_TRACE = 0.05  # how much of a value may be left when it has been overwritten
+LEAST_TRACE = 0.05  # how much of a value may be left when it has been overwritten,
+WANTED_TRACE = 1e-4  # and how much if ages allow it: a higher rate would enlarge errors of ages
 NEVER = -1e6  # the logit of a token that is never written
 
 _RESERVED = 3
@@ -71,17 +70,18 @@ def compile_program(
 
     Args:
         program: the program.
-        mechanism: the attention of every layer; 'linear' reads addresses that are `OneHot`.
+        mechanism: the attention of every layer; 'linear' reads by addresses that are `OneHot`, all others by
+            `Digits` and scores.
         options: the mechanism's options.
         num_heads: heads per layer.
         dim: the width; by default the least that holds the program.
 
     Raises:
-        ConstructionError: the program does not fit, or the mechanism cannot read its addresses.
+        ConstructionError: the program does not fit, or the mechanism cannot read as it does.
     """
     _check_heads(program, num_heads)
     is_linear = mechanism == 'linear'
-    _check_codes(program, OneHot if is_linear else Digits, mechanism)
+    _check_kinds(program, Lookup if is_linear else Search, mechanism)
     moments = _moments(program)
     coordinates, erased, registers = _allocate(program, moments)
     needs = _needs(program, erased, registers, num_heads)
@@ -115,6 +115,11 @@ def compile_program(
     return Compiled(config, params, coordinates, lifetimes)
 
 
+def most_overwritings(change: float) -> float:
+    """How often linear attention can overwrite a value that changes by as much each time."""
+    return LONGEST_AGES / math.log(max(change / LEAST_TRACE, math.e))
+
+
 def sign(coordinate: int) -> float:
     """The sign with which a coordinate holds its register."""
     return -1.0 if coordinate % 2 else 1.0
@@ -122,20 +127,20 @@ def sign(coordinate: int) -> float:
 
 def _check_heads(program: Program, num_heads: int) -> None:
     for layer in program.layers:
-        if len(layer.lookups) > num_heads:
+        if len(layer.heads) > num_heads:
             raise ConstructionError(
-                f'layer {layer.number} looks up in {len(layer.lookups)} heads; got num_heads {num_heads}'
+                f'layer {layer.number} reads with {len(layer.heads)} heads; got num_heads {num_heads}'
             )
 
 
-def _check_codes(program: Program, code: type, mechanism: str) -> None:
+def _check_kinds(program: Program, kind: type, mechanism: str) -> None:
+    addresses = 'OneHot' if kind is Lookup else 'Digits, and scores'
     for layer in program.layers:
-        for lookup in layer.lookups:
-            if not isinstance(lookup.key.code, code):
-                raise ConstructionError(
-                    f'{mechanism} attention reads addresses that are {code.__name__}; '
-                    f'layer {layer.number} has {lookup.key.code}'
-                )
+        if not all(isinstance(head, kind) for head in layer.heads):
+            raise ConstructionError(
+                f'{mechanism} attention reads by addresses that are {addresses}; '
+                f'layer {layer.number} does not'
+            )
 
 
 def _moments(program: Program) -> dict[Register, tuple[int, int]]:
@@ -146,9 +151,9 @@ def _moments(program: Program) -> dict[Register, tuple[int, int]]:
     written = dict.fromkeys([*program.tokens, *program.positions], 0)
     read: dict[Register, int] = {}
     for i, layer in enumerate(program.layers):
-        for lookup in layer.lookups:
-            read |= dict.fromkeys(lookup.sources, 2 * i + 1)
-            written |= dict.fromkeys(lookup.targets, 2 * i + 1)
+        for head in layer.heads:
+            read |= dict.fromkeys(head.sources, 2 * i + 1)
+            written |= dict.fromkeys(head.targets, 2 * i + 1)
         for register, value in layer.updates:
             read |= dict.fromkeys(value.registers, 2 * i + 2)
             written[register] = 2 * i + 2
@@ -204,14 +209,7 @@ def _copy(register: Register, value: Expression) -> list[tuple[Register, float, 
 
 def _needs(program: Program, erased, registers: int, num_heads: int) -> dict[str, int]:
     """The width that each part of the program needs, by the part's name."""
-    head_dim = max(
-        (
-            max(lookup.key.code.width, len(lookup.values))
-            for layer in program.layers
-            for lookup in layer.lookups
-        ),
-        default=1,
-    )
+    head_dim = max((head.width for layer in program.layers for head in layer.heads), default=1)
     units = max(
         len(_units(layer)) + 2 * len(gone) for layer, gone in zip(program.layers, erased, strict=True)
     )
@@ -233,7 +231,7 @@ class _Writer:
         program, dim = self._program, self._config.dim
         embedding = np.zeros((program.vocabulary_size, dim))
         positions = np.zeros((program.max_length, dim))
-        positions[:, _PLUS], positions[:, _MINUS] = CONSTANT, -CONSTANT
+        positions[:, _PLUS], positions[:, _MINUS] = program.constant, -program.constant
         for table, inputs in (embedding, program.tokens), (positions, program.positions):
             for register, values in inputs.items():
                 if register in self._at:
@@ -264,7 +262,7 @@ class _Writer:
 
     def _norm(self) -> dict[str, np.ndarray]:
         dim = self._config.dim
-        return {'scale': np.full(dim, CONSTANT * math.sqrt(2 / dim)), 'bias': np.zeros(dim)}
+        return {'scale': np.full(dim, self._program.constant * math.sqrt(2 / dim)), 'bias': np.zeros(dim)}
 
     def _balanced(self, rows: np.ndarray) -> np.ndarray:
         rows[..., _BALANCE] -= rows.sum(axis=-1)
@@ -280,37 +278,48 @@ class _Writer:
         if self._is_linear:  # features are exp of these numbers
             bias[:2] = -NOTHING
         out = np.zeros((dim, dim))
-        for head, lookup in enumerate(layer.lookups):
-            start = head * head_dim
+        for i, head in enumerate(layer.heads):
+            start = i * head_dim
             columns = slice(start, start + head_dim)
-            self._address(lookup, layer.number, kernel[:2, :, columns])
-            for place, (value, target) in enumerate(zip(lookup.values, lookup.targets, strict=True), start):
+            if isinstance(head, Search):
+                self._score(head, kernel[:2, :, columns], bias[:2, columns])
+            else:
+                self._features(head, layer.number, kernel[:2, :, columns])
+            for place, (value, target) in enumerate(zip(head.values, head.targets, strict=True), start):
                 if target in self._at:
                     self._read(value, kernel[2, :, place])
                     bias[2, place] = value.constant
-                    out[place, self._at[target]] = lookup.factor * self._sign(target)
+                    out[place, self._at[target]] = head.factor * self._sign(target)
         return {
             'qkv': {'kernel': np.concatenate(list(kernel), axis=1), 'bias': bias.reshape(-1)},
             'attention_out': {'kernel': self._balanced(out), 'bias': np.zeros(dim)},
         }
 
-    def _address(self, lookup: Lookup, layer: int, kernel: np.ndarray) -> None:
-        """Writes the columns of a head's query and key, of kernels `[2, dim, head_dim]`."""
-        if self._is_linear:
-            scales = NOTHING, NOTHING
-        else:
-            scales = SHARPNESS / lookup.key.code.gap * math.sqrt(self._config.head_dim), 1.0
-        for side, address in enumerate((lookup.query, lookup.key)):
+    def _score(self, head: Search, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Writes the query and the key of a softmax head: kernels `[2, dim, head_dim]` and their biases."""
+        sharpness = SHARPNESS / head.gap * math.sqrt(self._config.head_dim)
+        for side, (parts, scale) in enumerate(((head.query, sharpness), (head.key, 1.0))):
+            for place, part in enumerate(parts):
+                self._read(part * scale, kernel[side, :, place])
+                bias[side, place] = part.constant * scale
+        if head.share is not None:
+            place = len(head.key)
+            bias[0, place] = math.sqrt(self._config.head_dim)
+            self._read(head.share, kernel[1, :, place])
+            bias[1, place] = head.share.constant
+
+    def _features(self, head: Lookup, layer: int, kernel: np.ndarray) -> None:
+        """Writes the query and the key of a linear head, kernels `[2, dim, head_dim]`."""
+        for side, address in enumerate((head.query, head.key)):
             for place, register in enumerate(address.registers):
-                kernel[side, self._at[register], place] = scales[side] * self._sign(register)
-        if lookup.age is not None:
-            if not self._is_linear:
-                raise ConstructionError(f'layer {layer}: only linear attention overwrites by age')
-            decay = self._decay(lookup, layer) * self._sign(lookup.age)
-            kernel[1, self._at[lookup.age], : len(lookup.key.registers)] -= decay
+                scale = NOTHING / address.code.radius
+                kernel[side, self._at[register], place] = scale * self._sign(register)
+        if head.age is not None:
+            decay = self._decay(head, layer) * self._sign(head.age)
+            kernel[1, self._at[head.age], : len(head.key.registers)] -= decay
 
     def _decay(self, lookup: Lookup, layer: int) -> float:
-        """The largest rate at which weights may fall with age, if it is large enough to overwrite."""
+        """The rate at which weights fall with age, if float32 holds one that is large enough to overwrite."""
         ages = self._program.positions[lookup.age]
         codes = np.stack([self._program.positions[r] for r in lookup.key.registers], axis=-1)
         gap = np.inf
@@ -318,14 +327,13 @@ class _Writer:
             different = np.unique(ages[(codes == code).all(axis=-1)])
             gap = min(gap, np.diff(different).min(initial=np.inf))
         rate = LONGEST_AGES / max(ages[codes.any(axis=-1)].max(), 1.0)
-        needed = math.log(max(lookup.change / LEAST_TRACE, 1.0))
-        if rate * gap < needed:
-            most = int(LONGEST_AGES / needed * gap)
+        if rate * gap * most_overwritings(lookup.change) < LONGEST_AGES:
+            most = int(most_overwritings(lookup.change) * gap)
             raise ConstructionError(
                 f'layer {layer}: ages go up to {ages.max():g}; '
                 f'float32 holds weights that overwrite up to {most}'
             )
-        return rate
+        return min(rate, math.log(max(lookup.change / WANTED_TRACE, math.e)) / gap)
 
     def _network(self, layer: Layer, erased: list[Register]) -> dict[str, dict[str, np.ndarray]]:
         dim = self._config.dim

@@ -1,7 +1,6 @@
 """Programs for the edit distance of two strings of equal length n.
 
-Entry (i, j) of the matrix is the least of the entry above plus 2, the entry before plus 2, and the entry on
-the diagonal plus 3 where the letters differ. The position of a token determines i and j, and where the
+The position of a token determines the row i and the column j of the entry that is written next, and where the
 letters and the other entries stand. The sequence consists of blocks of n + 1 tokens: the first string and its
 `|`, the second and its `<sep>`, then the rows of the matrix, each with its comma.
 """
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from effxf_jax.constructions import recurrence
 from effxf_jax.constructions.program import (
     Address,
     ConstructionError,
@@ -23,13 +23,13 @@ from effxf_jax.constructions.program import (
     Register,
     relu,
 )
+from effxf_jax.constructions.recurrence import Way, read
 from effxf_jax.tasks.edit_distance import (
     BORDERS,
     COMMA,
     FIRST_LETTER,
     FIRST_NUMBER,
     GAP,
-    LETTERS,
     SEP,
     SUBSTITUTION,
     EditDistance,
@@ -106,7 +106,7 @@ def standard(task: EditDistance) -> Program:
         'diagonal': (np.where(of.row > 1, diagonal, here - 2 * of.is_answer), value),
     }
     layer = program.layer()
-    _finish(program, task, of, layer, value, _read(program, layer, at, places))
+    _finish(program, task, of, layer, value, read(program, layer, at, places))
     return program
 
 
@@ -125,7 +125,7 @@ def strided(task: EditDistance) -> Program:
         'first here': (of.place, letter),
         'second here': (np.where(of.block, size + of.place, here), letter),
     }
-    own = _read(program, program.layer(), at, in_columns)
+    own = read(program, program.layer(), at, in_columns)
     latest = here - (here - of.row + 1) % size  # the last position whose place is the row's
     before_diagonal = np.where(of.column > 1, here - size, here)
     places = {
@@ -135,7 +135,7 @@ def strided(task: EditDistance) -> Program:
         'diagonal': (np.where(of.row > 1, before_diagonal, here - 2 * of.is_answer), value),
     }
     layer = program.layer()
-    found = _read(program, layer, at, places)
+    found = read(program, layer, at, places)
     _finish(program, task, of, layer, value, found, letters_elsewhere=True)
     return program
 
@@ -228,29 +228,11 @@ def linear_overwriting(task: EditDistance) -> Program:
 
 
 def _most(task: EditDistance) -> float:
-    """Above all entries and letters. Gates are as large as this, and no larger, since they enlarge errors."""
-    return float(max(SUBSTITUTION * task.n, LETTERS) + GAP)
+    return recurrence.bound(SUBSTITUTION * task.n)
 
 
 def _begin(task: EditDistance) -> tuple[Program, Register, Register]:
-    """A program with the number and the letter of a token as registers, zero for other tokens."""
-    size = task.vocabulary.size
-    program = Program(size, task.max_length)
-    ids = np.arange(size)
-    letters = (ids >= FIRST_LETTER) & (ids < FIRST_LETTER + LETTERS)
-    value = program.of_token('value', np.maximum(ids - FIRST_NUMBER, 0))
-    letter = program.of_token('letter', np.where(letters, ids - FIRST_LETTER + 1, 0))
-    return program, value, letter
-
-
-def _read(
-    program: Program, layer: Layer, at: Address, places: Mapping[str, tuple[np.ndarray, Register]]
-) -> dict[str, Register]:
-    """By name, what a register holds at another position, which is given for each position."""
-    return {
-        name: layer.look_up(program.address(f'{name} at', at.code, where), at, [source], [name])[0]
-        for name, (where, source) in places.items()
-    }
+    return recurrence.begin(task.vocabulary.size, task.max_length, FIRST_LETTER, FIRST_NUMBER)
 
 
 def _blocks(of: Plan, n: int) -> dict[str, np.ndarray]:
@@ -358,40 +340,17 @@ def _finish(
         letters_elsewhere: whether the letters may differ where no entry is written next.
     """
     step, most = BORDERS[task.border], _most(task)
-    answer = of.is_answer
+    answer, on_top, on_left = of.is_answer, of.row == 1, of.column == 1
+    # The answer is the entry on the diagonal, so the others must not be less.
     ways = {
-        'above': (found['above'], (of.row == 1) | answer, step * of.column),
-        'before': (before, (of.column == 1) | answer, step * of.row),
-        'diagonal': (found['diagonal'], (of.row == 1) | (of.column == 1), step * (of.row + of.column - 2)),
+        'above': Way(found['above'], on_top | answer, np.where(answer, most, step * of.column)),
+        'before': Way(before, on_left | answer, np.where(answer, most, step * of.row)),
+        'diagonal': Way(found['diagonal'], on_top | on_left, step * (of.row + of.column - 2)),
     }
-    entries = {}
-    for name, (entry, on_border, of_border) in ways.items():
-        # The answer is the entry on the diagonal, so the others must not be less.
-        constant = np.where(answer & on_border, most, np.where(on_border, of_border, 0))
-        closed = program.of_position(f'{name} is on the border', on_border)
-        border = program.of_position(f'border {name}', constant)
-        entries[name] = layer.set(f'entry {name}', relu(entry - most * closed) + border)
-    more, less = found['first'] - found['second'], found['second'] - found['first']
-    if letters_elsewhere:
-        nowhere = most * program.of_position('no entry next', of.row == 0)
-        more, less = more - nowhere, less - nowhere
-    differ = layer.set('differ', relu(more) + relu(less) - relu(more - 1) - relu(less - 1))
+    nowhere = of.row == 0 if letters_elsewhere else None
+    letters = found['first'], found['second']
+    entry = recurrence.next_entry(program, layer, ways, letters, most, nowhere)
 
-    layer = program.layer()
-    gap = layer.set('by a gap', entries['above'] - relu(entries['above'] - entries['before']) + GAP)
-    substitution = layer.set('by the diagonal', entries['diagonal'] + SUBSTITUTION * differ)
-    layer = program.layer()
-    entry = layer.set('entry', gap - relu(gap - substitution))
-
-    _write_numbers(program, task, entry)
-    large = (4 * most) ** 2  # above the score of any number
-    flags = (COMMA, of.is_comma), (SEP, of.is_separator), (EOS, of.is_end)
-    for token, is_next in flags:
-        flag = program.of_position(f'{task.vocabulary.tokens[token]} is next', is_next)
-        program.write(token, 2 * large * flag - large)
-
-
-def _write_numbers(program: Program, task: EditDistance, number: Register) -> None:
-    """The score of k is 2 k number - k^2, largest for the k nearest to the number."""
-    for k in range(task.vocabulary.size - FIRST_NUMBER):
-        program.write(FIRST_NUMBER + k, 2 * k * number - k**2)
+    recurrence.write_number(program, range(FIRST_NUMBER, task.vocabulary.size), 0, entry)
+    flags = (COMMA, 'comma', of.is_comma), (SEP, '<sep>', of.is_separator), (EOS, 'end', of.is_end)
+    recurrence.write_where(program, most, flags)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from effxf_jax.constructions.program import ConstructionError, Expression, Lookup, OneHot, Program, Register
+from effxf_jax.constructions.program import ConstructionError, Expression, Lookup, Program, Register, Search
 
 
 class Trace(NamedTuple):
@@ -31,7 +31,7 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
         visible: bool `[length, length]`, which positions s attention at position t sees, `[t, s]`.
 
     Raises:
-        ConstructionError: a lookup by `Digits` finds no visible position; the message names it and where.
+        ConstructionError: softmax attention finds no match; the message names what it reads and where.
     """
     length = len(tokens)
     state = {register: values[tokens] for register, values in program.tokens.items()}
@@ -39,10 +39,17 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
     corner = np.inf
     for layer in program.layers:
         found = {}
-        for lookup in layer.lookups:
-            weights = _weights(lookup, state, visible, layer.number)
-            for target, value in zip(lookup.targets, lookup.values, strict=True):
-                found[target] = lookup.factor * (weights @ _affine(value, state, length))
+        for head in layer.heads:
+            if isinstance(head, Search):
+                seen = _largest(head, state, visible, layer.number).astype(float)
+                if head.share is not None:
+                    seen *= np.exp(_affine(head.share, state, length))
+            else:
+                seen = _matching(head, state, visible)
+            total = seen.sum(axis=1, keepdims=True)
+            weights = head.factor * np.divide(seen, total, out=np.zeros(visible.shape), where=total > 0)
+            for target, value in zip(head.targets, head.values, strict=True):
+                found[target] = weights @ _affine(value, state, length)
         state |= found
         updated = {}
         for register, value in layer.updates:
@@ -60,23 +67,31 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
     return Trace(state, logits, float(corner))
 
 
-def _weights(lookup: Lookup, state, visible: np.ndarray, layer: int) -> np.ndarray:
-    """The weights of a head, float64 `[length, length]`: equal for all positions that it finds."""
-    query, key = (np.stack([state[r] for r in a.registers], axis=-1) for a in (lookup.query, lookup.key))
-    is_one_hot = isinstance(lookup.key.code, OneHot)
-    found = np.abs(query[:, None] - key[None]).max(axis=-1) < 1e-6
-    if is_one_hot:  # a zero vector is no address
-        found = (found | ~query.any(axis=-1)[:, None]) & key.any(axis=-1)
-    found &= visible
-    if lookup.age is not None:
-        age = np.where(found, state[lookup.age], np.inf)
-        found &= age == age.min(axis=1, keepdims=True)
-    counts = found.sum(axis=1)
-    if not is_one_hot and not counts.all():
-        names = ', '.join(target.name for target in lookup.targets[:3])
-        position = int(np.argmin(counts))
+def _largest(head: Search, state, visible: np.ndarray, layer: int) -> np.ndarray:
+    """Which positions have the largest score, bool `[length, length]`."""
+    length = len(visible)
+    query, key = (
+        np.stack([_affine(part, state, length) for part in parts], axis=-1)
+        for parts in (head.query, head.key)
+    )
+    scores = np.where(visible, query @ key.T, -np.inf)
+    largest = scores.max(axis=1, keepdims=True)
+    if head.match is not None and (largest < head.match).any():
+        names = ', '.join(target.name for target in head.targets[:3])
+        position = int(np.argmax(largest[:, 0] < head.match))
         raise ConstructionError(f'layer {layer}: the lookup of {names} finds nothing at position {position}')
-    return found / np.maximum(counts, 1)[:, None]
+    return scores > largest - head.gap / 2
+
+
+def _matching(head: Lookup, state, visible: np.ndarray) -> np.ndarray:
+    """Which positions have the query as their key, bool `[length, length]`; the zero vector is no address."""
+    query, key = (np.stack([state[r] for r in a.registers], axis=-1) for a in (head.query, head.key))
+    found = np.abs(query[:, None] - key[None]).max(axis=-1) < 1e-6
+    found = (found | ~query.any(axis=-1)[:, None]) & key.any(axis=-1) & visible
+    if head.age is not None:
+        age = np.where(found, state[head.age], np.inf)
+        found &= age == age.min(axis=1, keepdims=True)
+    return found
 
 
 def _affine(value: Expression, state, length: int) -> np.ndarray:

@@ -138,6 +138,11 @@ class Digits(NamedTuple):
         """By how much the inner product of unequal addresses is smaller, at least."""
         return self.radius**2 * (1 - math.cos(2 * math.pi / self.base))
 
+    @property
+    def match(self) -> float:
+        """The inner product of equal addresses."""
+        return self.radius**2 * self.width / 2
+
     def encode(self, addresses: np.ndarray) -> np.ndarray:
         """The codes of addresses, float64 `[..., width]`."""
         places = self.base ** np.arange(self.width // 2)
@@ -147,12 +152,17 @@ class Digits(NamedTuple):
 
 
 class OneHot(NamedTuple):
-    """Addresses 0 ... size - 1 as unit vectors, for linear attention; -1, no address, is the zero vector.
+    """Addresses 0 ... size - 1 as orthogonal vectors, for linear attention; -1, none, is the zero vector.
 
     A key of -1 is found by no query. A query of -1 finds all other keys, and reads zero if there are none.
+
+    Attributes:
+        size: the number of addresses.
+        radius: the vectors' length; a larger one makes rounding in LayerNorm matter less.
     """
 
     size: int
+    radius: float = 16.0
 
     @property
     def width(self) -> int:
@@ -160,7 +170,7 @@ class OneHot(NamedTuple):
 
     def encode(self, addresses: np.ndarray) -> np.ndarray:
         """The codes of addresses, float64 `[..., width]`."""
-        return (np.asarray(addresses)[..., None] == np.arange(self.size)).astype(float)
+        return self.radius * (np.asarray(addresses)[..., None] == np.arange(self.size))
 
 
 class Address(NamedTuple):
@@ -170,12 +180,50 @@ class Address(NamedTuple):
     registers: tuple[Register, ...]
 
 
-class Lookup(NamedTuple):
-    """One attention head: the mean of values over the visible positions whose key is the query.
+class Search(NamedTuple):
+    """A head of softmax attention: the mean of values over the visible positions with the largest score.
+
+    This is saturated attention (Merrill et al. 2021, arXiv 2106.16213).
 
     Attributes:
-        query, key: addresses with the same code. A query by `Digits` must have a match, such as its own
-            position.
+        query, key: affine expressions at the position that reads and at the position read, equally many; the
+            score is their inner product.
+        values: affine expressions at the positions found.
+        targets: the registers that receive `factor` times the values' means.
+        gap: by how much all other scores are smaller, at least.
+        match: given, the least score that a position found may have.
+        factor: such as the number of positions found, where a sum is wanted.
+        share: given, an affine expression; a position found counts e^share times. It must be far below what
+            makes up for the gap.
+    """
+
+    query: tuple[Expression, ...]
+    key: tuple[Expression, ...]
+    values: tuple[Expression, ...]
+    targets: tuple[Register, ...]
+    gap: float
+    match: float | None = None
+    factor: float = 1.0
+    share: Expression | None = None
+
+    @property
+    def sources(self) -> list[Register]:
+        """The registers that it reads."""
+        shares = () if self.share is None else (self.share,)
+        parts = (*self.query, *self.key, *self.values, *shares)
+        return [register for part in parts for register in part.registers]
+
+    @property
+    def width(self) -> int:
+        """The least width of a head."""
+        return max(len(self.key) + (self.share is not None), len(self.values))
+
+
+class Lookup(NamedTuple):
+    """A head of linear attention: the mean of values over the visible positions whose key is the query.
+
+    Attributes:
+        query, key: addresses with the same code.
         values: affine expressions at the positions found.
         targets: the registers that receive `factor` times their means.
         factor: such as the number of positions found, where a sum is wanted.
@@ -198,13 +246,25 @@ class Lookup(NamedTuple):
         values = [register for value in self.values for register in value.registers]
         return [*self.query.registers, *self.key.registers, *values, *age]
 
+    @property
+    def width(self) -> int:
+        """The least width of a head."""
+        return max(self.key.code.width, len(self.values))
+
+
+def _affine(values: Sequence[Register | Expression]) -> tuple[Expression, ...]:
+    affine = tuple(map(expression, values))
+    if any(value.units for value in affine):
+        raise ConstructionError('attention reads affine expressions; set a register to the value first')
+    return affine
+
 
 class Layer:
-    """Lookups of attention, then piecewise-linear updates; made by `Program.layer`."""
+    """Heads of attention, then piecewise-linear updates; made by `Program.layer`."""
 
     def __init__(self, number: int):
         self.number = number
-        self.lookups: list[Lookup] = []
+        self.heads: list[Search | Lookup] = []
         self.updates: list[tuple[Register, Expression]] = []
 
     def look_up(
@@ -217,18 +277,56 @@ class Layer:
         age: Register | None = None,
         change: float = 0.0,
     ) -> list[Register]:
-        """Adds a head; returns the registers, with these names, of what it reads. See `Lookup`.
+        """Adds a head that finds the positions whose key is the query.
+
+        Addresses that are `Digits` are for softmax attention, which must find a position, such as the one
+        that reads. Addresses that are `OneHot` are for linear attention. See `Lookup`.
+
+        Returns:
+            The registers, with these names, of what it reads: `factor` times the means of the values.
 
         Raises:
-            ConstructionError: the addresses have different codes, or a value is not affine.
+            ConstructionError: the addresses have different codes, a value is not affine, or softmax attention
+                is given an age.
         """
         if query.code != key.code:
             raise ConstructionError(f'query {query.code} and key {key.code} must have the same code')
-        affine = tuple(map(expression, values))
-        if any(value.units for value in affine):
-            raise ConstructionError('attention reads affine expressions; set a register to the value first')
+        if isinstance(key.code, OneHot):
+            targets = tuple(map(Register, names))
+            self.heads.append(Lookup(query, key, _affine(values), targets, factor, age, change))
+            return list(targets)
+        if age is not None:
+            raise ConstructionError('only linear attention overwrites by age')
+        code = key.code
+        match = code.match - code.gap / 2
+        return self.find(query.registers, key.registers, values, names, code.gap, match, factor)
+
+    def find(
+        self,
+        query: Sequence[Register | Expression],
+        key: Sequence[Register | Expression],
+        values: Sequence[Register | Expression],
+        names: Sequence[str],
+        gap: float,
+        match: float | None = None,
+        factor: float = 1.0,
+        share: Register | Expression | None = None,
+    ) -> list[Register]:
+        """Adds a head of softmax attention that finds the positions with the largest score; see `Search`.
+
+        Returns:
+            The registers, with these names, of `factor` times the values' means.
+
+        Raises:
+            ConstructionError: query and key differ in length, or an expression is not affine.
+        """
+        if len(query) != len(key):
+            raise ConstructionError(f'a query of {len(query)} numbers and a key of {len(key)} have no score')
         targets = tuple(map(Register, names))
-        self.lookups.append(Lookup(query, key, affine, targets, factor, age, change))
+        (share,) = (None,) if share is None else _affine([share])
+        self.heads.append(
+            Search(_affine(query), _affine(key), _affine(values), targets, gap, match, factor, share)
+        )
         return list(targets)
 
     def set(self, name: str, value: Expression | Register) -> Register:
@@ -244,14 +342,16 @@ class Program:
     Attributes:
         vocabulary_size: tokens in the vocabulary.
         max_length: positions in the longest sequence.
+        constant: the compiler's C. Content of the norm c distorts LayerNorm by (c / 2C)^2, and float32 rounds
+            what LayerNorm reads at about C / 10^8.
         tokens: by register, its value for each token, float64 `[vocabulary_size]`.
         positions: by register, its value at each position, float64 `[max_length]`.
         layers: the layers.
         logits: for each token an affine expression; a token without one is never written.
     """
 
-    def __init__(self, vocabulary_size: int, max_length: int):
-        self.vocabulary_size, self.max_length = vocabulary_size, max_length
+    def __init__(self, vocabulary_size: int, max_length: int, constant: float = 2.0**15):
+        self.vocabulary_size, self.max_length, self.constant = vocabulary_size, max_length, constant
         self.tokens: dict[Register, np.ndarray] = {}
         self.positions: dict[Register, np.ndarray] = {}
         self.layers: list[Layer] = []

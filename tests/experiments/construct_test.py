@@ -51,7 +51,7 @@ def test_a_construction_is_a_run_that_main_shows_and_probe_reads(tmp_path, progr
     ],
 )
 def test_the_narrowest_construction_for_the_mechanism_is_made(overrides, name):
-    made, compiled, experiment = construct.make(configs.load(f'{SMOKE},{overrides}'), None, None)
+    made, compiled, experiment = construct.make(configs.load(f'{SMOKE},{overrides}'))
     assert made == name
     assert experiment.model == compiled.config
 
@@ -59,15 +59,15 @@ def test_the_narrowest_construction_for_the_mechanism_is_made(overrides, name):
 def test_what_cannot_be_constructed_is_refused_and_nothing_is_written(tmp_path, program):
     workdir = f'--workdir={tmp_path / "run"}'
     for config, message in (
-        ('experiments/lis.py:smoke', "no construction of the task 'lis'"),
+        ('experiments/arith.py:smoke', "no construction of the task 'arithmetic'"),
         (f'{SMOKE},mechanism=sliding_window', 'no construction of edit_distance with sliding_window'),
         ('experiments/ed.py:smoke,n=60', 'up to n = 45; got 60'),
-        ('experiments/ed.py:smoke,n=4', 'looks up in 4 heads; got num_heads 2'),
     ):
         code, _, err = program('construct', f'--config={config}', workdir)
         assert code == 2
         assert message in err
-    code, _, err = program('construct', f'--config={SMOKE}', '--dim=8', workdir)
-    assert code == 2
-    assert 'needs a width of' in err
+    for flag, message in ('--dim=8', 'needs a width of'), ('--num_heads=3', 'with 4 heads; got num_heads 3'):
+        code, _, err = program('construct', f'--config={SMOKE}', flag, workdir)
+        assert code == 2
+        assert message in err
     assert not (tmp_path / 'run').exists()

@@ -1,0 +1,291 @@
+"""Programs for the longest increasing subsequence of n numbers.
+
+Behind the numbers stand the lengths d(1) ... d(n) of the longest runs that end at each. The next one is one
+more than the largest length of a smaller number; the answer is the largest of all.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from effxf_jax.constructions import recurrence
+from effxf_jax.constructions.program import (
+    ConstructionError,
+    Digits,
+    Expression,
+    OneHot,
+    Program,
+    Register,
+    relu,
+)
+from effxf_jax.tasks.lis import SEP, LongestIncreasingSubsequence
+from effxf_jax.tasks.task import EOS
+
+_BIT = 16.0  # a bit is held as plus or minus this number; rounding in LayerNorm matters less if it is large
+_FLAG = 64.0  # for flags in scores that must be equal
+_UNIT = 8.0  # lengths are held divided by it, since large numbers distort LayerNorm
+
+
+class Plan(NamedTuple):
+    """What every position writes next and holds itself, `[max_length]`.
+
+    Attributes:
+        next, own: the index, from 1, of the length that is written next, and of the one that stands here; 0
+            where it is none.
+        is_separator, is_answer, is_end: whether this is written next.
+    """
+
+    next: np.ndarray
+    own: np.ndarray
+    is_separator: np.ndarray
+    is_answer: np.ndarray
+    is_end: np.ndarray
+
+
+def plan(task: LongestIncreasingSubsequence) -> Plan:
+    """The plan of a task.
+
+    Raises:
+        ConstructionError: its answer is written without the chain.
+    """
+    if task.answer_mode != 'chain':
+        raise ConstructionError(
+            f"the construction is of lis with answer_mode='chain'; got {task.answer_mode!r}"
+        )
+    here = np.arange(task.max_length) - task.n
+    index = lambda at: np.where((at >= 1) & (at <= task.n), at, 0)
+    return Plan(index(here + 1), index(here), here == task.n, here == task.n + 1, here == task.n + 2)
+
+
+def num_bits(task: LongestIncreasingSubsequence) -> int:
+    """The bits of a number."""
+    return max(1, int(task.number_range - task.n - 2).bit_length())
+
+
+def standard(task: LongestIncreasingSubsequence) -> Program:
+    """Standard attention: a head for each bit finds the longest run that ends at a smaller number.
+
+    A number is smaller than the next one if, at some bit, it has a 0 and the next one a 1, and all higher
+    bits are equal. The head of a bit finds the longest of the runs that end at such numbers; where there is
+    none, or the next number's bit is 0, it finds the `<sep>`, which has the length 0. For the answer all
+    heads find the longest run. The width is polylogarithmic: O(log^2) of the range of numbers.
+    """
+    of, bits = plan(task), num_bits(task)
+    program, length, own_bits = _begin(task)
+    here = np.arange(task.max_length)
+    at = program.address('here', Digits(task.max_length), here)
+    where_next = program.address('next at', at.code, np.where(of.next > 0, of.next - 1, here))
+    where_own = program.address('own at', at.code, np.where(of.own > 0, of.own - 1, here))
+    layer = program.layer()
+    *following, searching = layer.look_up(where_next, at, own_bits, _names('next', bits))
+    *own, present = layer.look_up(where_own, at, own_bits, _names('own', bits))
+
+    layer = program.layer()
+    # An equal bit scores _BIT^2, and presence takes as much away for each. All are copied by the same heads,
+    # so that their errors cancel too.
+    null = program.of_position('is null', _BIT * (here == task.n))
+    outside = program.of_position('is outside', _BIT * (here < task.n))
+    by_length = _BIT**2 / (2 * (task.n + 1))  # the longest length is less than half of a bit
+    found = []
+    for bit in range(bits):
+        count = bits - bit
+        query = [*following[bit + 1 :], -searching, -count * searching, -following[bit], _UNIT * by_length]
+        key = [*own[bit + 1 :], own[bit], present + 3 * outside, null, length]
+        found += layer.find(query, key, [length], [f'longest by bit {bit}'], gap=by_length)
+    largest = _largest(program, layer, found)
+    _write(program, task, of, largest)
+    return program
+
+
+def linear(task: LongestIncreasingSubsequence) -> Program:
+    """Linear attention that gathers all numbers and all lengths at every position: width O(n).
+
+    A number and its length stand at their own place among n registers; one head reads the mean over all
+    numbers, another the mean over all lengths so far.
+    """
+    of = plan(task)
+    program, held, places = _laid(task)
+    code = OneHot(2)
+    here = np.arange(task.max_length)
+    chain = of.own | of.is_answer
+    kind = program.address('kind', code, np.where(here < task.n, 0, np.where(chain, 1, -1)))
+    everywhere = lambda name, which: program.address(name, code, np.full(len(here), which))
+    layer = program.layer()
+    read = lambda name, which: layer.look_up(
+        everywhere(f'{name} wanted', which), kind, held, _numbered(name, task), factor=task.n
+    )
+    _search_everything(program, task, of, places, layer, read('number', 0), read('length', 1))
+    return program
+
+
+def fixed(task: LongestIncreasingSubsequence) -> Program:
+    """Fixed blocks with summaries of one position: width O(n), as for `linear`.
+
+    The last position of a block holds the mean of its block, and counts as many times as the block has
+    positions. The size of the blocks divides n + 1, so that none has both numbers and lengths.
+    """
+    of, size = plan(task), block_size(task)
+    program, held, places = _laid(task)
+    here = np.arange(task.max_length)
+    is_last, in_chain = here % size == size - 1, here > task.n
+    # What counts alike has the key zero, so that the weights are equal up to a small error.
+    flag = lambda name, where: program.of_position(name, _FLAG * where)
+    always, last = Expression({}, _FLAG), flag('is last', is_last)
+    layer = program.layer()
+    means = layer.find([always], [-1 * last], held, _numbered('mean', task), gap=_FLAG**2)
+    most, not_last = _most(task) / _FLAG, flag('is not last', ~is_last)
+    held = [
+        layer.set(
+            f'stands for {i}',
+            1 / size * relu((size - 1) * mean + own - size * most * not_last) + relu(own - most * last),
+        )
+        for i, (mean, own) in enumerate(zip(means, held, strict=True), 1)
+    ]
+    layer = program.layer()
+    numbers = layer.find(
+        [always],
+        [-1 * flag('sums up no numbers', in_chain | ~is_last)],
+        held,
+        _numbered('number', task),
+        gap=_FLAG**2,
+        factor=task.n + 1,
+    )
+    # The last position of a block sums up what it sees of its block, so it does not count that again.
+    lengths = layer.find(
+        [always, last],
+        [-1 * flag('before the chain', ~in_chain), -1 * flag('within a block', in_chain & ~is_last)],
+        held,
+        _numbered('length', task),
+        gap=_FLAG**2,
+        factor=task.n,
+        share=math.log(size) * program.of_position('stands for a block', is_last),
+    )
+    _search_everything(program, task, of, places, layer, numbers, lengths)
+    return program
+
+
+def block_size(task: LongestIncreasingSubsequence) -> int:
+    """The divisor of n + 1 that is nearest to the square root of the length, by their ratio."""
+    sizes = [size for size in range(1, task.n + 2) if (task.n + 1) % size == 0]
+    return min(sizes, key=lambda size: abs(math.log(size / math.sqrt(task.max_length))))
+
+
+def _numbered(name: str, task: LongestIncreasingSubsequence) -> list[str]:
+    return [f'{name} {i}' for i in range(1, task.n + 1)]
+
+
+def _laid(task: LongestIncreasingSubsequence) -> tuple[Program, list[Register], list[Register]]:
+    """A program whose numbers and lengths stand, in _UNITs, at their places among n registers.
+
+    Returns:
+        The program; the n registers; and for the indices 0 ... n of numbers and lengths, 0 for the `<sep>`
+        behind the numbers, registers that are 0 where the token has this index and otherwise 1.
+    """
+    size, n = task.vocabulary.size, task.n
+    program = Program(size, task.max_length, constant=2.0**16)  # n numbers at once are a large content
+    stands_for = np.maximum(np.arange(size) - SEP, 0)
+    amount = program.of_token('amount', np.where(stands_for > n, stands_for - n, stands_for) / _UNIT)
+    here = np.arange(task.max_length)
+    index = np.where(here < n, here + 1, np.where(here <= 2 * n, here - n, -1))
+    places = [program.of_position(f'not place {i}', index != i) for i in range(n + 1)]
+    layer = program.layer()
+    most = _most(task)
+    held = [layer.set(f'at {i}', relu(amount - most * places[i])) for i in range(1, n + 1)]
+    return program, held, places
+
+
+def _most(task: LongestIncreasingSubsequence) -> float:
+    """Above all numbers and lengths, in _UNITs."""
+    return (task.number_range - task.n) / _UNIT + 1
+
+
+def _search_everything(
+    program: Program, task: LongestIncreasingSubsequence, of: Plan, places, layer, numbers, lengths
+) -> None:
+    """Adds layers that find the largest length of a smaller number among all, and the logits.
+
+    Args:
+        program: the program.
+        task: the task.
+        of: its plan.
+        places: see `_laid`.
+        layer: a layer that can read the numbers and lengths.
+        numbers: all numbers, in _UNITs.
+        lengths: the lengths so far, in _UNITs, times n over how many positions they have taken so far. So a
+            position's lengths have a scale of their own, on which they are no less than they are.
+    """
+    n, most = task.n, _most(task)
+    here = np.arange(task.max_length)
+    # For the answer every number is smaller than the next.
+    following = Expression({program.of_position('no next number', most * of.is_answer): 1.0}, 0.0)
+    for i, number in enumerate(numbers):
+        following += relu(number - most * places[i])  # the number after the one with this index
+    following = layer.set('next number', following)
+    layer = program.layer()
+    is_larger = []
+    for i, number in enumerate(numbers, 1):
+        above = 2 * _UNIT * (number - following)
+        is_larger.append(layer.set(f'is larger {i}', relu(above + 1.5) - relu(above + 0.5)))
+    layer = program.layer()
+    # Held as a number that is not large itself, which would distort LayerNorm.
+    none_yet = n * most / _BIT * program.of_position('no length yet', _BIT * (of.next == 1))
+    smaller = [
+        layer.set(f'smaller {i}', relu(length - most * larger - none_yet))
+        for i, (length, larger) in enumerate(zip(lengths, is_larger, strict=True), 1)
+    ]
+    largest = _UNIT * _largest(program, program.layer(), smaller)
+    scale = n / np.maximum(here - n, 1)
+    unit = program.of_position('scale', scale)
+    one_more = program.of_position('one more', np.where(of.next > 0, scale, 0))
+    for k in range(1, n + 1):
+        program.write(SEP + k, 2 * k * (largest + one_more) - k**2 * unit)
+    _write_ends(program, task, of)
+
+
+def _names(name: str, bits: int) -> list[str]:
+    return [*(f'{name} bit {i}' for i in range(bits)), f'{name} is a number']
+
+
+def _begin(task: LongestIncreasingSubsequence) -> tuple[Program, Register, list[Register]]:
+    """A program with the length in _UNITs that a token stands for, otherwise 0, and the bits of a number.
+
+    Each bit is plus or minus _BIT; behind them stands _BIT for any number. For other tokens all are zero.
+    """
+    size = task.vocabulary.size
+    program = Program(size, task.max_length)
+    stands_for = np.arange(size) - SEP
+    is_length, is_number = (stands_for > 0) & (stands_for <= task.n), stands_for > task.n
+    length = program.of_token('length', np.where(is_length, stands_for / _UNIT, 0))
+    code = [2 * ((stands_for - task.n - 1) >> i & 1) - 1 for i in range(num_bits(task))]
+    names = _names('', len(code))
+    bits = [
+        program.of_token(name, _BIT * bit * is_number)
+        for name, bit in zip(names, [*code, np.ones(size)], strict=True)
+    ]
+    return program, length, bits
+
+
+def _largest(program: Program, layer, numbers: list[Register]) -> Register:
+    """Adds layers, of which the first may be the given one, that compute the largest of some numbers."""
+    level = 1
+    while True:
+        pairs = zip(numbers[::2], numbers[1::2], strict=False)
+        larger = [layer.set(f'largest {level}.{i}', a + relu(b - a)) for i, (a, b) in enumerate(pairs)]
+        if len(numbers) % 2:
+            larger.append(numbers[-1])
+        if len(larger) == 1:
+            return larger[0]
+        numbers, layer, level = larger, program.layer(), level + 1
+
+
+def _write(program: Program, task: LongestIncreasingSubsequence, of: Plan, largest: Register) -> None:
+    """Writes one more than the largest length of a smaller number, or as the answer the largest."""
+    more = program.of_position('one more', of.next > 0)
+    recurrence.write_number(program, range(SEP + 1, SEP + task.n + 1), 1, _UNIT * largest + more)
+    _write_ends(program, task, of)
+
+
+def _write_ends(program: Program, task: LongestIncreasingSubsequence, of: Plan) -> None:
+    flags = (SEP, '<sep>', of.is_separator), (EOS, 'end', of.is_end)
+    recurrence.write_where(program, float(task.n + 1), flags)
