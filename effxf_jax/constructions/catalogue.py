@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from effxf_jax import tasks
-from effxf_jax.constructions import edit_distance, edit_distance_local, lis
-from effxf_jax.constructions.compiler import Compiled, compile_program
+from effxf_jax.constructions import compiler, edit_distance, edit_distance_local, lis
+from effxf_jax.constructions.compiler import Compiled
 from effxf_jax.constructions.program import ConstructionError, Program
 from effxf_jax.tasks import Task
 
@@ -109,6 +109,22 @@ def names(task: str) -> list[str]:
     return list(CONSTRUCTIONS[task])
 
 
+def size_of(task: Task) -> int:
+    """A task's size, which a construction's `largest` limits."""
+    return getattr(task, task.size_option)
+
+
+def least_width(task: Task, name: str) -> int:
+    """The width of a construction, also at sizes beyond its `largest`.
+
+    Raises:
+        ConstructionError: there is no such construction of the task.
+    """
+    construction = _named(task, name)
+    heads = construction.num_heads(task)
+    return compiler.least_width(construction.program(task), construction.mechanism, heads)
+
+
 def build(task: Task, name: str, num_heads: int | None = None, dim: int | None = None) -> Compiled:
     """Makes the model of a construction.
 
@@ -122,11 +138,7 @@ def build(task: Task, name: str, num_heads: int | None = None, dim: int | None =
         ConstructionError: there is no such construction, float32 does not hold it at this size, or it does
             not fit into the width or the heads.
     """
-    of_task = tasks.name_of(task)
-    if name not in names(of_task):
-        raise ConstructionError(f'construction must be one of {", ".join(names(of_task))}; got {name!r}')
-    construction = CONSTRUCTIONS[of_task][name]
-    size = getattr(task, task.size_option)
+    construction, size = _named(task, name), size_of(task)
     if size > construction.largest:
         raise ConstructionError(
             f'float32 is known to hold the construction {name} up to {task.size_option} = '
@@ -134,4 +146,13 @@ def build(task: Task, name: str, num_heads: int | None = None, dim: int | None =
         )
     program = construction.program(task)
     num_heads = num_heads or construction.num_heads(task)
-    return compile_program(program, construction.mechanism, construction.options(task), num_heads, dim)
+    return compiler.compile_program(
+        program, construction.mechanism, construction.options(task), num_heads, dim
+    )
+
+
+def _named(task: Task, name: str) -> Construction:
+    of_task = tasks.name_of(task)
+    if name not in names(of_task):
+        raise ConstructionError(f'construction must be one of {", ".join(names(of_task))}; got {name!r}')
+    return CONSTRUCTIONS[of_task][name]

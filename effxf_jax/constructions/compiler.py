@@ -79,15 +79,8 @@ def compile_program(
     Raises:
         ConstructionError: the program does not fit, or the mechanism cannot read as it does.
     """
-    _check_heads(program, num_heads)
-    is_linear = mechanism == 'linear'
-    _check_kinds(program, Lookup if is_linear else Search, mechanism)
-    moments = _moments(program)
-    coordinates, erased, registers = _allocate(program, moments)
-    needs = _needs(program, erased, registers, num_heads)
-    least = max(needs.values())
-    step = math.lcm(num_heads, 2)
-    least += -least % step
+    needs, coordinates, erased, moments = _plan(program, mechanism, num_heads)
+    least, step = _rounded(needs, num_heads)
     if dim is None:
         dim = least
     elif dim < least:
@@ -107,12 +100,32 @@ def compile_program(
         positions='learned',
         options=options or {},
     )
-    params = _Writer(program, config, coordinates, is_linear).write(erased)
+    params = _Writer(program, config, coordinates, mechanism == 'linear').write(erased)
     # It is there after the layer that writes it, until before the network that may erase it.
     lifetimes = {
         register: ((first + 1) // 2 - 1, (last - 1) // 2 - 1) for register, (first, last) in moments.items()
     }
     return Compiled(config, params, coordinates, lifetimes)
+
+
+def least_width(program: Program, mechanism: str, num_heads: int) -> int:
+    """The least width that holds a program; `compile_program` says what it raises."""
+    return _rounded(_plan(program, mechanism, num_heads)[0], num_heads)[0]
+
+
+def _plan(program: Program, mechanism: str, num_heads: int):
+    """What needs which width, and where registers are and when: `_needs`, `_allocate`, `_moments`."""
+    _check_heads(program, num_heads)
+    _check_kinds(program, Lookup if mechanism == 'linear' else Search, mechanism)
+    moments = _moments(program)
+    coordinates, erased, registers = _allocate(program, moments)
+    return _needs(program, erased, registers, num_heads), coordinates, erased, moments
+
+
+def _rounded(needs: Mapping[str, int], num_heads: int) -> tuple[int, int]:
+    """The width for all needs, and the number of which it is a multiple."""
+    step = math.lcm(num_heads, 2)
+    return -(-max(needs.values()) // step) * step, step
 
 
 def most_overwritings(change: float) -> float:

@@ -1,0 +1,88 @@
+"""Grades every construction at several sizes, the largest with sequences of some thousand tokens.
+
+    python -m benchmarks.constructions [--count=1024] [--only=lis] [--directory=DIR] [--out=DIR]
+
+Each is a run of `experiments.construct`, which a later call does not repeat; this takes some hours of two
+cores. At sizes with long sequences, models of a width beyond _WIDE grade _FEW problems.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import measure
+from effxf_jax import tasks
+from effxf_jax.constructions import catalogue
+
+_COUNT = flags.DEFINE_integer('count', 1024, 'Held-out problems.')
+_ONLY = flags.DEFINE_list('only', list(catalogue.CONSTRUCTIONS), 'Tasks.')
+_DIRECTORY = flags.DEFINE_string('directory', 'runs/constructions', 'Where the runs are kept.')
+
+_WIDE, _FEW = 900, 16
+_SIZES = {
+    'edit_distance': [{'n': n} for n in (6, 12, 16, 20, 31)],
+    'edit_distance_local': [{'rows': rows, 'pattern_length': 4} for rows in (6, 20, 50, 100)],
+    'lis': [{'n': n} for n in (40, 110, 174, 249, 498)],
+}
+
+
+def grade(task: str, name: str, size: dict, count: int) -> dict:
+    """Grades a construction; the row of the table.
+
+    Raises:
+        RuntimeError: the program failed.
+    """
+    options = ','.join(f'{key}={value}' for key, value in size.items())
+    workdir = Path(_DIRECTORY.value) / f'{task}-{name}-{options}'
+    result = workdir / 'result.json'
+    if not result.exists():
+        batch = f'num_eval_examples={count},num_progress_examples=16,eval_batch_size={min(count, 256)}'
+        command = [sys.executable, '-m', 'experiments.construct', f'--construction={name}']
+        command += [f'--config=experiments/{task}.py:{options},{batch}', f'--workdir={workdir}']
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f'{task} {name} {options}: {done.stderr[-2000:]}')
+    found = json.loads(result.read_text(encoding='utf-8'))
+    model = json.loads((workdir / 'config.json').read_text(encoding='utf-8'))['model']
+    return {
+        'task': task,
+        'construction': name,
+        'size': options,
+        'length': tasks.make(task, **size, **catalogue.CONSTRUCTIONS[task][name].task_options).max_length,
+        'layers': model['num_layers'],
+        'heads': model['num_heads'],
+        'width': model['dim'],
+        'problems': found['num_eval_examples'],
+        'chains right': found['chain_accuracy'],
+        'margin': found['construction']['logit_margin'],
+        'largest weight': found['construction']['largest_weight'],
+    }
+
+
+def main(argv):
+    del argv
+    rows = []
+    for task in _ONLY.value:
+        for size in _SIZES[task]:
+            for name, construction in catalogue.CONSTRUCTIONS[task].items():
+                of = tasks.make(task, **size, **construction.task_options)
+                if catalogue.size_of(of) > construction.largest:
+                    continue
+                wide = catalogue.least_width(of, name) > _WIDE
+                rows.append(grade(task, name, size, _FEW if wide else _COUNT.value))
+                print(json.dumps(rows[-1]), flush=True)
+    rows.sort(key=lambda row: (row['task'], row['construction'], row['length']))
+    measure.report('constructions', rows)
+    for task, name in dict.fromkeys((row['task'], row['construction']) for row in rows):
+        these = [row for row in rows if (row['task'], row['construction']) == (task, name)]
+        points = np.log([(row['length'], row['width']) for row in these])
+        if len(these) > 1:
+            print(f'{task} {name}: width ~ L^{np.polyfit(*points.T, 1)[0]:.2f}')
+
+
+if __name__ == '__main__':
+    app.run(main)
