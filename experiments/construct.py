@@ -106,21 +106,20 @@ def make(
 
 def _default(config: ConfigDict, task) -> str:
     """The name of the narrowest construction for the config's mechanism and pattern."""
-    known = {n: catalogue.CONSTRUCTIONS[config.task.name][n] for n in catalogue.names(config.task.name)}
-    pattern = config.model.get('pattern')
-    fitting = {
-        n: c
-        for n, c in known.items()
-        if c.mechanism == config.model.mechanism
-        and (pattern is None or c.options(task).get('pattern', pattern) == pattern)
-    }
-    if not fitting:
-        mechanisms = ', '.join(dict.fromkeys(c.mechanism for c in known.values()))
+    of_task, mechanism = config.task.name, config.model.mechanism
+    found = catalogue.narrowest(task, mechanism, config.model.get('pattern'))
+    if found is not None:
+        return found.name
+    known = [catalogue.CONSTRUCTIONS[of_task][name] for name in catalogue.names(of_task)]
+    if (largest := max((c.largest for c in known if c.mechanism == mechanism), default=None)) is not None:
         raise ConstructionError(
-            f'there is no construction of {config.task.name} with {config.model.mechanism} attention; '
-            f'there are some with {mechanisms}'
+            f'float32 is known to hold constructions of {of_task} with {mechanism} attention up to '
+            f'{task.size_option} = {largest}; got {catalogue.size_of(task)}'
         )
-    return list(fitting)[-1]
+    mechanisms = ', '.join(dict.fromkeys(c.mechanism for c in known))
+    raise ConstructionError(
+        f'there is no construction of {of_task} with {mechanism} attention; there are some with {mechanisms}'
+    )
 
 
 def write(experiment: Experiment, compiled: Compiled, workdir: Path) -> None:

@@ -2,11 +2,12 @@
 
 Prints for each attention mechanism and width the multiply-adds and bytes of a forward pass, by part, and the
 state that decoding keeps. Prints for each mechanism the bits that must pass through it, the least width that
-allows this, and the cost of a forward pass at that width, relative to the standard Transformer's.
+allows this, the cost of a forward pass at that width, relative to the standard Transformer's, and the width
+of a construction, if there is one: a model whose weights are written by hand.
 
     --widths=64,128   widths of the table; by default the config's width and three doublings
     --precision=16    bits per neuron; by default ceil(log2 L)
-    --plot=FILE       draws cost and least width against the length of ever larger problems
+    --plot=FILE       draws cost, least width and constructed width against the length of larger problems
     --json            prints the figures as JSON
 """
 
@@ -21,6 +22,7 @@ from absl import flags
 from rich.table import Table
 
 from effxf_jax import attention
+from effxf_jax.constructions import catalogue
 from effxf_jax.model import ModelConfig
 from effxf_jax.tasks import Task
 from effxf_jax.theory import bottleneck, complexity
@@ -37,6 +39,7 @@ _JSON = flags.DEFINE_bool('json', False, 'Print JSON.')
 
 _LONGEST_DRAWN = 10**7
 _POINTS_DRAWN = 13
+_LARGEST_CONSTRUCTED = 32  # times the size of the task
 
 
 def main(argv):
@@ -119,6 +122,7 @@ def describe(task: Task, config: ModelConfig, widths: list[int], precision: int 
                 'cut_length': bound.length,
                 'cut_bits': bound.bits,
                 'macs_at_least_dim': macs,
+                **_constructed(task, of_mechanism),
             }
         )
     standard = next(bound['macs_at_least_dim'] for bound in bounds if bound['mechanism'] == 'standard')
@@ -134,6 +138,25 @@ def describe(task: Task, config: ModelConfig, widths: list[int], precision: int 
         'required_bits': bits._asdict(),
         'forward_passes': passes,
         'width_bounds': bounds,
+    }
+
+
+def _construction(task: Task, config: ModelConfig) -> catalogue.Narrowest | None:
+    """The narrowest construction for a model's mechanism; None for a task with direct answers."""
+    if task.answer_mode == 'direct' or '+' in config.mechanism:
+        return None
+    pattern = attention.option_values(config.mechanism, dict(config.options)).get('pattern')
+    return catalogue.narrowest(task, config.mechanism, pattern)
+
+
+def _constructed(task: Task, config: ModelConfig) -> dict:
+    found = _construction(task, config)
+    if found is None:
+        return {'construction': None, 'constructed_dim': None, 'constructed_task': None}
+    return {
+        'construction': found.name,
+        'constructed_dim': found.width,
+        'constructed_task': str(found.task),
     }
 
 
@@ -165,7 +188,7 @@ def _print(report: dict) -> None:
     for column in 'D at least', 'rounded':
         table.add_column(column, justify='right')
     table.add_column('what must pass through')
-    for column in 'multiply-adds', 'standard = 1':
+    for column in 'multiply-adds', 'standard = 1', 'D constructed':
         table.add_column(column, justify='right')
     for row in report['width_bounds']:
         table.add_row(
@@ -176,9 +199,12 @@ def _print(report: dict) -> None:
             f'{row["neurons"]}: {row["cut_bits"]:,.0f} bits after {row["cut_length"]:,} tokens',
             '' if row['macs_at_least_dim'] is None else _short(row['macs_at_least_dim']),
             '' if row['macs_at_least_dim'] is None else f'{row["macs_relative_to_standard"]:,.2f}',
+            '' if row['constructed_dim'] is None else str(row['constructed_dim']),
         )
     console.print(table)
     console.print('A width is a bound, not a prediction: below it no model is right on every problem.')
+    for constructed in {row['constructed_task'] for row in report['width_bounds']} - {None}:
+        console.print(f'At a constructed width, weights written by hand solve {constructed}.')
 
 
 def _short(number: int) -> str:
@@ -219,7 +245,7 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
 
     drawn = {name: (_axis_value(of_mechanism), of_mechanism) for name, of_mechanism in mechanisms(config)}
     looks = looks_of([value for value, _ in drawn.values()])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout='constrained')
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13.5, 4.5), layout='constrained')
     sizes = larger_tasks(task)
     lengths = [larger.max_length for larger in sizes]
     for name, (axis_value, of_mechanism) in drawn.items():
@@ -236,20 +262,40 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
             widths.append(bound.width)
             cost = complexity.forward_cost(dataclasses.replace(at_size, dim=dim))
             macs.append(cost.total.macs - cost.vocabulary.macs)
+        style = {'color': look.colour, 'marker': MARKERS[look.marker], 'ms': 5}
         for axes, values in (left, macs), (right, widths):
-            label = name + _slope(lengths, values)
-            axes.plot(lengths, values, color=look.colour, marker=MARKERS[look.marker], ms=5, label=label)
+            axes.plot(lengths, values, **style, label=name + _slope(lengths, values))
+        if built := _constructed_widths(task, of_mechanism):
+            label = f'{name}, constructed{_slope(*zip(*built, strict=True))}'
+            right.plot(*zip(*built, strict=True), **style, ls='--', mfc='white', label=label)
     left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
-    right.set(title='the least width; below 1 it excludes no model', ylabel='D at least')
+    right.set(
+        title='the least width; below 1 it excludes no model', ylabel='D at least; dashed: D of weights'
+    )
     right.axhline(1, color='gray', lw=0.8)
     for axes in left, right:
         axes.set(xscale='log', yscale='log', xlabel='tokens in the longest sequence')
         axes.grid(alpha=0.3)
-        axes.legend()
+    left.legend()
+    figure.legend(*right.get_legend_handles_labels(), loc='outside right upper')
     figure.suptitle(type(task).__name__)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _constructed_widths(task: Task, config: ModelConfig) -> list[tuple[int, int]]:
+    """Lengths and widths of constructions of the task and of larger ones, as far as float32 holds them."""
+    found = []
+    for factor in np.geomspace(1, _LARGEST_CONSTRUCTED, _POINTS_DRAWN):
+        try:
+            construction = _construction(task.scaled(factor), config)
+        except ValueError:  # the task has a largest size
+            break
+        if construction is None:
+            break
+        found.append((construction.task.max_length, construction.width))
+    return found
 
 
 def _axis_value(config: ModelConfig) -> str:

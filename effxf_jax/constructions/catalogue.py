@@ -1,5 +1,6 @@
 """The constructions, by task and name."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -123,6 +124,41 @@ def least_width(task: Task, name: str) -> int:
     construction = _named(task, name)
     heads = construction.num_heads(task)
     return compiler.least_width(construction.program(task), construction.mechanism, heads)
+
+
+class Narrowest(NamedTuple):
+    """The narrowest construction for a mechanism.
+
+    Attributes:
+        name: the construction's name.
+        task: the task that it solves, with the construction's `task_options`.
+        width: its width.
+    """
+
+    name: str
+    task: Task
+    width: int
+
+
+def narrowest(task: Task, mechanism: str, pattern: str | None = None) -> Narrowest | None:
+    """The narrowest construction for a mechanism and a task's size, or None if there is none.
+
+    Args:
+        task: the task; the construction may be of the same size with other options.
+        mechanism: the attention of every layer.
+        pattern: the pattern of sparse attention; None for any.
+    """
+    found = []
+    for name, construction in CONSTRUCTIONS.get(tasks.name_of(task), {}).items():
+        of = dataclasses.replace(task, **construction.task_options)
+        patterns = {None, construction.options(of).get('pattern')}
+        if (
+            construction.mechanism == mechanism
+            and pattern in patterns
+            and size_of(of) <= construction.largest
+        ):
+            found.append(Narrowest(name, of, least_width(of, name)))
+    return min(found, key=lambda candidate: candidate.width, default=None)
 
 
 def build(task: Task, name: str, num_heads: int | None = None, dim: int | None = None) -> Compiled:

@@ -7,7 +7,7 @@ import pytest
 from effxf_jax import tasks
 from effxf_jax.model import ModelConfig
 from effxf_jax.theory import bottleneck, complexity
-from experiments import arith, configs, ed, ed_local, equations, lis, theory
+from experiments import arith, configs, construct, ed, ed_local, equations, lis, theory
 from experiments.reporting.looks import look_of
 
 
@@ -79,6 +79,31 @@ def test_every_config_is_described_and_drawn(module, tmp_path):
     path = tmp_path / 'new' / 'theory.png'
     theory.draw(experiment.task, experiment.model, None, path)
     assert path.read_bytes().startswith(b'\x89PNG')
+
+
+def test_constructed_widths_are_those_of_the_models_that_are_made():
+    config = ed.get_config('n=6')
+    report = theory.describe(configs.make_task(config), configs.make_experiment(config).model, [64])
+    rows = {row['mechanism']: row for row in report['width_bounds']}
+    for mechanism, overrides in (
+        ('standard', ''),
+        ('linear', ',mechanism=linear'),
+        ('sparse', ',mechanism=sparse,pattern=fixed'),
+        ('sparse, strided', ',mechanism=sparse,pattern=strided'),
+    ):
+        name, compiled, _ = construct.make(ed.get_config(f'n=6{overrides}'))
+        assert (rows[mechanism]['construction'], rows[mechanism]['constructed_dim']) == (
+            name,
+            compiled.config.dim,
+        )
+        assert "lengths='equal'" in rows[mechanism]['constructed_task']
+    assert rows['sliding_window']['constructed_dim'] is None
+    direct = configs.make_experiment(ed.get_config('n=6,answer_mode=direct'))
+    rows = theory.describe(direct.task, direct.model, [64])['width_bounds']
+    assert all(row['constructed_dim'] is None for row in rows)
+    large = configs.make_experiment(ed.get_config('n=50'))
+    rows = theory.describe(large.task, large.model, [64])['width_bounds']
+    assert all(row['constructed_dim'] is None for row in rows)
 
 
 def test_costs_are_relative_to_the_standard_transformer_in_any_order(monkeypatch):
