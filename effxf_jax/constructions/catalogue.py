@@ -34,10 +34,10 @@ class Construction(NamedTuple):
     num_heads: Callable[[Task], int] = lambda task: 4
 
 
-def _of_edit_distance(program, mechanism, largest, **options) -> Construction:
+def _of_edit_distance(program, mechanism, largest, lengths='equal', **options) -> Construction:
     return Construction(
         program,
-        {'lengths': 'equal', 'answer_mode': 'chain'},
+        {'lengths': lengths, 'answer_mode': 'chain'},
         mechanism,
         lambda task: options | ({'block_size': task.n + 1} if mechanism == 'sparse' else {}),
         largest,
@@ -62,6 +62,7 @@ def _of_lis(program, mechanism, largest, num_heads=lambda task: 2, options=lambd
 CONSTRUCTIONS: dict[str, dict[str, Construction]] = {
     'edit_distance': {
         'standard': _of_edit_distance(edit_distance.standard, 'standard', 45),
+        'standard_varied': _of_edit_distance(edit_distance.standard, 'standard', 31, lengths='varied'),
         'fixed': _of_edit_distance(edit_distance.fixed, 'sparse', 45, pattern='fixed'),
         'strided': _of_edit_distance(edit_distance.strided, 'sparse', 45, pattern='strided'),
         'linear_table': _of_edit_distance(edit_distance.linear_table, 'linear', 31),
@@ -144,7 +145,7 @@ def narrowest(task: Task, mechanism: str, pattern: str | None = None) -> Narrowe
     """The narrowest construction for a mechanism and a task's size, or None if there is none.
 
     Args:
-        task: the task; the construction may be of the same size with other options.
+        task: the task; if none solves it, the construction is of the same size with other options.
         mechanism: the attention of every layer.
         pattern: the pattern of sparse attention; None for any.
     """
@@ -158,7 +159,7 @@ def narrowest(task: Task, mechanism: str, pattern: str | None = None) -> Narrowe
             and size_of(of) <= construction.largest
         ):
             found.append(Narrowest(name, of, least_width(of, name)))
-    return min(found, key=lambda candidate: candidate.width, default=None)
+    return min(found, key=lambda each: (each.task != task, each.width), default=None)
 
 
 def build(task: Task, name: str, num_heads: int | None = None, dim: int | None = None) -> Compiled:

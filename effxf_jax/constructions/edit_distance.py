@@ -1,12 +1,14 @@
-"""Programs for the edit distance of two strings of equal length n.
+"""Programs for the edit distance of two strings.
 
-The position of a token determines the row i and the column j of the entry that is written next, and where the
-letters and the other entries stand. The sequence consists of blocks of n + 1 tokens: the first string and its
-`|`, the second and its `<sep>`, then the rows of the matrix, each with its comma.
+For strings of equal length n the position of a token determines the row i and the column j of the entry that
+is written next, and where the letters and the other entries stand. The sequence consists of blocks of n + 1
+tokens: the first string and its `|`, the second and its `<sep>`, then the rows of the matrix, each with its
+comma.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,8 @@ from effxf_jax.tasks.edit_distance import (
     FIRST_LETTER,
     FIRST_NUMBER,
     GAP,
+    MAX_LONGER,
+    MAX_SHORTER,
     SEP,
     SUBSTITUTION,
     EditDistance,
@@ -38,15 +42,17 @@ from effxf_jax.tasks.task import EOS
 
 # An entry differs from the one two rows above it by two gaps at most.
 _MOST_CHANGE = 2 * GAP
+_FLAG = 16.0
 
 
 class Plan(NamedTuple):
-    """What every position writes next, `[max_length]`.
+    """What every position writes next, for strings of two given lengths, `[max_length]`.
 
     Attributes:
         row, column: i and j, from 1, of the entry written next; 0 where it is none.
         is_comma, is_separator, is_answer, is_end: whether this is written next.
-        block, place: the block of n + 1 tokens that the position itself is in, and its place there.
+        block, place: the block of a row's length that the position itself is in, and its place there.
+        rows, columns: the strings' lengths.
     """
 
     row: np.ndarray
@@ -57,10 +63,12 @@ class Plan(NamedTuple):
     is_end: np.ndarray
     block: np.ndarray
     place: np.ndarray
+    rows: int
+    columns: int
 
 
 def plan(task: EditDistance) -> Plan:
-    """The plan of a task.
+    """The plan of a task with strings of equal length.
 
     Raises:
         ConstructionError: its strings may differ in length, or its answer is written without the chain.
@@ -70,43 +78,124 @@ def plan(task: EditDistance) -> Plan:
             "the construction is of edit distance with lengths='equal' and answer_mode='chain'; "
             f'got {task.lengths!r} and {task.answer_mode!r}'
         )
-    size = task.n + 1
-    here = np.arange(task.max_length)
-    row, column = np.divmod(here + 1 - 2 * size, size)
-    in_matrix = (row >= 0) & (row < task.n)
-    is_entry = in_matrix & (column < task.n)
-    after = here + 1 - size * (task.n + 2)
+    return plan_of(task.n, task.n, task.max_length)
+
+
+def plan_of(rows: int, columns: int, max_length: int) -> Plan:
+    """The plan for strings of these lengths."""
+    size, start = columns + 1, rows + columns + 2
+    here = np.arange(max_length)
+    row, column = np.divmod(here + 1 - start, size)
+    in_matrix = (row >= 0) & (row < rows)
+    is_entry = in_matrix & (column < columns)
+    after = here + 1 - start - rows * size
     return Plan(
         np.where(is_entry, row + 1, 0),
         np.where(is_entry, column + 1, 0),
-        in_matrix & (column == task.n),
+        in_matrix & (column == columns),
         after == 0,
         after == 1,
         after == 2,
         here // size,
         here % size,
+        rows,
+        columns,
     )
+
+
+class _Plans:
+    """Registers that depend on the position and, if there are several plans, on which of them holds."""
+
+    def __init__(self, program: Program, plans: Sequence[Plan], holds: Sequence[Register] = ()):
+        """Adds, for several plans, a layer that chooses by what `holds` says of each, as 0 or 1."""
+        self._program, self._plans, self._holds = program, plans, holds
+        self._layer = program.layer() if holds else None
+
+    def register(self, name: str, value: Callable[[Plan], np.ndarray]) -> Register:
+        """A register with the value, `[max_length]`, of the plan that holds."""
+        return self._choose(name, [np.asarray(value(of), float) for of in self._plans])
+
+    def address(self, name: str, code: Digits, addresses: Callable[[Plan], np.ndarray]) -> Address:
+        """An address of the plan that holds; `addresses` is int `[max_length]`."""
+        codes = [code.encode(addresses(of)) for of in self._plans]
+        registers = [self._choose(f'{name}.{i}', [x[:, i] for x in codes]) for i in range(code.width)]
+        return Address(code, tuple(registers))
+
+    def _choose(self, name: str, values: Sequence[np.ndarray]) -> Register:
+        if all(np.array_equal(values[0], other) for other in values):
+            return self._program.of_position(name, values[0])
+        least = float(min(x.min() for x in values))
+        span = float(max(x.max() for x in values)) - least
+        total = Expression({}, least)
+        for number, (of_plan, holds) in enumerate(zip(values, self._holds, strict=True)):
+            known = self._program.of_position(f'{name}, plan {number}', of_plan)
+            total = total + relu(known - least + span * (holds - 1))
+        return self._layer.set(name, total)
+
+
+def _lengths(task: EditDistance) -> list[tuple[int, int]]:
+    """The lengths that the two strings may have; no two pairs have the same sum."""
+    n = task.n
+    if task.lengths == 'equal':
+        return [(n, n)]
+    shorter = [(rows, n) for rows in range(max(1, n - MAX_SHORTER), n)]
+    return shorter + [(n, n + more) for more in range(MAX_LONGER + 1)]
+
+
+def _found_plans(program: Program, task: EditDistance) -> _Plans:
+    """The plans of all pairs of lengths; a layer finds the first `<sep>`, which tells them apart."""
+    lengths = _lengths(task)
+    plans = [plan_of(*pair, task.max_length) for pair in lengths]
+    if len(plans) == 1:
+        return _Plans(program, plans)
+    here = np.arange(task.max_length)
+    sums = [sum(pair) for pair in lengths]
+    separator = program.of_token('is <sep>', _FLAG * (np.arange(task.vocabulary.size) == SEP))
+    early = program.of_position('may be the first <sep>', _FLAG * (here <= max(sums) + 1))
+    which = program.of_position('sum of lengths', np.clip(here - min(sums), 0, len(sums) + 1))
+    layer = program.layer()
+    always = Expression({}, _FLAG)
+    (found,) = layer.find([always, always], [separator, early], [which], ['found sum'], gap=_FLAG**2)
+    holds = []
+    for pair, total in zip(lengths, sums, strict=True):
+        beyond = found - (total - min(sums) + 1)
+        rise = relu(beyond + 0.75) - relu(beyond + 0.25)
+        holds.append(layer.set(f'lengths are {pair}', 2 * (rise - relu(beyond - 0.25) + relu(beyond - 0.75))))
+    return _Plans(program, plans, holds)
 
 
 def standard(task: EditDistance) -> Program:
     """Standard attention: four heads look up the letters, the entry above and the one on the diagonal.
 
-    The width does not depend on n, except for the digits of the addresses.
+    The strings may differ in length. Then the first layer finds the `<sep>` between the strings and the
+    matrix, and the second chooses among the addresses for the six pairs of lengths that there may be. The
+    width does not depend on n, except for the digits of the addresses.
+
+    Raises:
+        ConstructionError: the task's answer is written without the chain.
     """
-    of, n = plan(task), task.n
+    _check_chain(task)
     program, value, letter = _begin(task)
+    plans = _found_plans(program, task)
     here = np.arange(task.max_length)
-    at = program.address('here', Digits(task.max_length), here)
-    diagonal = np.where(of.column > 1, here - n - 1, here)
+    code = Digits(task.max_length)
+    at = program.address('here', code, here)
+    diagonal = lambda of: np.where(of.column > 1, here - of.columns - 1, here)
     # The answer is the last entry, two positions before the one that writes the answer.
     places = {
-        'first': (np.where(of.row > 0, of.row - 1, here), letter),
-        'second': (np.where(of.row > 0, n + of.column, here), letter),
-        'above': (np.where(of.row > 1, here - n, here), value),
-        'diagonal': (np.where(of.row > 1, diagonal, here - 2 * of.is_answer), value),
+        'first': (lambda of: np.where(of.row > 0, of.row - 1, here), letter),
+        'second': (lambda of: np.where(of.row > 0, of.rows + of.column, here), letter),
+        'above': (lambda of: np.where(of.row > 1, here - of.columns, here), value),
+        'diagonal': (lambda of: np.where(of.row > 1, diagonal(of), here - 2 * of.is_answer), value),
     }
+    addresses = {name: plans.address(f'{name} at', code, where) for name, (where, _) in places.items()}
+    ending = _Ending(program, task, plans)
     layer = program.layer()
-    _finish(program, task, of, layer, value, read(program, layer, at, places))
+    found = {}
+    for name, (_, source) in places.items():  # within the strings no position may be found
+        query = addresses[name].registers
+        found |= {name: layer.find(query, at.registers, [source], [name], gap=code.gap)[0]}
+    ending.add(layer, value, found)
     return program
 
 
@@ -136,7 +225,8 @@ def strided(task: EditDistance) -> Program:
     }
     layer = program.layer()
     found = read(program, layer, at, places)
-    _finish(program, task, of, layer, value, found, letters_elsewhere=True)
+    nowhere = program.of_position('no entry is next', of.row == 0)
+    _finish(program, task, of, layer, value, found, nowhere)
     return program
 
 
@@ -228,7 +318,15 @@ def linear_overwriting(task: EditDistance) -> Program:
 
 
 def _most(task: EditDistance) -> float:
-    return recurrence.bound(SUBSTITUTION * task.n)
+    longer = 0 if task.lengths == 'equal' else MAX_LONGER
+    return recurrence.bound(SUBSTITUTION * task.n + BORDERS[task.border] * longer)
+
+
+def _check_chain(task: EditDistance) -> None:
+    if task.answer_mode != 'chain':
+        raise ConstructionError(
+            f"the construction is of edit distance with answer_mode='chain'; got {task.answer_mode!r}"
+        )
 
 
 def _begin(task: EditDistance) -> tuple[Program, Register, Register]:
@@ -319,38 +417,63 @@ class _Table:
 
 
 def _finish(
-    program: Program,
-    task: EditDistance,
-    of: Plan,
-    layer: Layer,
-    before: Register,
-    found: Mapping[str, Register],
-    letters_elsewhere: bool = False,
+    program: Program, task: EditDistance, of: Plan, layer: Layer, before, found, nowhere=None
 ) -> None:
-    """Adds the least of the three ways to an entry, and the logits; two layers.
+    """Adds the least of the three ways to an entry, and the logits, for one plan; see `_Ending.add`."""
+    _Ending(program, task, _Plans(program, [of])).add(layer, before, found, nowhere)
 
-    Args:
-        program: the program.
-        task: the task.
-        of: its plan.
-        layer: a layer that can read the other registers.
-        before: the number at the position, which is the entry before the one that is written next.
-        found: 'first' and 'second', the letters of the two strings; 'above' and 'diagonal', these entries
-            where they are not on the border, and where the answer is written next the last entry, 'diagonal'.
-        letters_elsewhere: whether the letters may differ where no entry is written next.
-    """
-    step, most = BORDERS[task.border], _most(task)
-    answer, on_top, on_left = of.is_answer, of.row == 1, of.column == 1
-    # The answer is the entry on the diagonal, so the others must not be less.
-    ways = {
-        'above': Way(found['above'], on_top | answer, np.where(answer, most, step * of.column)),
-        'before': Way(before, on_left | answer, np.where(answer, most, step * of.row)),
-        'diagonal': Way(found['diagonal'], on_top | on_left, step * (of.row + of.column - 2)),
-    }
-    nowhere = of.row == 0 if letters_elsewhere else None
-    letters = found['first'], found['second']
-    entry = recurrence.next_entry(program, layer, ways, letters, most, nowhere)
 
-    recurrence.write_number(program, range(FIRST_NUMBER, task.vocabulary.size), 0, entry)
-    flags = (COMMA, 'comma', of.is_comma), (SEP, '<sep>', of.is_separator), (EOS, 'end', of.is_end)
-    recurrence.write_where(program, most, flags)
+class _Ending:
+    """The last layers: the least of the three ways to an entry, and what is written."""
+
+    def __init__(self, program: Program, task: EditDistance, plans: _Plans):
+        self._program, self._task = program, task
+        step, most = BORDERS[task.border], _most(task)
+        # The answer is the entry on the diagonal, so the others must not be less.
+        borders = {
+            'above': lambda of: ((of.row == 1) | of.is_answer, step * of.column),
+            'before': lambda of: ((of.column == 1) | of.is_answer, step * of.row),
+            'diagonal': lambda of: ((of.row == 1) | (of.column == 1), step * (of.row + of.column - 2)),
+        }
+
+        def of_border(of: Plan, name: str) -> np.ndarray:
+            on_border, entry = borders[name](of)
+            return np.where(on_border, np.where(of.is_answer, most, entry), 0)
+
+        self._borders = {
+            name: (
+                plans.register(f'{name} is on the border', lambda of, name=name: borders[name](of)[0]),
+                plans.register(f'border {name}', functools.partial(of_border, name=name)),
+            )
+            for name in borders
+        }
+        self._flags = {
+            COMMA: plans.register('comma is next', lambda of: of.is_comma),
+            SEP: plans.register('<sep> is next', lambda of: of.is_separator),
+            EOS: plans.register('the end is next', lambda of: of.is_end),
+        }
+
+    def add(
+        self,
+        layer: Layer,
+        before: Register,
+        found: Mapping[str, Register],
+        nowhere: Register | None = None,
+    ) -> None:
+        """Adds two layers and the logits.
+
+        Args:
+            layer: a layer that can read the other registers.
+            before: the number at the position, which is the entry before the one that is written next.
+            found: 'first' and 'second', the letters of the two strings; 'above' and 'diagonal', these entries
+                where they are not on the border, and where the answer is written next the last entry,
+                'diagonal'.
+            nowhere: given, where this is 1 the letters may differ although no entry is written next.
+        """
+        most = _most(self._task)
+        entries = {'above': found['above'], 'before': before, 'diagonal': found['diagonal']}
+        ways = {name: Way(entry, *self._borders[name]) for name, entry in entries.items()}
+        letters = found['first'], found['second']
+        entry = recurrence.next_entry(self._program, layer, ways, letters, most, nowhere)
+        recurrence.write_number(self._program, range(FIRST_NUMBER, self._task.vocabulary.size), 0, entry)
+        recurrence.write_where(self._program, most, self._flags)

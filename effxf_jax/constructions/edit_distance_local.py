@@ -193,12 +193,21 @@ def _finish(program: Program, task: EditDistanceLocal, of: Plan, layer, letter: 
     """
     most, answer, on_top, on_left = _most(task), of.is_answer, of.row == 0, of.column == 1
     letter_found = layer.set('letter next', found['letter found'] + 0)
-    ways = {
-        'above': Way(found['above'], on_top | answer, np.where(answer, most, GAP * of.column)),
-        'before': Way(found['before'], on_left | answer, np.where(answer, most, 0)),
-        'diagonal': Way(found['diagonal'], on_top & ~answer | on_left, GAP * (of.column - 1)),
+    borders = {
+        'above': (on_top | answer, np.where(answer, most, GAP * of.column)),
+        'before': (on_left | answer, np.where(answer, most, 0)),
+        'diagonal': (on_top & ~answer | on_left, GAP * (of.column - 1)),
     }
-    entry = recurrence.next_entry(program, layer, ways, (letter, found['letter found']), most, ~of.is_entry)
+    ways = {
+        name: Way(
+            found[name],
+            program.of_position(f'{name} is on the border', on_border),
+            program.of_position(f'border {name}', np.where(on_border, border, 0)),
+        )
+        for name, (on_border, border) in borders.items()
+    }
+    nowhere = program.of_position('letters do not count', ~of.is_entry)
+    entry = recurrence.next_entry(program, layer, ways, (letter, found['letter found']), most, nowhere)
 
     letters = range(FIRST_LETTER, FIRST_LETTER + LETTERS)
     numbers = range(FIRST_NUMBER, task.vocabulary.size)
@@ -206,4 +215,5 @@ def _finish(program: Program, task: EditDistanceLocal, of: Plan, layer, letter: 
     recurrence.only_where(program, most, letters, 'letter', of.is_letter)
     recurrence.write_number(program, numbers, 0, entry)
     recurrence.only_where(program, most, numbers, 'number', of.is_entry | of.is_answer)
-    recurrence.write_where(program, most, ((COMMA, 'comma', of.is_comma), (EOS, 'end', of.is_end)))
+    comma, end = (program.of_position(*flag) for flag in (('comma', of.is_comma), ('end', of.is_end)))
+    recurrence.write_where(program, most, {COMMA: comma, EOS: end})

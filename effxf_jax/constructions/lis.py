@@ -287,5 +287,5 @@ def _write(program: Program, task: LongestIncreasingSubsequence, of: Plan, large
 
 
 def _write_ends(program: Program, task: LongestIncreasingSubsequence, of: Plan) -> None:
-    flags = (SEP, '<sep>', of.is_separator), (EOS, 'end', of.is_end)
-    recurrence.write_where(program, float(task.n + 1), flags)
+    separator, end = (program.of_position(*flag) for flag in (('<sep>', of.is_separator), ('end', of.is_end)))
+    recurrence.write_where(program, float(task.n + 1), {SEP: separator, EOS: end})

@@ -4,12 +4,12 @@ An entry is the least of the entry above plus 2, the entry before plus 2, and th
 where the letters differ.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from effxf_jax.constructions.program import Address, Expression, Layer, Program, Register, relu
+from effxf_jax.constructions.program import Address, Layer, Program, Register, relu
 from effxf_jax.tasks.edit_distance import GAP, LETTERS, SUBSTITUTION
 
 
@@ -18,13 +18,13 @@ class Way(NamedTuple):
 
     Attributes:
         entry: the register that holds it, where it is not on the border.
-        on_border: whether it is on the border, bool `[max_length]`.
-        border: its value there, `[max_length]`.
+        on_border: the register that says whether it is on the border, as 0 or 1.
+        border: the register that holds its value there, and 0 elsewhere.
     """
 
     entry: Register
-    on_border: np.ndarray
-    border: np.ndarray
+    on_border: Register
+    border: Register
 
 
 def bound(largest: int) -> float:
@@ -60,7 +60,7 @@ def next_entry(
     ways: Mapping[str, Way],
     letters: tuple[Register, Register],
     most: float,
-    nowhere: np.ndarray | None = None,
+    nowhere: Register | None = None,
 ) -> Register:
     """Adds two layers that compute the entry that is written next.
 
@@ -70,17 +70,14 @@ def next_entry(
         ways: by name, 'above', 'before' and 'diagonal'.
         letters: the letters of the two strings.
         most: see `bound`.
-        nowhere: where the letters do not count as different, bool `[max_length]`.
+        nowhere: where this is 1, not 0, the letters do not count as different.
     """
     entries = {}
     for name, way in ways.items():
-        closed = program.of_position(f'{name} is on the border', way.on_border)
-        border = program.of_position(f'border {name}', np.where(way.on_border, way.border, 0))
-        entries[name] = layer.set(f'entry {name}', relu(way.entry - most * closed) + border)
+        entries[name] = layer.set(f'entry {name}', relu(way.entry - most * way.on_border) + way.border)
     more, less = letters[0] - letters[1], letters[1] - letters[0]
     if nowhere is not None:
-        equal = most * program.of_position('letters do not count', nowhere)
-        more, less = more - equal, less - equal
+        more, less = more - most * nowhere, less - most * nowhere
     differ = layer.set('differ', relu(more) + relu(less) - relu(more - 1) - relu(less - 1))
 
     layer = program.layer()
@@ -96,15 +93,15 @@ def write_number(program: Program, tokens: range, smallest: int, number: Registe
         program.write(token, 2 * k * number - k**2)
 
 
-def write_where(program: Program, most: float, tokens: Iterable[tuple[int, str, np.ndarray]]) -> None:
-    """Writes tokens where a flag, bool `[max_length]`, is set, rather than any number up to `most`."""
+def write_where(program: Program, most: float, flags: Mapping[int, Register]) -> None:
+    """Writes tokens where their flag is 1, not 0, rather than any number up to `most`."""
     large = (4 * most) ** 2
-    for token, name, where in tokens:
-        program.write(token, 2 * large * program.of_position(f'{name} is next', where) - large)
+    for token, flag in flags.items():
+        program.write(token, 2 * large * flag - large)
 
 
 def only_where(program: Program, most: float, tokens: range, name: str, where: np.ndarray) -> None:
     """Lets tokens that stand for numbers up to `most` be written only where a flag is set."""
-    shut: Expression = (4 * most) ** 2 * program.of_position(f'no {name} is next', ~where)
+    shut = (4 * most) ** 2 * program.of_position(f'no {name} is next', ~where)
     for token in tokens:
         program.write(token, program.logits[token] - shut)

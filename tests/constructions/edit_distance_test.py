@@ -12,13 +12,13 @@ from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.model import Transformer
 
 
-def task_of(n):
-    return tasks.make('edit_distance', n=n, lengths='equal')
+def task_of(n, lengths='equal'):
+    return tasks.make('edit_distance', n=n, lengths=lengths)
 
 
 @functools.cache
 def model(name, n):
-    return catalogue.build(task_of(n), name)
+    return catalogue.build(task_of(n, 'varied' if name == 'standard_varied' else 'equal'), name)
 
 
 def exponent(name, sizes):
@@ -31,6 +31,7 @@ def exponent(name, sizes):
 def test_widths_grow_as_the_theory_says():
     assert exponent('standard', (4, 9, 20, 31)) < 0.12
     assert exponent('strided', (4, 9, 20, 31)) < 0.12
+    assert exponent('standard_varied', (4, 9, 20, 31)) < 0.12
     assert 0.35 < exponent('fixed', (9, 20, 31)) < 0.5
     assert 0.4 < exponent('linear_table', (9, 20, 31)) < 0.5
     assert exponent('linear_overwriting', (9, 20, 31)) < 0.25
@@ -46,7 +47,7 @@ def test_what_does_not_fit_is_refused_with_what_is_needed():
     with pytest.raises(ConstructionError, match='layer 0 reads with 4 heads; got num_heads 3'):
         catalogue.build(task_of(5), 'standard', num_heads=3)
     with pytest.raises(ConstructionError, match="lengths='equal' .*; got 'varied' and 'chain'"):
-        catalogue.build(tasks.make('edit_distance', n=5), 'standard')
+        catalogue.build(tasks.make('edit_distance', n=5), 'strided')
     with pytest.raises(
         ConstructionError, match='known to hold the construction linear_overwriting up to n = 36'
     ):

@@ -10,6 +10,7 @@ from effxf_jax import decoding, tasks
 from effxf_jax.constructions import catalogue, compiler, interpreter
 from effxf_jax.constructions.catalogue import CONSTRUCTIONS
 from effxf_jax.model import Transformer
+from effxf_jax.tasks.task import PAD
 
 ALL = [(task, name) for task, names in CONSTRUCTIONS.items() for name in names]
 every_construction = pytest.mark.parametrize(('task', 'name'), ALL)
@@ -62,7 +63,7 @@ def check_solves(task, name, count):
     assert task.grade(generated, examples.given).chain_correct.all()
     # In one pass, too, every token is the likeliest.
     logits = jax.jit(network.apply)({'params': compiled.params}, examples.tokens)
-    written = ~examples.given[:, 1:]
+    written = ~examples.given[:, 1:] & (examples.tokens[:, 1:] != PAD)
     assert (np.asarray(logits[:, :-1].argmax(-1)) == examples.tokens[:, 1:])[written].all()
 
 
@@ -77,6 +78,7 @@ def test_every_problem_is_solved_through_caches_and_in_one_pass(task, name, size
     ('task', 'name'),
     [
         ('edit_distance', 'standard'),
+        ('edit_distance', 'standard_varied'),
         ('edit_distance', 'linear_overwriting'),
         ('edit_distance_local', 'window'),
         ('edit_distance_local', 'linear'),
@@ -104,7 +106,7 @@ def test_the_model_holds_what_the_interpreter_computes_in_every_register_after_e
     checked = set()
     for tokens, given in zip(*problems(of, 3), strict=True):
         computed = interpreter.run(program, tokens, seen).registers
-        writes = np.append(~given[1:], False)  # elsewhere a register may hold anything
+        writes = np.append(~given[1:] & (tokens[1:] != PAD), False)  # elsewhere a register may hold anything
         for register, held in compiler.streams(compiled, tokens).items():
             held = held[:, writes]
             expected = np.broadcast_to(computed[register][writes], held.shape)
@@ -114,13 +116,12 @@ def test_the_model_holds_what_the_interpreter_computes_in_every_register_after_e
 
 
 @every_construction
-def test_the_interpreter_writes_the_right_chain_with_every_relu_away_from_its_corner(task, name):
+def test_the_interpreter_writes_the_right_chain(task, name):
     of, program, _, seen = made(task, name)
     for tokens, given in zip(*problems(of, 3), strict=True):
         trace = interpreter.run(program, tokens, seen)
         right = trace.logits[:-1].argmax(-1) == tokens[1:]
-        assert right[~given[1:]].all()
-        assert trace.corner > 0.05  # where a GELU is a ReLU
+        assert right[~given[1:] & (tokens[1:] != PAD)].all()
 
 
 def slope(task, name, sizes):

@@ -44,7 +44,8 @@ def test_a_construction_is_a_run_that_main_shows_and_probe_reads(tmp_path, progr
 @pytest.mark.parametrize(
     ('overrides', 'name'),
     [
-        ('', 'standard'),
+        ('', 'standard_varied'),
+        ('lengths=equal', 'standard'),
         ('mechanism=linear', 'linear_overwriting'),
         ('mechanism=sparse,pattern=fixed', 'fixed'),
         ('mechanism=sparse,pattern=strided', 'strided'),

@@ -96,7 +96,8 @@ def test_constructed_widths_are_those_of_the_models_that_are_made():
             name,
             compiled.config.dim,
         )
-        assert "lengths='equal'" in rows[mechanism]['constructed_task']
+        lengths = 'varied' if mechanism == 'standard' else 'equal'
+        assert f'lengths={lengths!r}' in rows[mechanism]['constructed_task']
     assert rows['sliding_window']['constructed_dim'] is None
     direct = configs.make_experiment(ed.get_config('n=6,answer_mode=direct'))
     rows = theory.describe(direct.task, direct.model, [64])['width_bounds']
