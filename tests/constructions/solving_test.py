@@ -68,9 +68,13 @@ def check_solves(task, name, count):
 
 
 @every_construction
-@pytest.mark.parametrize('size', range(3))
-def test_every_problem_is_solved_through_caches_and_in_one_pass(task, name, size):
-    check_solves(task_of(task, name, **SIZES[task][size]), name, 48)
+def test_every_problem_is_solved_through_caches_and_in_one_pass(task, name):
+    check_solves(task_of(task, name, **SIZES[task][-1]), name, 48)
+
+
+@pytest.mark.parametrize('name', CONSTRUCTIONS['edit_distance'])
+def test_the_smallest_matrices_are_solved_too(name):
+    check_solves(task_of('edit_distance', name, n=2), name, 16)
 
 
 @pytest.mark.slow
@@ -91,9 +95,9 @@ def test_a_sequence_of_a_thousand_tokens_is_solved(task, name):
     check_solves(long, name, 4)
 
 
-def made(task, name):
+def made(task, name, size=-1):
     """A small problem's task, the construction's program and the model, and which positions it sees."""
-    of = task_of(task, name, **SIZES[task][-1])
+    of = task_of(task, name, **SIZES[task][size])
     construction = CONSTRUCTIONS[task][name]
     program, heads = construction.program(of), construction.num_heads(of)
     compiled = compiler.compile_program(program, construction.mechanism, construction.options(of), heads)
@@ -116,9 +120,10 @@ def test_the_model_holds_what_the_interpreter_computes_in_every_register_after_e
 
 
 @every_construction
-def test_the_interpreter_writes_the_right_chain(task, name):
-    of, program, _, seen = made(task, name)
-    for tokens, given in zip(*problems(of, 3), strict=True):
+@pytest.mark.parametrize('size', range(3))
+def test_the_interpreter_writes_the_right_chain(task, name, size):
+    of, program, _, seen = made(task, name, size)
+    for tokens, given in zip(*problems(of, 4), strict=True):
         trace = interpreter.run(program, tokens, seen)
         right = trace.logits[:-1].argmax(-1) == tokens[1:]
         assert right[~given[1:] & (tokens[1:] != PAD)].all()
