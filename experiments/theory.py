@@ -286,14 +286,15 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
 
 def _constructed_widths(task: Task, config: ModelConfig) -> list[tuple[int, int]]:
     """Lengths and widths of constructions of the task and of larger ones, as far as float32 holds them."""
-    found = []
+    found, name = [], None
     for factor in np.geomspace(1, _LARGEST_CONSTRUCTED, _POINTS_DRAWN):
         try:
             construction = _construction(task.scaled(factor), config)
         except ValueError:  # the task has a largest size
             break
-        if construction is None:
-            break
+        if construction is None or construction.name != (name or construction.name):
+            break  # beyond a construction's largest size there may be another one, of an easier task
+        name = construction.name
         found.append((construction.task.max_length, construction.width))
     return found
 
