@@ -39,7 +39,7 @@ _JSON = flags.DEFINE_bool('json', False, 'Print JSON.')
 
 _LONGEST_DRAWN = 10**7
 _POINTS_DRAWN = 13
-_LARGEST_CONSTRUCTED = 32  # times the size of the task
+_LARGEST_CONSTRUCTED, _CONSTRUCTED_DRAWN = 32, 9  # times the size of the task; points
 
 
 def main(argv):
@@ -287,7 +287,7 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
 def _constructed_widths(task: Task, config: ModelConfig) -> list[tuple[int, int]]:
     """Lengths and widths of constructions of the task and of larger ones, as far as float32 holds them."""
     found, name = [], None
-    for factor in np.geomspace(1, _LARGEST_CONSTRUCTED, _POINTS_DRAWN):
+    for factor in np.geomspace(1, _LARGEST_CONSTRUCTED, _CONSTRUCTED_DRAWN):
         try:
             construction = _construction(task.scaled(factor), config)
         except ValueError:  # the task has a largest size

@@ -27,7 +27,6 @@ SIZES = {
 LONG = {
     'edit_distance': {'n': 31},
     'edit_distance_local': {'rows': 100, 'pattern_length': 4},
-    'lis': {'n': 498},
 }
 
 
@@ -81,12 +80,9 @@ def test_the_smallest_matrices_are_solved_too(name):
 @pytest.mark.parametrize(
     ('task', 'name'),
     [
-        ('edit_distance', 'standard'),
-        ('edit_distance', 'standard_varied'),
         ('edit_distance', 'linear_overwriting'),
         ('edit_distance_local', 'window'),
         ('edit_distance_local', 'linear'),
-        ('lis', 'standard'),
     ],
 )
 def test_a_sequence_of_a_thousand_tokens_is_solved(task, name):

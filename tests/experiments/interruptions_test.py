@@ -19,7 +19,7 @@ from tests.experiments import programs
 from tests.experiments.programs import SMOKE, metrics
 
 KILLS = int(os.environ.get('EFFXF_KILLS', '2'))
-FAULTS = int(os.environ.get('EFFXF_FAULTS', '2'))
+FAULTS = int(os.environ.get('EFFXF_FAULTS', '1'))
 SMALL = f'{SMOKE},num_layers=1'
 RESULTS = programs.ROOT / 'results'
 
