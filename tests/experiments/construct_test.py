@@ -16,6 +16,7 @@ def test_a_construction_is_a_run_that_main_shows_and_probe_reads(tmp_path, progr
     code, out, err = program('construct', f'--config={SMOKE},mechanism=linear', f'--workdir={workdir}')
     assert code == 0, err
     assert 'construction: linear_overwriting' in out
+    assert "lengths='equal'" in out
     result = RunDirectory(workdir).read_result()
     assert result['chain_accuracy'] == 1.0
     assert (result['train_steps'], result['train_tokens'], result['num_eval_examples']) == (0, 0, 48)
