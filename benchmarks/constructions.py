@@ -26,7 +26,7 @@ _WIDE, _FEW = 900, 16
 _SIZES = {
     'edit_distance': [{'n': n} for n in (6, 12, 16, 20, 31)],
     'edit_distance_local': [{'rows': rows, 'pattern_length': 4} for rows in (6, 20, 50, 100)],
-    'lis': [{'n': n} for n in (40, 110, 174, 249, 498)],
+    'lis': [{'n': n, 'number_range': None} for n in (40, 110, 174, 249, 498)],  # the default range
 }
 
 
@@ -36,7 +36,7 @@ def grade(task: str, name: str, size: dict, count: int) -> dict:
     Raises:
         RuntimeError: the program failed.
     """
-    options = ','.join(f'{key}={value}' for key, value in size.items())
+    options = ','.join(f'{key}={value}'.lower() for key, value in size.items())
     workdir = Path(_DIRECTORY.value) / f'{task}-{name}-{options}'
     result = workdir / 'result.json'
     if not result.exists():

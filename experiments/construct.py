@@ -6,8 +6,8 @@ result.json says under `construction` how the weights were made, the smallest ma
 others, the largest weight, and the largest size at which float32 is known to hold the construction.
 
     --config=FILE[:[PRESET][,FIELD=VALUE]...]    the task, the mechanism, and how many problems are graded
-    --construction=NAME    such as linear_table; by default the narrowest for the task and the mechanism or, if
-                           there is none, for other options of the task, such as lengths=equal
+    --construction=NAME    such as linear_table; by default the narrowest for the task and the mechanism or,
+                           if there is none, for other options of the task, such as lengths=equal
     --workdir=DIR          of the run; by default runs/ and a name made from the configuration
     --dim=D, --num_heads=H    a width, or heads, at least as many as the construction's
 """
