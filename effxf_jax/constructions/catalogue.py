@@ -93,7 +93,7 @@ CONSTRUCTIONS: dict[str, dict[str, Construction]] = {
             249,
             options=lambda task: {'pattern': 'fixed', 'block_size': lis.block_size(task)},
         ),
-        'linear': _of_lis(lis.linear, 'linear', 249),
+        'linear': _of_lis(lis.linear, 'linear', 110),
     },
 }
 """By the task's name and the construction's name."""
