@@ -108,19 +108,18 @@ def make(
 
 def _default(config: ConfigDict, task) -> str:
     """The name of the narrowest construction for the config's mechanism and pattern."""
-    of_task, mechanism = config.task.name, config.model.mechanism
-    found = catalogue.narrowest(task, mechanism, config.model.get('pattern'))
+    of_task, mechanism, pattern = config.task.name, config.model.mechanism, config.model.get('pattern')
+    found = catalogue.narrowest(task, mechanism, pattern)
     if found is not None:
         return found.name
-    known = [catalogue.CONSTRUCTIONS[of_task][name] for name in catalogue.names(of_task)]
-    if (largest := max((c.largest for c in known if c.mechanism == mechanism), default=None)) is not None:
-        raise ConstructionError(
-            f'float32 is known to hold constructions of {of_task} with {mechanism} attention up to '
-            f'{task.size_option} = {largest}; got {catalogue.size_of(task)}'
-        )
-    mechanisms = ', '.join(dict.fromkeys(c.mechanism for c in known))
+    known = {name: catalogue.CONSTRUCTIONS[of_task][name] for name in catalogue.names(of_task)}
+    if too_large := catalogue.fitting(task, mechanism, pattern):
+        return max(too_large, key=lambda name: known[name].largest)  # which `build` refuses with its reason
+    attention = lambda mechanism, pattern: f'{mechanism} attention' + f' ({pattern})' * bool(pattern)
+    there = dict.fromkeys(attention(c.mechanism, c.options(task).get('pattern')) for c in known.values())
     raise ConstructionError(
-        f'there is no construction of {of_task} with {mechanism} attention; there are some with {mechanisms}'
+        f'there is no construction of {of_task} with {attention(mechanism, pattern)}; '
+        f'there are some with {", ".join(there)}'
     )
 
 

@@ -50,7 +50,7 @@ def _locally(program, mechanism, largest, options=lambda span: {}) -> Constructi
         program,
         {'answer_mode': 'chain'},
         mechanism,
-        lambda task: options(edit_distance_local.locality(task)),
+        lambda task: options(task.locality()),
         largest,
     )
 
@@ -120,7 +120,7 @@ def least_width(task: Task, name: str) -> int:
     """The width of a construction, also at sizes beyond its `largest`.
 
     Raises:
-        ConstructionError: there is no such construction of the task.
+        ConstructionError: there is no such construction, or the task has other options.
     """
     construction = _named(task, name)
     heads = construction.num_heads(task)
@@ -141,24 +141,32 @@ class Narrowest(NamedTuple):
     width: int
 
 
-def narrowest(task: Task, mechanism: str, pattern: str | None = None) -> Narrowest | None:
-    """The narrowest construction for a mechanism and a task's size, or None if there is none.
+def fitting(task: Task, mechanism: str, pattern: str | None = None) -> dict[str, Task]:
+    """The constructions for a mechanism, by name, each with the task that it solves.
 
     Args:
-        task: the task; if none solves it, the construction is of the same size with other options.
+        task: the task; a construction's is of the same size with the construction's `task_options`.
         mechanism: the attention of every layer.
         pattern: the pattern of sparse attention; None for any.
     """
-    found = []
+    found = {}
     for name, construction in CONSTRUCTIONS.get(tasks.name_of(task), {}).items():
         of = dataclasses.replace(task, **construction.task_options)
-        patterns = {None, construction.options(of).get('pattern')}
-        if (
-            construction.mechanism == mechanism
-            and pattern in patterns
-            and size_of(of) <= construction.largest
-        ):
-            found.append(Narrowest(name, of, least_width(of, name)))
+        if construction.mechanism == mechanism and pattern in {None, construction.options(of).get('pattern')}:
+            found[name] = of
+    return found
+
+
+def narrowest(task: Task, mechanism: str, pattern: str | None = None) -> Narrowest | None:
+    """The narrowest construction that float32 holds at a task's size, or None if there is none.
+
+    It solves the task itself if one does, otherwise the task with other options; see `fitting`.
+    """
+    found = [
+        Narrowest(name, of, least_width(of, name))
+        for name, of in fitting(task, mechanism, pattern).items()
+        if size_of(of) <= CONSTRUCTIONS[tasks.name_of(task)][name].largest
+    ]
     return min(found, key=lambda each: (each.task != task, each.width), default=None)
 
 
@@ -172,8 +180,8 @@ def build(task: Task, name: str, num_heads: int | None = None, dim: int | None =
         dim: the width; by default the least.
 
     Raises:
-        ConstructionError: there is no such construction, float32 does not hold it at this size, or it does
-            not fit into the width or the heads.
+        ConstructionError: there is no such construction, the task has other options, float32 does not hold
+            it at this size, or it does not fit into the width or the heads.
     """
     construction, size = _named(task, name), size_of(task)
     if size > construction.largest:
@@ -189,7 +197,17 @@ def build(task: Task, name: str, num_heads: int | None = None, dim: int | None =
 
 
 def _named(task: Task, name: str) -> Construction:
+    """The construction of a task, which must have the construction's `task_options`."""
     of_task = tasks.name_of(task)
     if name not in names(of_task):
         raise ConstructionError(f'construction must be one of {", ".join(names(of_task))}; got {name!r}')
-    return CONSTRUCTIONS[of_task][name]
+    construction = CONSTRUCTIONS[of_task][name]
+    needed = construction.task_options
+    given = {option: getattr(task, option) for option in needed}
+    if given != needed:
+        raise ConstructionError(
+            f'the construction {name} is of {of_task} with '
+            f'{" and ".join(f"{option}={value!r}" for option, value in needed.items())}; '
+            f'got {" and ".join(map(repr, given.values()))}'
+        )
+    return construction

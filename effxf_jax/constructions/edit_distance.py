@@ -16,7 +16,6 @@ import numpy as np
 from effxf_jax.constructions import recurrence
 from effxf_jax.constructions.program import (
     Address,
-    ConstructionError,
     Digits,
     Expression,
     Layer,
@@ -68,16 +67,7 @@ class Plan(NamedTuple):
 
 
 def plan(task: EditDistance) -> Plan:
-    """The plan of a task with strings of equal length.
-
-    Raises:
-        ConstructionError: its strings may differ in length, or its answer is written without the chain.
-    """
-    if task.lengths != 'equal' or task.answer_mode != 'chain':
-        raise ConstructionError(
-            "the construction is of edit distance with lengths='equal' and answer_mode='chain'; "
-            f'got {task.lengths!r} and {task.answer_mode!r}'
-        )
+    """The plan of a task with strings of equal length."""
     return plan_of(task.n, task.n, task.max_length)
 
 
@@ -170,11 +160,7 @@ def standard(task: EditDistance) -> Program:
     The strings may differ in length. Then the first layer finds the `<sep>` between the strings and the
     matrix, and the second chooses among the addresses for the six pairs of lengths that there may be. The
     width does not depend on n, except for the digits of the addresses.
-
-    Raises:
-        ConstructionError: the task's answer is written without the chain.
     """
-    _check_chain(task)
     program, value, letter = _begin(task)
     plans = _found_plans(program, task)
     here = np.arange(task.max_length)
@@ -320,13 +306,6 @@ def linear_overwriting(task: EditDistance) -> Program:
 def _most(task: EditDistance) -> float:
     longer = 0 if task.lengths == 'equal' else MAX_LONGER
     return recurrence.bound(SUBSTITUTION * task.n + BORDERS[task.border] * longer)
-
-
-def _check_chain(task: EditDistance) -> None:
-    if task.answer_mode != 'chain':
-        raise ConstructionError(
-            f"the construction is of edit distance with answer_mode='chain'; got {task.answer_mode!r}"
-        )
 
 
 def _begin(task: EditDistance) -> tuple[Program, Register, Register]:

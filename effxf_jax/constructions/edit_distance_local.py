@@ -12,7 +12,7 @@ import numpy as np
 
 from effxf_jax.constructions import recurrence
 from effxf_jax.constructions.compiler import most_overwritings
-from effxf_jax.constructions.program import ConstructionError, Digits, OneHot, Program, Register
+from effxf_jax.constructions.program import Digits, OneHot, Program, Register
 from effxf_jax.constructions.recurrence import Way, read
 from effxf_jax.tasks.edit_distance import GAP, LETTERS
 from effxf_jax.tasks.edit_distance_local import COMMA, FIRST_LETTER, FIRST_NUMBER, EditDistanceLocal
@@ -38,17 +38,9 @@ class Plan(NamedTuple):
 
 
 def plan(task: EditDistanceLocal) -> Plan:
-    """The plan of a task.
-
-    Raises:
-        ConstructionError: its answer is written without the chain.
-    """
-    if task.answer_mode != 'chain':
-        raise ConstructionError(
-            f"the construction is of edit_distance_local with answer_mode='chain'; got {task.answer_mode!r}"
-        )
+    """The plan of a task."""
     m, here = task.pattern_length, np.arange(task.max_length)
-    row, place = np.divmod(here - m, row_length(task))
+    row, place = np.divmod(here - m, task.tokens_per_row)
     in_rows = (row >= 0) & (row < task.rows)
     column = np.where(in_rows & (place <= 2 * m), (place + 1) // 2, 0)
     return Plan(
@@ -62,23 +54,13 @@ def plan(task: EditDistanceLocal) -> Plan:
     )
 
 
-def row_length(task: EditDistanceLocal) -> int:
-    """Tokens from one letter of the stream to the next."""
-    return 2 * task.pattern_length + 2
-
-
-def locality(task: EditDistanceLocal) -> int:
-    """How many tokens, itself included, a position must see."""
-    return row_length(task) + 2
-
-
 def recent(task: EditDistanceLocal) -> Program:
     """Softmax attention to the last 2m + 4 positions, whatever else it sees at multiples of that distance.
 
     Four heads look up a letter and three entries. Addresses are positions modulo 2m + 4, so that the width
     does not depend on the length of the stream.
     """
-    return _softmax(task, locality(task))
+    return _softmax(task, task.locality())
 
 
 def anywhere(task: EditDistanceLocal) -> Program:
@@ -101,7 +83,7 @@ def linear(task: EditDistanceLocal) -> Program:
     program, value, letter = _begin(task)
     here = np.arange(task.max_length)
     # The row and the column of the position's own token.
-    row, place = np.divmod(here - m - 1, row_length(task))
+    row, place = np.divmod(here - m - 1, task.tokens_per_row)
     in_rows = (row >= 0) & (row < task.rows)
     is_entry = in_rows & (place > 0) & (place % 2 == 0) & (place <= 2 * m)
     entry_change = lambda rows: GAP * min(rows, m)
@@ -154,7 +136,7 @@ def _softmax(task: EditDistanceLocal, addresses: int) -> Program:
     program, value, letter = _begin(task)
     here = np.arange(task.max_length)
     at = program.address('here', Digits(addresses), here % addresses)
-    above, inside = here + 1 - row_length(task), of.is_entry & (of.row > 0)
+    above, inside = here + 1 - task.tokens_per_row, of.is_entry & (of.row > 0)
     in_stream = here + 1 - 2 * of.column
     in_pattern = np.where(of.row > 0, above, of.column - 1)
     before_diagonal = np.where(inside & (of.column > 1), above - 2, here)

@@ -13,13 +13,13 @@ class Trace(NamedTuple):
     Attributes:
         registers: float64 `[length]`, by register.
         logits: float64 `[length, vocabulary_size]`; -inf for tokens that are never written.
-        corner: how close the argument of a ReLU comes to zero without being zero; the compiled model's GELU
-            is a ReLU only at some distance from it.
+        corner: how close the argument of a ReLU comes to zero without being zero, float64 `[length]`; the
+            compiled model's GELU is a ReLU only at some distance from it.
     """
 
     registers: dict[Register, np.ndarray]
     logits: np.ndarray
-    corner: float
+    corner: np.ndarray
 
 
 def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
@@ -36,7 +36,7 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
     length = len(tokens)
     state = {register: values[tokens] for register, values in program.tokens.items()}
     state |= {register: values[:length] for register, values in program.positions.items()}
-    corner = np.inf
+    corner = np.full(length, np.inf)
     for layer in program.layers:
         found = {}
         for head in layer.heads:
@@ -56,15 +56,14 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
             total = _affine(value, state, length)
             for weight, argument in value.units:
                 inner = _affine(argument, state, length)
-                away = np.abs(inner)[np.abs(inner) > 1e-9]
-                corner = min(corner, away.min(initial=np.inf))
+                corner = np.minimum(corner, np.where(np.abs(inner) > 1e-9, np.abs(inner), np.inf))
                 total = total + weight * np.maximum(inner, 0)
             updated[register] = total
         state |= updated
     logits = np.full((length, program.vocabulary_size), -np.inf)
     for token, score in program.logits.items():
         logits[:, token] = _affine(score, state, length)
-    return Trace(state, logits, float(corner))
+    return Trace(state, logits, corner)
 
 
 def _largest(head: Search, state, visible: np.ndarray, layer: int) -> np.ndarray:

@@ -107,7 +107,7 @@ class EditDistanceLocal(Task):
 
     @property
     def max_length(self) -> int:
-        return self._prompt_length + self.rows * self._row_length + 3
+        return self._prompt_length + self.rows * self.tokens_per_row + 3
 
     @property
     def step_ends(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class EditDistanceLocal(Task):
 
     def locality(self) -> int | None:
         """2m + 4 in chain mode, for m >= 2 the least number."""
-        return self._row_length + 2 if self.answer_mode == 'chain' else None
+        return self.tokens_per_row + 2 if self.answer_mode == 'chain' else None
 
     def sample(self, rng: np.random.Generator, count: int) -> Problems:
         # The stream repeats the pattern from a random position. A share of its letters, drawn for each
@@ -155,7 +155,7 @@ class EditDistanceLocal(Task):
         count = len(pattern)
         column = lambda token: np.full((count, 1), token, np.int32)
         if self.answer_mode == 'chain':
-            rows = np.empty((count, self.rows, self._row_length), np.int32)
+            rows = np.empty((count, self.rows, self.tokens_per_row), np.int32)
             rows[:, :, 0] = stream
             rows[:, :, 1:-1:2] = pattern[:, None]
             rows[:, :, 2:-1:2] = solution.matrix + np.int32(FIRST_NUMBER)
@@ -219,7 +219,7 @@ class EditDistanceLocal(Task):
         """
         m, letter = self.pattern_length, np.log2(LETTERS)
         # A row is a letter of the stream, then letters of the pattern and entries alternately.
-        into_last_row = length - self._prompt_length - (self.rows - 1) * self._row_length
+        into_last_row = length - self._prompt_length - (self.rows - 1) * self.tokens_per_row
         spelled = int(np.clip(into_last_row // 2, 0, m))
         lower = (min(length, m) - spelled) * letter
         return float(lower), float(m * (letter + np.log2(2 * GAP + 1)) + letter)
@@ -244,14 +244,14 @@ class EditDistanceLocal(Task):
 
     def _rows_fault(self, tokens: np.ndarray) -> Fault | None:
         """The fault of a complete text with another number of rows, otherwise None."""
-        rows, rest = divmod(len(tokens) - self._prompt_length - 2, self._row_length)
+        rows, rest = divmod(len(tokens) - self._prompt_length - 2, self.tokens_per_row)
         if rest == 0 and rows != self.rows and tokens[-2] == SEP:
             detail = f'stream of {rows} letters; this task has {self.rows}'
             return Fault('malformed prompt', self._prompt_length, detail)
         return None
 
     def step_at(self, tokens: np.ndarray, position: int) -> str:
-        row = (position - self._prompt_length) // self._row_length
+        row = (position - self._prompt_length) // self.tokens_per_row
         return f'row {row + 1}' if row < self.rows and self.answer_mode == 'chain' else 'answer'
 
     @property
@@ -259,7 +259,7 @@ class EditDistanceLocal(Task):
         return self.pattern_length + 1
 
     @property
-    def _row_length(self) -> int:
+    def tokens_per_row(self) -> int:
         """Tokens from one letter of the stream to the next."""
         return 2 * self.pattern_length + 2 if self.answer_mode == 'chain' else 1
 
@@ -267,4 +267,6 @@ class EditDistanceLocal(Task):
     def _given(self) -> np.ndarray:
         """Which tokens are given, bool `[max_length]`."""
         column = np.arange(self.max_length) - self._prompt_length
-        return (column < 0) | (column <= self.rows * self._row_length) & (column % self._row_length == 0)
+        return (column < 0) | (column <= self.rows * self.tokens_per_row) & (
+            column % self.tokens_per_row == 0
+        )
