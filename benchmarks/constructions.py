@@ -3,7 +3,7 @@
     python -m benchmarks.constructions [--count=1024] [--only=lis] [--directory=DIR] [--out=DIR]
 
 Each is a run of `experiments.construct`, which a later call does not repeat; this takes some hours of two
-cores. At sizes with long sequences, models of a width beyond _WIDE grade _FEW problems.
+cores. Models wider than 900 grade 16 problems.
 """
 
 import json

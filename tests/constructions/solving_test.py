@@ -32,8 +32,8 @@ LONG = {
 ANYWHERE = {('edit_distance', name) for name in CONSTRUCTIONS['edit_distance']} - {
     ('edit_distance', 'standard_varied')
 }
-# How far from its corner a ReLU stays where something is written, so that a GELU is one. Lengths of LIS are held
-# in eighths. Chosen codes of addresses, and means that are read where nothing is wanted, may be anywhere.
+# How far from its corner a ReLU stays where something is written, so that a GELU is one. LIS holds lengths in
+# eighths. Chosen codes of addresses, and means that are read where nothing is wanted, may be anywhere.
 CORNERS = {
     'edit_distance': 0.1,
     ('edit_distance', 'standard_varied'): 0.0,
