@@ -265,7 +265,7 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
         style = {'color': look.colour, 'marker': MARKERS[look.marker], 'ms': 5}
         for axes, values in (left, macs), (right, widths):
             axes.plot(lengths, values, **style, label=name + _slope(lengths, values))
-        if built := _constructed_widths(task, of_mechanism):
+        if built := constructed_widths(task, of_mechanism):
             label = f'{name}, constructed{_slope(*zip(*built, strict=True))}'
             right.plot(*zip(*built, strict=True), **style, ls='--', mfc='white', label=label)
     left.set(title='forward pass at the least width', ylabel='multiply-adds, without the vocabulary')
@@ -284,7 +284,7 @@ def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> N
     plt.close(figure)
 
 
-def _constructed_widths(task: Task, config: ModelConfig) -> list[tuple[int, int]]:
+def constructed_widths(task: Task, config: ModelConfig) -> list[tuple[int, int]]:
     """Lengths and widths of constructions of the task and of larger ones, as far as float32 holds them."""
     found, name = [], None
     for factor in np.geomspace(1, _LARGEST_CONSTRUCTED, _CONSTRUCTED_DRAWN):

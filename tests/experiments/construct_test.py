@@ -63,6 +63,10 @@ def test_what_cannot_be_constructed_is_refused_and_nothing_is_written(tmp_path, 
     for config, message in (
         ('experiments/arith.py:smoke', "no construction of the task 'arithmetic'"),
         (f'{SMOKE},mechanism=sliding_window', 'no construction of edit_distance with sliding_window'),
+        (
+            'experiments/lis.py:smoke,mechanism=sparse,pattern=strided',
+            'no construction of lis with sparse attention (strided); there are some with standard',
+        ),
         ('experiments/ed.py:smoke,n=60', 'up to n = 45; got 60'),
     ):
         code, _, err = program('construct', f'--config={config}', workdir)

@@ -107,6 +107,16 @@ def test_constructed_widths_are_those_of_the_models_that_are_made():
     assert all(row['constructed_dim'] is None for row in rows)
 
 
+def test_a_line_of_constructed_widths_is_of_one_construction():
+    experiment = configs.make_experiment(ed.get_config('n=6'))
+    points = theory.constructed_widths(experiment.task, experiment.model)
+    assert points[0] == (experiment.task.max_length, 148)
+    # Beyond n = 31 only the narrower construction for strings of equal length is left.
+    assert len(points) > 2
+    assert points[-1][0] <= tasks.make('edit_distance', n=31).max_length
+    assert [width for _, width in points] == sorted(width for _, width in points)
+
+
 def test_costs_are_relative_to_the_standard_transformer_in_any_order(monkeypatch):
     experiment = configs.make_experiment(lis.get_config())
     describe = lambda: theory.describe(experiment.task, experiment.model, [64])['width_bounds']
