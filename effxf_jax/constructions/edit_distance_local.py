@@ -174,7 +174,6 @@ def _finish(program: Program, task: EditDistanceLocal, of: Plan, layer, letter: 
             the answer is written next the last entry, 'diagonal'.
     """
     most, answer, on_top, on_left = _most(task), of.is_answer, of.row == 0, of.column == 1
-    letter_found = layer.set('letter next', found['letter found'] + 0)
     borders = {
         'above': (on_top | answer, np.where(answer, most, GAP * of.column)),
         'before': (on_left | answer, np.where(answer, most, 0)),
@@ -193,7 +192,7 @@ def _finish(program: Program, task: EditDistanceLocal, of: Plan, layer, letter: 
 
     letters = range(FIRST_LETTER, FIRST_LETTER + LETTERS)
     numbers = range(FIRST_NUMBER, task.vocabulary.size)
-    recurrence.write_number(program, letters, 1, letter_found)
+    recurrence.write_number(program, letters, 1, found['letter found'])
     recurrence.only_where(program, most, letters, 'letter', of.is_letter)
     recurrence.write_number(program, numbers, 0, entry)
     recurrence.only_where(program, most, numbers, 'number', of.is_entry | of.is_answer)
