@@ -58,7 +58,7 @@ def grade(task: str, name: str, size: dict, count: int) -> dict:
         'width': model['dim'],
         'problems': found['num_eval_examples'],
         'chains right': found['chain_accuracy'],
-        'margin': found['construction']['logit_margin'],
+        'margin': found['construction']['score_margin'],
         'largest weight': found['construction']['largest_weight'],
     }
 

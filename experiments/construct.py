@@ -1,15 +1,19 @@
 """Weights written by hand: python -m experiments.construct --config=experiments/ed.py:n=20,mechanism=linear
 
-Compiles a construction for the config's task and mechanism, and grades it as a trained model is graded. The
-construction decides on width, layers and options; the run's directory is like that of any other run. Its
-result.json says under `construction` how the weights were made, the smallest margin of a logit over the
-others, the largest weight, and the largest size at which float32 is known to hold the construction.
+Makes a run that begins with a construction's weights (`run.start`), and grades it as any other run. The
+construction decides on width, layers and options. Under `construction` result.json says how the weights were
+made, by which margin they choose a token, the largest of them, and the largest size at which float32 is known
+to hold the construction.
 
     --config=FILE[:[PRESET][,FIELD=VALUE]...]    the task, the mechanism, and how many problems are graded
     --construction=NAME    such as linear_table; by default the narrowest for the task and the mechanism or,
                            if there is none, for other options of the task, such as lengths=equal
     --workdir=DIR          of the run; by default runs/ and a name made from the configuration
     --dim=D, --num_heads=H    a width, or heads, at least as many as the construction's
+    --steps=N              updates, with the config's optimiser, before the grading; by default none
+
+With noise, such as --config=experiments/ed.py:n=6,start_noise=0.003,optimizer=adamw,learning_rate=1e-4
+--steps=1000, this shows whether training repairs the weights.
 """
 
 import json
@@ -21,14 +25,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from effxf_jax import training
 from effxf_jax.constructions import catalogue
-from effxf_jax.constructions.compiler import Compiled
+from effxf_jax.constructions.compiler import LOGIT_SCALE, Compiled
 from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.data.blocks import DataError
 from effxf_jax.model import Transformer
-from effxf_jax.runs import hosts, loop, run
-from effxf_jax.runs.checkpoints import CheckpointError, Checkpoints
+from effxf_jax.runs import hosts, run
+from effxf_jax.runs.checkpoints import CheckpointError
 from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.memory import MemoryLimitError
@@ -40,6 +43,7 @@ _CONSTRUCTION = flags.DEFINE_string('construction', None, 'Which one; by default
 _WORKDIR = command_line.define_path('workdir', "The run's directory; by default runs/NAME.")
 _DIM = flags.DEFINE_integer('dim', None, 'The width; by default the least.', lower_bound=1)
 _NUM_HEADS = flags.DEFINE_integer('num_heads', None, 'Heads; by default the least.', lower_bound=1)
+_STEPS = flags.DEFINE_integer('steps', 0, 'Updates before the grading.', lower_bound=0)
 
 
 def main(argv):
@@ -49,7 +53,9 @@ def main(argv):
         return refuse(problems)
     compilations.keep()
     try:
-        name, compiled, experiment = make(CONFIG.value, _CONSTRUCTION.value, _NUM_HEADS.value, _DIM.value)
+        name, compiled, experiment = make(
+            CONFIG.value, _CONSTRUCTION.value, _NUM_HEADS.value, _DIM.value, _STEPS.value
+        )
     except configs.ConfigError as error:
         return refuse(error.problems)
     except ConstructionError as error:
@@ -59,9 +65,8 @@ def main(argv):
     print(f'task: {experiment.task}\nworkdir: {workdir}', flush=True)
     listener = console.TerminalListener(experiment.train.steps)
     try:
-        write(experiment, compiled, workdir)
         run.run(experiment, workdir, listener)
-        describe(experiment, name, compiled, RunDirectory(workdir))
+        describe(experiment, compiled, RunDirectory(workdir))
     except (MismatchError, InUseError, DataError, MemoryLimitError) as error:
         return refuse([str(error)])
     except CheckpointError as error:
@@ -76,9 +81,13 @@ def main(argv):
 
 
 def make(
-    config: ConfigDict, name: str | None = None, num_heads: int | None = None, dim: int | None = None
+    config: ConfigDict,
+    name: str | None = None,
+    num_heads: int | None = None,
+    dim: int | None = None,
+    steps: int = 0,
 ) -> tuple[str, Compiled, Experiment]:
-    """The construction for a configuration: its name, the model, and the experiment of no updates.
+    """The construction for a configuration: its name, the model, and the experiment that begins with it.
 
     Raises:
         ConfigError: the configuration is invalid.
@@ -102,7 +111,8 @@ def make(
         dropout=0.0,
         **dict(model.options),
     )
-    config.train.update(steps=0, warmup_steps=0)
+    config.run.start = name
+    config.train.update(steps=steps, warmup_steps=min(config.train.warmup_steps, steps))
     return name, compiled, configs.make_experiment(config)
 
 
@@ -123,51 +133,42 @@ def _default(config: ConfigDict, task) -> str:
     )
 
 
-def write(experiment: Experiment, compiled: Compiled, workdir: Path) -> None:
-    """Writes the configuration and a checkpoint of the weights, as a run of no updates leaves them.
-
-    Raises:
-        MismatchError: the directory has another configuration.
-        CheckpointError: the checkpoint cannot be saved.
-        OSError: the directory cannot be written.
-    """
-    directory = RunDirectory(workdir)
-    directory.claim(experiment.record)
-    if directory.read_result() is not None:
-        return
-    optimizer = training.make_optimizer(experiment.train, experiment.model)
-    state = jax.tree.map(np.asarray, training.init_state(Transformer(experiment.model), optimizer, 0))
-    state = state._replace(params=compiled.params)
-    with directory.lock(), Checkpoints(workdir / 'checkpoints') as checkpoints:
-        replicate = loop.Replicate(experiment, directory, experiment)
-        checkpoints.save(0, state, loop.record(experiment, loop.Totals(), [replicate]))
-
-
-def describe(experiment: Experiment, name: str, compiled: Compiled, directory: RunDirectory) -> None:
-    """Adds to result.json how the weights were made, unless it says so already."""
+def describe(experiment: Experiment, compiled: Compiled, directory: RunDirectory) -> None:
+    """Adds to result.json how the weights without noise were made, unless it says so already."""
     result = directory.read_result()
     if 'construction' in result:
         return
+    name = experiment.run.start
     count = min(experiment.run.num_progress_examples, experiment.run.num_eval_examples)
     examples = experiment.open_data().test.read(np.arange(count))
     result['construction'] = {
         'name': name,
-        'logit_margin': logit_margin(compiled, examples),
-        'largest_weight': max(float(np.abs(x).max()) for x in jax.tree.leaves(compiled.params)),
+        'score_margin': score_margin(compiled, examples),
+        'largest_weight': largest_weight(compiled),
         'largest_size': catalogue.CONSTRUCTIONS[experiment.record['task']['name']][name].largest,
     }
     directory.write_text('result.json', json.dumps(result, indent=2) + '\n')
 
 
-def logit_margin(compiled: Compiled, examples) -> float:
-    """By how much the right token's logit exceeds all others, at least, over the tokens that are written."""
+def largest_weight(compiled: Compiled) -> float:
+    """The largest parameter, apart from the head's biases of tokens that are never written."""
+    biases = compiled.params['head']['bias']
+    rest = {**compiled.params, 'head': compiled.params['head'] | {'bias': biases[biases > biases.min()]}}
+    return max(float(np.abs(x).max()) for x in jax.tree.leaves(rest))
+
+
+def score_margin(compiled: Compiled, examples) -> float:
+    """By how much the right token's score exceeds all others, at least, over the tokens that are written.
+
+    A program's scores of two adjacent numbers differ by 1 or more; see `compiler.LOGIT_SCALE`.
+    """
     model = Transformer(compiled.config)
     logits = np.array(jax.jit(model.apply)({'params': compiled.params}, examples.tokens)[:, :-1])
     following = examples.tokens[:, 1:]
     written = produced(examples)[:, 1:]
     right = np.take_along_axis(logits, following[..., None], axis=-1)[..., 0]
     np.put_along_axis(logits, following[..., None], -np.inf, axis=-1)
-    return float((right - logits.max(axis=-1))[written].min())
+    return float((right - logits.max(axis=-1))[written].min()) / LOGIT_SCALE
 
 
 if __name__ == '__main__':

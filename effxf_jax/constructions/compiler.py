@@ -4,7 +4,9 @@ Each register has a coordinate of the residual stream, from the layer that compu
 reads it; then another register may take its place. Three coordinates more make LayerNorm harmless: two hold
 +C and -C, far above the content, and one holds minus the sum of all others. So the mean is zero and the
 standard deviation is C sqrt(2 / D) up to (content / C)^2, and with this number as its gain LayerNorm is the
-identity. Every other coordinate holds its register with the opposite sign, which keeps the sum small.
+identity. The layers' norms have the gain 0 for the three themselves: nothing reads them, and weights that
+would read them may change in training without harm. Every other coordinate holds its register with the
+opposite sign, which keeps the sum small.
 
 A ReLU is a GELU at a large scale, gelu(s x) / s, up to e^(-(s x)^2 / 2). The difference of two GELUs of
 opposite arguments, gelu(x) - gelu(-x) = x, is exact; it copies and erases.
@@ -35,7 +37,8 @@ NOTHING = 200.0  # exp(-NOTHING) is zero in float32
 LONGEST_AGES = 80.0  # exp(-LONGEST_AGES) is a normal number in float32
 LEAST_TRACE = 0.05  # how much of a value may be left when it has been overwritten,
 WANTED_TRACE = 1e-4  # and how much if ages allow it: a higher rate would enlarge errors of ages
-NEVER = -1e6  # the logit of a token that is never written
+NEVER = -1e6  # the score of a token that is never written
+LOGIT_SCALE = 10.0  # logits are so many times the scores; a score that exceeds another by 1 is then certain
 
 _RESERVED = 3
 _PLUS, _MINUS, _BALANCE = range(_RESERVED)
@@ -250,14 +253,14 @@ class _Writer:
                 if register in self._at:
                     table[:, self._at[register]] = values * self._sign(register)
         kernel = np.zeros((dim, program.vocabulary_size))
-        bias = np.full(program.vocabulary_size, NEVER)
+        bias = np.full(program.vocabulary_size, NEVER * LOGIT_SCALE)
         for token, score in program.logits.items():
-            self._read(score, kernel[:, token])
-            bias[token] = score.constant
+            self._read(score * LOGIT_SCALE, kernel[:, token])
+            bias[token] = score.constant * LOGIT_SCALE
         params = {
             'embedding': {'embedding': self._balanced(embedding)},
             'positions': self._balanced(positions),
-            'embedding_norm': self._norm(),
+            'embedding_norm': self._norm(reserved=True),
             'final_norm': self._norm(),
             'head': {'kernel': kernel, 'bias': bias},
         }
@@ -273,9 +276,13 @@ class _Writer:
     def _sign(self, register: Register) -> float:
         return sign(self._at[register])
 
-    def _norm(self) -> dict[str, np.ndarray]:
+    def _norm(self, reserved: bool = False) -> dict[str, np.ndarray]:
+        """A LayerNorm that is the identity or, without the reserved coordinates, makes them zero."""
         dim = self._config.dim
-        return {'scale': np.full(dim, self._program.constant * math.sqrt(2 / dim)), 'bias': np.zeros(dim)}
+        scale = np.full(dim, self._program.constant * math.sqrt(2 / dim))
+        if not reserved:
+            scale[:_RESERVED] = 0.0
+        return {'scale': scale, 'bias': np.zeros(dim)}
 
     def _balanced(self, rows: np.ndarray) -> np.ndarray:
         rows[..., _BALANCE] -= rows.sum(axis=-1)

@@ -16,11 +16,13 @@ import numpy as np
 from absl import logging
 
 from effxf_jax import evaluation, registry, tasks
+from effxf_jax.constructions import weights
+from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.data import sources
 from effxf_jax.data.blocks import DataError
 from effxf_jax.data.sources import DataConfig, Sources
 from effxf_jax.model import ModelConfig
-from effxf_jax.runs.config import RunConfig
+from effxf_jax.runs.config import RANDOM, RunConfig
 from effxf_jax.runs.record import (
     MAX_SEED,
     SECTIONS,
@@ -46,7 +48,8 @@ class Experiment:
         task, model, data, train, run: the sections.
 
     Raises:
-        ExperimentError: a seed is out of range.
+        ExperimentError: a seed is out of range, or the model cannot begin with the construction that it is
+            to start with.
     """
 
     seed: int
@@ -63,6 +66,11 @@ class Experiment:
                 f'seeds must be from 0 to 2^31 - 1; got {self.seed}'
                 + (f' to {last}' if last > self.seed else '')
             ])  # fmt: skip
+        if self.run.start != RANDOM:
+            try:
+                weights.check(self.task, self.model, self.run.start)
+            except ConstructionError as error:
+                raise ExperimentError([f'run: {error}']) from error
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> 'Experiment':

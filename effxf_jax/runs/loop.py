@@ -9,11 +9,13 @@ import jax
 import numpy as np
 
 from effxf_jax import evaluation, training
+from effxf_jax.constructions import weights
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.evaluation import Evaluation
 from effxf_jax.model import Transformer
 from effxf_jax.runs import hosts
 from effxf_jax.runs.checkpoints import Checkpoints
+from effxf_jax.runs.config import RANDOM
 from effxf_jax.runs.directory import MetricsLog, RunDirectory, check_same
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.listener import Listener
@@ -103,7 +105,7 @@ class TrainingLoop:
         config, train = self._experiment.run, self._experiment.train
         optimizer = training.make_optimizer(train, self._experiment.model)
         seeds = [replicate.experiment.seed for replicate in self._replicates]
-        states = [training.init_state(self._model, optimizer, seed) for seed in seeds]
+        states = [self._begin(optimizer, seed) for seed in seeds]
         num_params = sum(x.size for x in jax.tree.leaves(states[0].params))
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(
@@ -157,8 +159,19 @@ class TrainingLoop:
                 if signal_number:
                     raise Interrupted(signal_number)
                 resumed = time.monotonic()
+            if not train.steps:
+                self._save(checkpoints, 0, states)
         self._termination.stop_deferring()
         return states, self._totals
+
+    def _begin(self, optimizer, seed: int) -> TrainState:
+        """The state before the first update, as numpy arrays."""
+        state, config = training.init_state(self._model, optimizer, seed), self._experiment.run
+        if config.start != RANDOM:
+            task, model = self._experiment.task, self._experiment.model
+            params = weights.params(task, model, config.start, config.start_noise, seed)
+            state = state._replace(params=params)
+        return jax.tree.map(np.asarray, state)
 
     def _trained(self) -> list[Replicate]:
         return [replicate for replicate in self._replicates if replicate.diverged is None]

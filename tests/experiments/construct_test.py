@@ -22,9 +22,9 @@ def test_a_construction_is_a_run_that_main_shows_and_probe_reads(tmp_path, progr
     assert (result['train_steps'], result['train_tokens'], result['num_eval_examples']) == (0, 0, 48)
     made = result['construction']
     assert made['name'] == 'linear_overwriting'
-    assert made['logit_margin'] > 0.3
+    assert made['score_margin'] > 0.3
     assert made['largest_size'] == 36
-    assert made['largest_weight'] > 1
+    assert 1e3 < made['largest_weight'] < 1e6
     assert '✗' not in (workdir / 'samples.txt').read_text()
     record = json.loads((workdir / 'config.json').read_text())
     model, task = record['model'], record['task']
@@ -34,7 +34,7 @@ def test_a_construction_is_a_run_that_main_shows_and_probe_reads(tmp_path, progr
     assert again[0] == 0, again[2]
     assert RunDirectory(workdir).read_result() == result
     layers = f'dim={model["dim"]},num_layers={model["num_layers"]},positions=learned,dropout=0.0'
-    same = f'{SMOKE},mechanism=linear,lengths=equal,steps=0,warmup_steps=0,{layers}'
+    same = f'{SMOKE},mechanism=linear,lengths=equal,start=linear_overwriting,steps=0,warmup_steps=0,{layers}'
     code, out, err = program('main', f'--config={same}', f'--workdir={workdir}')
     assert code == 0, err
     assert 'chain accuracy' in out
