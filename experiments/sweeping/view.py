@@ -101,6 +101,8 @@ class TerminalWatcher:
         made = left = 0.0
         for name, cell in self._submitted.items():
             steps, work = cell.experiment.train.steps, cell.relative_time
+            if not steps:  # nothing to wait for
+                continue
             first = self._first_steps.get(name, 0)
             at = steps if self._states[name].done else self._last_steps.get(name, first)
             made += work * (at - first) / steps

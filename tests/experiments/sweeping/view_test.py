@@ -147,3 +147,17 @@ def test_the_time_left_is_what_is_left_at_the_speed_so_far(sweep, monkeypatch):
     # A failure leaves less to do, and has made no more steps than were told.
     watcher.ended(second, State([], False, 'died'))
     assert watcher.counts().endswith('1 failed, 10 min left')
+
+
+def test_runs_of_no_updates_take_no_time():
+    axes = {'mechanism': ('mechanism=standard',), 'steps': ('steps=0,warmup_steps=0', 'steps=100')}
+    grid = cells.grid('experiments/arith.py:smoke', axes)
+    sweep = cells.make_sweep(ConfigDict({**cells.DEFAULTS, 'name': 'test', 'grids': {'tiny': grid}}))
+    watcher, out = watch(sweep, False)
+    first, _ = sweep.cells()
+    with watcher:
+        for cell in sweep.cells():
+            watcher.found(cell, TO_RUN)
+            watcher.submitted(cell)
+        watcher.ended(first, done(0.5))
+    assert out.getvalue().endswith('0.500; 1 of 2 cells done, 0 running, 1 waiting\n')
