@@ -15,7 +15,7 @@ from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.listener import Silent
 from effxf_jax.theory import complexity
 from effxf_jax.training import config as train_config
-from experiments import arith, configs, console
+from experiments import arith, configs, console, construct
 
 
 @pytest.mark.slow
@@ -137,6 +137,23 @@ def test_a_run_with_adamw_resumes_with_bit_identical_losses(tmp_path):
         run.run(with_adamw, tmp_path / 'stopped', Stopping(17))
     resumed = run.run(with_adamw, tmp_path / 'stopped', Silent())
     assert accuracies(resumed[0]) == accuracies(whole[0])
+    assert lines(tmp_path / 'stopped') == lines(tmp_path / 'whole')
+
+
+@pytest.mark.slow
+def test_training_repairs_constructed_weights_with_noise_and_resumes_with_bit_identical_losses(tmp_path):
+    config = configs.load(
+        'experiments/ed.py:smoke,n=4,lengths=equal,num_heads=4,optimizer=adamw,start_noise=0.003'
+    )
+    config.train.learning_rate = 3e-4
+    _, _, before = construct.make(config)
+    _, _, after = construct.make(config, steps=150)
+    (broken,) = run.run(before, tmp_path / 'before', Silent())
+    (repaired,) = run.run(after, tmp_path / 'whole', Silent())
+    assert repaired['chain_accuracy'] > max(0.9, broken['chain_accuracy'])
+    with pytest.raises(KeyboardInterrupt):
+        run.run(after, tmp_path / 'stopped', Stopping(17))
+    run.run(after, tmp_path / 'stopped', Silent())
     assert lines(tmp_path / 'stopped') == lines(tmp_path / 'whole')
 
 
