@@ -49,7 +49,7 @@ PRESETS = {
                 f'experiments/ed.py:n=6,{_TASK},num_eval_examples=1024',
                 {
                     'mechanism': (f'{_STANDARD},dim=36', f'{_LINEAR},dim=64'),
-                    'rate': values('learning_rate', 0.005, 0.01),
+                    'rate': values('learning_rate', 0.01),
                 },
                 'chain_accuracy',
             ),
