@@ -24,15 +24,16 @@ def relative_error(got, expected) -> float:
 def test_attention_and_its_gradients(name, precision, bound):
     (mechanism,) = attention.make(*attention.variants()[name])
     rng = np.random.default_rng(0)
-    qkvg = [rng.normal(size=(2, 300, 4, 32)).astype(np.float32) for _ in 'qkvg']
+    sizes = [p.size or 32 for p in mechanism.projections for _ in range(p.count)]
+    arrays = [rng.normal(size=(2, 300, 4, size)).astype(np.float32) for size in (*sizes, 32)]
 
-    def both(q, k, v, g):
-        out, pullback = jax.vjp(mechanism.attend, q, k, v)
-        return out, *pullback(g)
+    def both(*arrays):
+        out, pullback = jax.vjp(mechanism.attend, *arrays[:-1])
+        return out, *pullback(arrays[-1])
 
     with jax.default_matmul_precision(precision):
-        got = jax.jit(both)(*jax.device_put(qkvg, jax.devices()[0]))
-    expected = jax.jit(both)(*jax.device_put(qkvg, jax.devices('cpu')[0]))
+        got = jax.jit(both)(*jax.device_put(arrays, jax.devices()[0]))
+    expected = jax.jit(both)(*jax.device_put(arrays, jax.devices('cpu')[0]))
     for a, b in zip(got, expected, strict=True):
         assert relative_error(np.asarray(a, np.float64), np.asarray(b, np.float64)) < bound
 

@@ -19,6 +19,7 @@ MECHANISMS = [
     'linear',
     'linear+linear+standard',
     'standard+sparse',
+    'gated_linear+delta',
 ]
 
 

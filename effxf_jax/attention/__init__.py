@@ -4,13 +4,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from effxf_jax import registry
+from effxf_jax.attention.delta import delta
+from effxf_jax.attention.gated_linear import gated_linear
 from effxf_jax.attention.linear import linear
 from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Memory, Parameter, Projection
 from effxf_jax.attention.sliding_window import sliding_window
 from effxf_jax.attention.sparse import sparse
 from effxf_jax.attention.standard import standard
 
-MECHANISMS = {'standard': standard, 'sparse': sparse, 'sliding_window': sliding_window, 'linear': linear}
+MECHANISMS = {
+    'standard': standard,
+    'sparse': sparse,
+    'sliding_window': sliding_window,
+    'linear': linear,
+    'gated_linear': gated_linear,
+    'delta': delta,
+}
 """The factory of each mechanism, by name. A new mechanism is one file with a factory, whose signature
 declares the options, and one row here."""
 
@@ -29,7 +38,9 @@ __all__ = [
     'Memory',
     'Parameter',
     'Projection',
+    'delta',
     'factories',
+    'gated_linear',
     'linear',
     'make',
     'option_values',

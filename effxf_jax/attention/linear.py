@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from effxf_jax.attention.kernels import chunks
 from effxf_jax.attention.kernels.layout import check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import contract
 from effxf_jax.attention.mechanism import Cost, Mechanism, Memory
@@ -71,8 +72,7 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
     """
     if feature_map not in FEATURE_MAPS:
         raise ValueError(f'feature_map must be one of {sorted(FEATURE_MAPS)}; got {feature_map!r}')
-    if chunk_size < 1:
-        raise ValueError(f'chunk_size must be at least 1; got {chunk_size}')
+    chunks.check_size(chunk_size)
     phi, log_phi = FEATURE_MAPS[feature_map]
 
     def features(q, k, v):
@@ -82,16 +82,16 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
 
     def chunked(q, k, v):
         check_qkv(q, k, v)
-        size = _chunk_length(q.shape[1], chunk_size)
+        size = chunks.even_length(q.shape[1], chunk_size)
         return [cut(x, size) for x in features(q, k, v)]
 
     def attend(q, k, v):
         return join(_chunked(*chunked(q, k, v)))[:, : q.shape[1]].astype(v.dtype)
 
     def prefill(state, q, k, v):
-        chunks = chunked(q, k, v)
-        before, after = _prefix_sums(*chunks[1:], state)
-        return after, join(_outputs(*chunks, before)[0])[:, : q.shape[1]].astype(v.dtype)
+        query, *rest = chunked(q, k, v)
+        before, after = _prefix_sums(*rest, state)
+        return after, join(_outputs(query, *rest, before)[0])[:, : q.shape[1]].astype(v.dtype)
 
     def step(state, q, k, v):
         query, key, value = features(q, k, v)
@@ -102,9 +102,7 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         return state, out.astype(v.dtype)
 
     def cost(length, heads, head_dim):
-        size = _chunk_length(length, chunk_size)
-        chunks, rest = divmod(length, size)
-        pairs = chunks * size * (size + 1) // 2 + rest * (rest + 1) // 2
+        pairs = chunks.num_pairs(length, chunks.even_length(length, chunk_size))
         # Per token: phi(k) v^T and phi(q) S, and the same for z. Per pair: a score and a scaled value.
         macs = length * 2 * (head_dim**2 + head_dim) + pairs * 2 * head_dim
         numbers = 4 * length * head_dim + head_dim**2 + head_dim
@@ -122,11 +120,6 @@ def linear(feature_map: str = 'elu_plus_one', chunk_size: int = 64) -> Mechanism
         at_length=lambda max_length: linear(feature_map, chunk_size),
         matrices=('key_value',),
     )
-
-
-def _chunk_length(length: int, most: int) -> int:
-    """The length of equal chunks, as few as `most` allows: for 68 tokens two of 34, not 64 and 4."""
-    return -(-length // -(-length // most))
 
 
 def init_cache(batch: int, length, heads: int, head_dim: int, dtype) -> LinearState:

@@ -24,6 +24,7 @@ _READABLE = {
     'summary_size=': 'summary ',
     'heads=separate': 'separate heads',
     'answer_mode=direct': 'direct answer',
+    'warmup_steps=0': '',  # stands beside steps=0
 }
 
 
@@ -48,7 +49,7 @@ def readable(text: str, with_span: bool = True) -> str:
             continue
         prefix = next((prefix for prefix in _READABLE if option.startswith(prefix)), '')
         words.append(_READABLE.get(prefix, '') + option.removeprefix(prefix))
-    return ' '.join(words)
+    return ' '.join(filter(None, words))
 
 
 def kind(label: str) -> str:

@@ -15,7 +15,7 @@ from effxf_jax.model import ModelConfig, Role, Transformer, dropout, roles
 from effxf_jax.model.transformer import sinusoids
 from effxf_jax.theory import complexity
 
-MECHANISMS = ['standard', 'sparse', 'linear', 'linear+linear+standard', 'sparse+linear']
+MECHANISMS = ['standard', 'sparse', 'linear', 'linear+linear+standard', 'sparse+linear', 'gated_linear+delta']
 SIZES = {'vocab_size': 13, 'max_length': 30, 'dim': 16, 'num_heads': 2}
 
 

@@ -38,6 +38,9 @@ class MacCounter:
                 (contracted, _), _ = params['dimension_numbers']
                 inner = math.prod(args[0].shape[axis] for axis in contracted)
                 self.macs += inner * math.prod(equation.outvars[0].aval.shape)
+            case 'triangular_solve':  # the unit diagonal takes no product
+                *batch, size, columns = equation.outvars[0].aval.shape
+                self.macs += math.prod(batch) * columns * (size * (size - 1) // 2)
             case 'scan':
                 return self._scan(args, **params)
             case 'while':
@@ -69,7 +72,9 @@ class MacCounter:
         return carry
 
 
-@pytest.mark.parametrize('mechanism', ['standard', 'linear', 'sparse', 'linear+sliding_window'])
+@pytest.mark.parametrize(
+    'mechanism', ['standard', 'linear', 'sparse', 'linear+sliding_window', 'gated_linear+delta']
+)
 @pytest.mark.parametrize('positions', ['sinusoidal', 'learned'])
 def test_parameters_are_those_of_the_model(mechanism, positions):
     config = dataclasses.replace(CONFIG, mechanism=mechanism, positions=positions)
@@ -145,6 +150,22 @@ def test_macs_of_linear_attention_are_those_run_but_for_padding_and_masks(length
     assert macs_run(config, length) == cost.total.macs - cost.attention.macs + attention
 
 
+@pytest.mark.parametrize('length', [7, slow(65), slow(256)])
+@pytest.mark.parametrize('mechanism', ['gated_linear', 'delta'])
+def test_macs_of_recurrent_mechanisms_are_those_run_but_for_padding_and_masks(mechanism, length):
+    config = dataclasses.replace(CONFIG, mechanism=mechanism, max_length=length)
+    cost = complexity.forward_cost(config)
+    chunks = math.ceil(length / 64)
+    head_dim, chunk = 8, math.ceil(length / chunks)
+    rows = chunks * chunk
+    products = {'gated_linear': 2, 'delta': 3}[mechanism]
+    of_head = products * (rows * head_dim**2 + rows * chunk * head_dim)
+    if mechanism == 'delta':  # the triangular system, with a column for each feature of a key and a value
+        of_head += rows * (chunk - 1) // 2 * 2 * head_dim
+    attention = config.num_layers * config.num_heads * of_head
+    assert macs_run(config, length) == cost.total.macs - cost.attention.macs + attention
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('mechanism', 'length'), [('standard', 60), ('sparse', 256), ('sliding_window', 60), ('linear', 256)]
@@ -180,6 +201,7 @@ def test_the_state_is_what_the_caches_hold_at_their_fullest():
         ('sparse', {'block_size': 16, 'summary_size': 2}),
         ('linear', {}),
         ('linear+standard', {}),
+        ('gated_linear+delta', {}),
     ):
         config = dataclasses.replace(CONFIG, mechanism=mechanism, options=options)
         caches = jax.eval_shape(lambda c=config: Transformer(c).init_cache(1, 100))

@@ -1,0 +1,192 @@
+"""Mechanisms whose state decays or is overwritten, against float64 oracles of their recurrences."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from effxf_jax.attention import delta, gated_linear
+from effxf_jax.attention.kernels import chunks
+
+BATCH, HEADS, HEAD_DIM = 2, 2, 8
+CASES = {
+    'gated_none': gated_linear('none', 8),
+    'gated_fixed': gated_linear('fixed', 8),
+    'gated_learned': gated_linear('learned', 8),
+    'gated_textbook': gated_linear('learned', 1),
+    'gated_one_chunk': gated_linear('learned', 64),
+    'delta_none': delta('none', chunk_size=8),
+    'delta_fixed': delta('fixed', chunk_size=8),
+    'delta_learned': delta('learned', chunk_size=8),
+    'delta_negative': delta('learned', True, 8),
+    'delta_textbook': delta('learned', chunk_size=1),
+    'delta_one_chunk': delta('learned', chunk_size=64),
+}
+every_case = pytest.mark.parametrize('case', CASES)
+learned = pytest.mark.parametrize('case', ['gated_learned', 'delta_learned', 'delta_negative'])
+every_length = pytest.mark.parametrize('length', [1, 7, 37])
+
+
+def random_inputs(mechanism, length, seed=0, scale=1.5):
+    """What the mechanism's projections yield, for random tokens."""
+    rng = np.random.default_rng(seed)
+    sizes = [p.size or HEAD_DIM for p in mechanism.projections for _ in range(p.count)]
+    shape = (BATCH, length, HEADS)
+    return [rng.normal(size=(*shape, size), scale=scale).astype(np.float32) for size in sizes]
+
+
+def oracle(case, *inputs):
+    """The recurrence, token by token, in the inputs' own precision."""
+    q, k, v, *others = inputs
+    kind, gate = case.split('_', 1)
+    rate = None
+    if kind == 'delta':
+        rate = jax.nn.sigmoid(others.pop(0)[..., 0]) * (2 if gate == 'negative' else 1)
+        k = k / jnp.sqrt((k**2).sum(-1, keepdims=True) + 1e-6)
+    if gate == 'none':
+        decay = jnp.ones(q.shape[:3])
+    elif gate == 'fixed':
+        decay = jnp.ones(q.shape[:3]) * jnp.array([1 - 2.0**-5, 1 - 2.0**-6])
+    else:
+        decay = jax.nn.sigmoid(others.pop()[..., 0]) ** (1 / 16)
+    state, out = jnp.zeros((BATCH, HEADS, HEAD_DIM, HEAD_DIM)), []
+    for t in range(q.shape[1]):
+        a, key, value = decay[:, t, :, None, None], k[:, t], v[:, t]
+        outer = lambda x, y: x[..., :, None] * y[..., None, :]
+        if rate is None:
+            state = a * state + outer(key, value)
+        else:
+            b = rate[:, t, :, None, None]
+            erased = jnp.eye(HEAD_DIM) - b * outer(key, key)
+            state = a * erased @ state + b * outer(key, value)
+        read = jnp.einsum('bhd,bhde->bhe', q[:, t], state)
+        out.append(read / jnp.sqrt((read**2).mean(-1, keepdims=True) + 1e-6))
+    return jnp.stack(out, axis=1)
+
+
+def with_gradients(attend, inputs, cotangent):
+    @jax.jit
+    def run(*inputs):
+        out, pullback = jax.vjp(attend, *inputs)
+        return out, *pullback(cotangent)
+
+    return run(*inputs)
+
+
+def check_against_oracle(case, length, dtype=jnp.float32, rtol=2e-4, rtol_of_largest=2e-5):
+    mechanism = CASES[case]
+    inputs = [jnp.asarray(x, dtype) for x in random_inputs(mechanism, length)]
+    cotangent = jnp.asarray(random_inputs(mechanism, length, seed=1)[0], dtype)
+    actual = with_gradients(mechanism.attend, inputs, cotangent)
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(np.asarray(x, np.float64)) for x in (*inputs, cotangent)]
+        expected = with_gradients(functools.partial(oracle, case), exact[:-1], exact[-1])
+        assert expected[0].dtype == np.float64
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == dtype
+        atol = rtol_of_largest * max(np.abs(e).max(), 1)
+        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol, atol=atol)
+
+
+@every_case
+@every_length
+def test_attend_equals_the_float64_recurrence_values_and_gradients(case, length):
+    check_against_oracle(case, length)
+
+
+@learned
+def test_bfloat16_inputs_give_bfloat16_values_and_gradients_near_the_recurrence(case):
+    check_against_oracle(case, 37, jnp.bfloat16, rtol=1e-2, rtol_of_largest=1e-2)
+
+
+@learned
+def test_gradient_of_an_output_reaches_no_later_input(case):
+    mechanism, t = CASES[case], 11
+    inputs = random_inputs(mechanism, 23)
+    output_at_t = lambda *inputs: mechanism.attend(*inputs)[:, t].sum()
+    for gradient in jax.jit(jax.grad(output_at_t, argnums=range(len(inputs))))(*inputs):
+        assert np.all(gradient[:, t + 1 :] == 0)
+        assert np.any(gradient[:, t] != 0)
+
+
+@every_case
+def test_prefill_and_step_continue_a_state_as_attend_would(case):
+    length, mechanism = 13, CASES[case]
+    inputs = random_inputs(mechanism, length)
+    empty = mechanism.init_cache(BATCH, length, HEADS, HEAD_DIM, jnp.float32)
+    step, prefill = jax.jit(mechanism.step), jax.jit(mechanism.prefill)
+    stepped, outputs = empty, []
+    for t in range(length):
+        stepped, out = step(stepped, *(x[:, t] for x in inputs))
+        outputs.append(out)
+    expected = jax.jit(mechanism.attend)(*inputs)
+    np.testing.assert_allclose(np.stack(outputs, 1), expected, rtol=1e-4, atol=1e-5)
+    for stretches in [13], [5, 1, 7], [8, 5]:
+        filled, start, outputs = empty, 0, []
+        for stretch in stretches:
+            filled, out = prefill(filled, *(x[:, start : start + stretch] for x in inputs))
+            outputs.append(out)
+            start += stretch
+        np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_close(filled, stepped, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('make', [gated_linear, delta])
+def test_a_gate_that_is_open_equals_no_gate_exactly(make):
+    gated, ungated = make('learned', chunk_size=8), make('none', chunk_size=8)
+    inputs = random_inputs(ungated, 37)
+    opened = np.full((BATCH, 37, HEADS, 1), 200, np.float32)
+    np.testing.assert_array_equal(jax.jit(gated.attend)(*inputs, opened), jax.jit(ungated.attend)(*inputs))
+
+
+def test_a_write_at_the_full_rate_replaces_what_its_key_holds():
+    mechanism = delta('none')
+    rng = np.random.default_rng(0)
+    shape = (BATCH, 1, HEADS, HEAD_DIM)
+    key, first, second = (rng.normal(size=shape).astype(np.float32) for _ in range(3))
+    k, v = np.concatenate([key, key], 1), np.concatenate([first, second], 1)
+    rate = np.full((BATCH, 2, HEADS, 1), 40, np.float32)
+    out = mechanism.attend(k, k, v, rate)
+    np.testing.assert_allclose(out[:, :1], chunks.rms(first), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(out[:, 1:], chunks.rms(second), rtol=1e-4, atol=1e-5)
+
+
+def check_finite(mechanism, length, scale):
+    inputs = random_inputs(mechanism, length, scale=scale)
+    loss = lambda *inputs: jnp.square(mechanism.attend(*inputs)).sum()
+    gradients = jax.value_and_grad(loss, argnums=range(len(inputs)))
+    chex.assert_tree_all_finite(jax.jit(gradients)(*inputs))
+
+
+@every_case
+def test_values_and_gradients_stay_finite_for_extreme_inputs(case):
+    check_finite(CASES[case], 150, scale=60.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mechanism', [gated_linear(), delta(), delta('none', True)])
+def test_values_and_gradients_stay_finite_over_long_sequences(mechanism):
+    check_finite(mechanism, 2**14, scale=5.0)
+
+
+@every_case
+def test_the_state_has_a_fixed_size(case):
+    mechanism = CASES[case]
+    state = mechanism.init_cache(1, 100, HEADS, HEAD_DIM, jnp.bfloat16)
+    assert state.size == mechanism.state_size(7, HEADS, HEAD_DIM) == HEADS * HEAD_DIM**2
+    assert state.dtype == jnp.float32
+    assert mechanism.memory(7).positions is None
+
+
+def test_what_is_out_of_range_is_refused():
+    for make in gated_linear, delta:
+        with pytest.raises(ValueError, match="gate must be one of none, fixed, learned; got 'open'"):
+            make('open')
+        with pytest.raises(ValueError, match='chunk_size must be at least 1; got 0'):
+            make(chunk_size=0)
+        q, k, v, *others = random_inputs(make(), 5)
+        with pytest.raises(ValueError, match=r'\(2, 4, 2, 8\)'):
+            make().attend(q, k[:, :4], v, *others)
