@@ -26,7 +26,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from effxf_jax.constructions import catalogue
-from effxf_jax.constructions.compiler import LOGIT_SCALE, Compiled
+from effxf_jax.constructions.compiler import LOGIT_SCALE, NEVER, Compiled
 from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.data.blocks import DataError
 from effxf_jax.model import Transformer
@@ -153,7 +153,10 @@ def describe(experiment: Experiment, compiled: Compiled, directory: RunDirectory
 def largest_weight(compiled: Compiled) -> float:
     """The largest parameter, apart from the head's biases of tokens that are never written."""
     biases = compiled.params['head']['bias']
-    rest = {**compiled.params, 'head': compiled.params['head'] | {'bias': biases[biases > biases.min()]}}
+    rest = {
+        **compiled.params,
+        'head': compiled.params['head'] | {'bias': biases[biases != NEVER * LOGIT_SCALE]},
+    }
     return max(float(np.abs(x).max()) for x in jax.tree.leaves(rest))
 
 
