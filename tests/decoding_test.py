@@ -24,10 +24,10 @@ MECHANISMS = [
 
 
 @functools.cache
-def make(mechanism, eos_bias=0.0):
+def make(mechanism, eos_bias=0.0, conv_size=0):
     options = {'chunk_size': 8} if 'linear' in mechanism else {}
     layers = 1 + mechanism.count('+')
-    config = ModelConfig(VOCAB, LENGTH, 32, 2, layers, mechanism, options=options)
+    config = ModelConfig(VOCAB, LENGTH, 32, 2, layers, mechanism, options=options, conv_size=conv_size)
     model = Transformer(config)
     params = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))['params']
     params['head']['bias'] = params['head']['bias'].at[EOS].add(eos_bias)
@@ -67,6 +67,13 @@ def test_equals_the_argmax_of_the_full_forward_pass_for_ragged_prompts(mechanism
     expected = by_full_forward_passes(model, params, tokens, given)
     np.testing.assert_array_equal(greedy_decode(model, params, tokens, given), expected)
     assert len(np.unique(expected[~given])) > 3
+
+
+def test_a_convolution_before_the_mechanisms_is_decoded_with():
+    model, params = make('standard+linear', eos_bias=0.5, conv_size=3)
+    tokens, given = ragged(2, mid_sequence=0.2)
+    expected = by_full_forward_passes(model, params, tokens, given)
+    np.testing.assert_array_equal(greedy_decode(model, params, tokens, given), expected)
 
 
 @pytest.mark.parametrize('shortest', [9, LENGTH])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from effxf_jax import registry
+from effxf_jax.attention.convolution import convolved
 from effxf_jax.attention.delta import delta
 from effxf_jax.attention.gated_linear import gated_linear
 from effxf_jax.attention.linear import linear
@@ -38,6 +39,7 @@ __all__ = [
     'Memory',
     'Parameter',
     'Projection',
+    'convolved',
     'delta',
     'factories',
     'gated_linear',

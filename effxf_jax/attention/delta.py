@@ -70,8 +70,9 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
             return whole[..., None, None] * state + contract('bhkd,bhke->bhde', to_end, written), out
 
         parts = (writes, reads, scores, from_begin, to_end, decay.whole)
-        state, out = jax.lax.scan(follow, state, jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), parts))
-        return state, join(chunks.rms(jnp.moveaxis(out, 0, 2)))[:, :length].astype(v.dtype)
+        parts = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), parts)
+        after, out = jax.lax.scan(follow, state.key_value, parts)
+        return chunks.State(after), join(chunks.rms(jnp.moveaxis(out, 0, 2)))[:, :length].astype(v.dtype)
 
     def attend(q, k, v, beta, *gate_inputs):
         check_qkv(q, k, v)
@@ -81,10 +82,11 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
 
     def step(state, q, k, v, beta, *gate_inputs):
         query, key, value, rate = features(q, k, v, beta)
-        state = jnp.exp(chosen.log(v, *gate_inputs))[..., None, None] * state
-        change = rate * (value - jnp.einsum('bhd,bhde->bhe', key, state))
-        state += key[..., :, None] * change[..., None, :]
-        return state, chunks.rms(jnp.einsum('bhd,bhde->bhe', query, state)).astype(v.dtype)
+        kept = jnp.exp(chosen.log(v, *gate_inputs))[..., None, None] * state.key_value
+        change = rate * (value - jnp.einsum('bhd,bhde->bhe', key, kept))
+        after = kept + key[..., :, None] * change[..., None, :]
+        out = chunks.rms(jnp.einsum('bhd,bhde->bhe', query, after))
+        return chunks.State(after), out.astype(v.dtype)
 
     def cost(length, heads, head_dim):
         pairs = chunks.num_pairs(length, chunks.even_length(length, chunk_size))
@@ -105,4 +107,5 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
         state_size=lambda length, heads, head_dim: heads * head_dim**2,
         at_length=lambda max_length: delta(gate, negative_eigenvalues, chunk_size),
         projections=(QKV, _BETA, *chosen.projections),
+        matrices=('key_value',),
     )

@@ -36,11 +36,11 @@ def gated_linear(gate: str = 'learned', chunk_size: int = 64) -> Mechanism:
         log = chunks.cut_numbers(chosen.log(v, *gate_inputs), size)
         decay = chunks.Decay(log)
         sums = contract('bhckd,bhcke->bhcde', key * decay.to_end[..., None], value)
-        before, state = chunks.states(decay.whole, sums, state)
+        before, after = chunks.states(decay.whole, sums, state.key_value)
         scores = contract('bhcqd,bhckd->bhcqk', query, key) * decay.between
         out = contract('bhcqk,bhcke->bhcqe', scores, value)
         out += contract('bhcqd,bhcde->bhcqe', query * decay.from_begin[..., None], before)
-        return state, join(chunks.rms(out))[:, :length].astype(v.dtype)
+        return chunks.State(after), join(chunks.rms(out))[:, :length].astype(v.dtype)
 
     def attend(q, k, v, *gate_inputs):
         check_qkv(q, k, v)
@@ -51,8 +51,9 @@ def gated_linear(gate: str = 'learned', chunk_size: int = 64) -> Mechanism:
     def step(state, q, k, v, *gate_inputs):
         query, key, value = (x.astype(jnp.float32) for x in (q, k, v))
         kept = jnp.exp(chosen.log(v, *gate_inputs))[..., None, None]
-        state = kept * state + key[..., :, None] * value[..., None, :]
-        return state, chunks.rms(jnp.einsum('bhd,bhde->bhe', query, state)).astype(v.dtype)
+        after = kept * state.key_value + key[..., :, None] * value[..., None, :]
+        out = chunks.rms(jnp.einsum('bhd,bhde->bhe', query, after))
+        return chunks.State(after), out.astype(v.dtype)
 
     def cost(length, heads, head_dim):
         pairs = chunks.num_pairs(length, chunks.even_length(length, chunk_size))
@@ -72,4 +73,5 @@ def gated_linear(gate: str = 'learned', chunk_size: int = 64) -> Mechanism:
         state_size=lambda length, heads, head_dim: heads * head_dim**2,
         at_length=lambda max_length: gated_linear(gate, chunk_size),
         projections=(QKV, *chosen.projections),
+        matrices=('key_value',),
     )

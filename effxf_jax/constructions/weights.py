@@ -12,7 +12,7 @@ from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.model import ModelConfig, roles
 from effxf_jax.tasks import Task
 
-_MADE = ('dim', 'num_heads', 'num_layers', 'mechanism', 'options', 'positions')
+_MADE = ('dim', 'num_heads', 'num_layers', 'mechanism', 'options', 'positions', 'conv_size')
 
 
 def check(task: Task, model: ModelConfig, name: str) -> None:

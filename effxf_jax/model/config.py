@@ -28,6 +28,8 @@ class ModelConfig:
         dtype: dtype of activations, one of DTYPES; parameters, softmax and sums are float32.
         positions: what is added to token embeddings: 'sinusoidal', fixed sines and cosines, or 'learned', a
             table of parameters with a row for each of max_length positions.
+        conv_size: how many of the last queries, keys and values a causal convolution sums before any
+            mechanism; 0 for none. See `attention.convolved`.
         options: values of the options that the mechanisms declare, by name; given as a mapping, kept as
             sorted pairs without those equal to the default.
 
@@ -44,6 +46,7 @@ class ModelConfig:
     dropout: float = 0.1
     dtype: str = 'float32'
     positions: str = 'sinusoidal'
+    conv_size: int = 0
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
@@ -67,6 +70,8 @@ class ModelConfig:
             problems.append(f'dtype must be one of {", ".join(DTYPES)}; got {self.dtype!r}')
         if self.positions not in POSITIONS:
             problems.append(f'positions must be one of {", ".join(POSITIONS)}; got {self.positions!r}')
+        if self.conv_size < 0:
+            problems.append(f'conv_size must be at least 0; got {self.conv_size}')
         parts = self.mechanism.count('+') + 1
         if parts > self.num_layers >= 1:
             mixture = f'the mixture {self.mechanism!r}'
@@ -97,4 +102,6 @@ class ModelConfig:
     def mechanisms(self) -> tuple[Mechanism, ...]:
         """One mechanism per layer, with its options resolved at max_length."""
         mixture = [m.at_length(self.max_length) for m in attention.make(self.mechanism, dict(self.options))]
+        if self.conv_size > 0:
+            mixture = [attention.convolved(mechanism, self.conv_size) for mechanism in mixture]
         return tuple(mixture[layer % len(mixture)] for layer in range(self.num_layers))

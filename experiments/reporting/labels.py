@@ -23,6 +23,7 @@ _READABLE = {
     'window=': '',
     'summary_size=': 'summary ',
     'heads=separate': 'separate heads',
+    'conv_size=': 'convolution ',
     'answer_mode=direct': 'direct answer',
     'warmup_steps=0': '',  # stands beside steps=0
 }

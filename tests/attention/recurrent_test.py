@@ -176,8 +176,8 @@ def test_values_and_gradients_stay_finite_over_long_sequences(mechanism):
 def test_the_state_has_a_fixed_size(case):
     mechanism = CASES[case]
     state = mechanism.init_cache(1, 100, HEADS, HEAD_DIM, jnp.bfloat16)
-    assert state.size == mechanism.state_size(7, HEADS, HEAD_DIM) == HEADS * HEAD_DIM**2
-    assert state.dtype == jnp.float32
+    assert state.key_value.size == mechanism.state_size(7, HEADS, HEAD_DIM) == HEADS * HEAD_DIM**2
+    assert state.key_value.dtype == jnp.float32
     assert mechanism.memory(7).positions is None
 
 

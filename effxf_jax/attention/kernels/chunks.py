@@ -1,7 +1,6 @@
-"""Recurrences in chunks: decays within a chunk, states across chunks, and what both need.
+"""Recurrences in chunks: decays within a chunk, states across chunks, and what both need."""
 
-A state is float32 `[batch, heads, head_dim, head_dim]`, with a row for each feature of a key.
-"""
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,16 @@ from effxf_jax.attention.kernels.layout import cut
 
 # Added to the mean square by which an output is divided.
 _EPSILON = 1e-6
+
+
+class State(NamedTuple):
+    """A state that keys address and values fill.
+
+    Attributes:
+        key_value: float32 `[batch, heads, head_dim, head_dim]`, with a row for each feature of a key.
+    """
+
+    key_value: jax.Array
 
 
 def check_size(chunk_size: int) -> None:
@@ -62,7 +71,7 @@ def states(decay: jax.Array, sums: jax.Array, start: jax.Array) -> tuple[jax.Arr
     Args:
         decay: float32 `[batch, heads, chunks]`.
         sums: float32 `[batch, heads, chunks, head_dim, head_dim]`.
-        start: the state before the first chunk.
+        start: the state before the first chunk, float32 `[batch, heads, head_dim, head_dim]`.
     """
 
     def combine(first, second):
@@ -79,7 +88,7 @@ def rms(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON)
 
 
-def empty_state(batch: int, length, heads: int, head_dim: int, dtype) -> jax.Array:
+def empty_state(batch: int, length, heads: int, head_dim: int, dtype) -> State:
     """The empty state, whose size and dtype do not depend on `length` and `dtype`."""
     del length, dtype
-    return jnp.zeros((batch, heads, head_dim, head_dim), jnp.float32)
+    return State(jnp.zeros((batch, heads, head_dim, head_dim), jnp.float32))

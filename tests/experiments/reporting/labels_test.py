@@ -13,6 +13,8 @@ from experiments.reporting import labels
         ('mechanism=sparse,block_size=8', 'sparse fixed block 8', 'sparse fixed'),
         ('mechanism=sparse,pattern=strided,block_size=8', 'sparse strided block 8', 'sparse strided'),
         ('mechanism=sliding_window,window=8', 'sliding window 8', 'sliding window'),
+        ('mechanism=delta,conv_size=4', 'delta convolution 4', 'delta convolution 4'),
+        ('steps=0,warmup_steps=0', 'steps=0', 'steps=0'),
         ('mechanism=standard,answer_mode=direct', 'standard direct answer', 'standard direct answer'),
     ],
 )

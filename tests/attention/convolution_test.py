@@ -1,0 +1,112 @@
+"""A convolution before a mechanism is the mechanism on convolved queries, keys and values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from effxf_jax import attention
+from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.theory import complexity
+
+BATCH, HEADS, HEAD_DIM = 2, 2, 8
+INNER = {
+    'standard': attention.standard(),
+    'sparse': attention.sparse(4, 1),
+    'window': attention.sliding_window(5),
+    'linear': attention.linear(chunk_size=8),
+    'delta': attention.delta(chunk_size=8),
+}
+every_mechanism = pytest.mark.parametrize('name', INNER)
+
+
+def random_inputs(mechanism, length, size, seed=0):
+    rng = np.random.default_rng(seed)
+    sizes = [p.size or HEAD_DIM for p in mechanism.projections for _ in range(p.count)]
+    inputs = [rng.normal(size=(BATCH, length, HEADS, s)).astype(np.float32) for s in sizes]
+    return inputs, rng.normal(size=(size, 3, HEADS, HEAD_DIM)).astype(np.float32)
+
+
+def convolution(x, weights):
+    """y[t] = sum over i of weights[i] x[t - i], term by term."""
+    out = np.zeros_like(x)
+    for t in range(x.shape[1]):
+        for i in range(min(len(weights), t + 1)):
+            out[:, t] += weights[i] * x[:, t - i]
+    return out
+
+
+@every_mechanism
+@pytest.mark.parametrize(('length', 'size'), [(1, 4), (3, 4), (23, 4), (23, 1), (9, 2)])
+def test_attend_is_the_mechanism_of_the_convolved_inputs(name, length, size):
+    mechanism = INNER[name]
+    inputs, weights = random_inputs(mechanism, length, size)
+    qkv = [convolution(x, weights[:, i]) for i, x in enumerate(inputs[:3])]
+    expected = mechanism.attend(*qkv, *inputs[3:])
+    actual = jax.jit(attention.convolved(mechanism, size).attend)(*inputs, weights)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_mechanism
+@pytest.mark.parametrize('size', [1, 4])
+def test_prefill_and_step_continue_a_cache_as_attend_would(name, size):
+    length = 13
+    mechanism = attention.convolved(INNER[name], size)
+    inputs, weights = random_inputs(mechanism, length, size)
+    expected = jax.jit(mechanism.attend)(*inputs, weights)
+    for stretches in [13], [2, 1, 10], [5, 8]:
+        cache = mechanism.init_cache(BATCH, length, HEADS, HEAD_DIM, jnp.float32)
+        outputs, start = [], 0
+        for stretch in stretches:
+            part = slice(start, start + stretch)
+            cache, out = jax.jit(mechanism.prefill)(cache, *(x[:, part] for x in inputs), weights)
+            outputs.append(out)
+            start += stretch
+        np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
+    cache = mechanism.init_cache(BATCH, length, HEADS, HEAD_DIM, jnp.float32)
+    for t in range(length):
+        cache, out = jax.jit(mechanism.step)(cache, *(x[:, t] for x in inputs), weights)
+        np.testing.assert_allclose(out, expected[:, t], rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_stays_bfloat16():
+    mechanism = attention.convolved(attention.standard(), 4)
+    inputs, weights = random_inputs(mechanism, 9, 4)
+    halves = [jnp.asarray(x, jnp.bfloat16) for x in inputs]
+    out = mechanism.attend(*halves, weights)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        np.asarray(out, np.float32), mechanism.attend(*inputs, weights), rtol=0.1, atol=0.1
+    )
+    cache = mechanism.init_cache(BATCH, 9, HEADS, HEAD_DIM, jnp.bfloat16)
+    after, _ = mechanism.step(cache, *(x[:, 0] for x in halves), weights)
+    assert jax.tree.map(jnp.dtype, after) == jax.tree.map(jnp.dtype, cache)
+
+
+def test_what_it_sees_and_costs_is_the_mechanisms_and_the_last_positions():
+    plain, size = attention.sliding_window(5), 4
+    mechanism = attention.convolved(plain, size)
+    assert mechanism.memory(20).positions == plain.memory(20).positions + 3
+    assert mechanism.memory(2).positions == 2
+    assert mechanism.memory(20).name == 'the window and the last 3 positions'
+    assert mechanism.state_size(20, 2, 8) == plain.state_size(20, 2, 8) + 3 * 3 * 16
+    assert attention.convolved(attention.linear(), size).memory(20).positions is None
+    assert mechanism.cost(20, 2, 8).macs == plain.cost(20, 2, 8).macs + 4 * 3 * 20 * 16
+
+
+def test_a_model_has_it_in_every_layer_and_counts_its_parameters():
+    config = ModelConfig(13, 20, 16, 2, 2, 'linear+sparse', conv_size=4)
+    params = Transformer(config).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']
+    assert {params[f'blocks_{i}']['convolution'].shape for i in range(2)} == {(4, 3, 2, 8)}
+    assert np.abs(params['blocks_0']['convolution']).max() <= 0.5
+    assert complexity.num_params(config) == sum(x.size for x in jax.tree.leaves(params))
+
+
+def test_what_cannot_be_convolved_is_refused():
+    with pytest.raises(ValueError, match='at least 1; got 0'):
+        attention.convolved(attention.standard(), 0)
+    other = attention.standard()._replace(projections=(attention.Projection('values'),))
+    with pytest.raises(ValueError, match='first projection is that of q, k and v'):
+        attention.convolved(other, 4)
+    with pytest.raises(ValueError, match='conv_size must be at least 0; got -1'):
+        ModelConfig(13, 20, conv_size=-1)
