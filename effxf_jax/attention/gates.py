@@ -27,7 +27,7 @@ class Gate(NamedTuple):
     log: Callable[..., jax.Array]
 
 
-def _none(v: jax.Array) -> jax.Array:
+def _off(v: jax.Array) -> jax.Array:
     return jnp.zeros(v.shape[:-1], jnp.float32)
 
 
@@ -43,13 +43,13 @@ def _learned(v: jax.Array, gate: jax.Array) -> jax.Array:
 
 
 GATES = {
-    'none': Gate((), _none),
+    'off': Gate((), _off),
     'fixed': Gate((), _fixed),
     'learned': Gate((Projection('gate', size=1, decays=False),), _learned),
 }
 """The gates by name.
 
-none: a = 1.
+off: a = 1.
 fixed: a = 1 - 2^(-5 - h) for head h, from 0 (RetNet: Sun et al. 2023, arXiv 2307.08621, equation 8).
 learned: a = sigmoid(x)^(1/16), x a linear map of the token with one number for each head (GLA: Yang et al.
     2024, arXiv 2312.06635, section 4.4, there for each feature; Mamba-2 has one for each head).

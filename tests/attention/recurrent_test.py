@@ -13,12 +13,12 @@ from effxf_jax.attention.kernels import chunks
 
 BATCH, HEADS, HEAD_DIM = 2, 2, 8
 CASES = {
-    'gated_none': gated_linear('none', 8),
+    'gated_off': gated_linear('off', 8),
     'gated_fixed': gated_linear('fixed', 8),
     'gated_learned': gated_linear('learned', 8),
     'gated_textbook': gated_linear('learned', 1),
     'gated_one_chunk': gated_linear('learned', 64),
-    'delta_none': delta('none', chunk_size=8),
+    'delta_off': delta('off', chunk_size=8),
     'delta_fixed': delta('fixed', chunk_size=8),
     'delta_learned': delta('learned', chunk_size=8),
     'delta_negative': delta('learned', True, 8),
@@ -46,7 +46,7 @@ def oracle(case, *inputs):
     if kind == 'delta':
         rate = jax.nn.sigmoid(others.pop(0)[..., 0]) * (2 if gate == 'negative' else 1)
         k = k / jnp.sqrt((k**2).sum(-1, keepdims=True) + 1e-6)
-    if gate == 'none':
+    if gate == 'off':
         decay = jnp.ones(q.shape[:3])
     elif gate == 'fixed':
         decay = jnp.ones(q.shape[:3]) * jnp.array([1 - 2.0**-5, 1 - 2.0**-6])
@@ -136,14 +136,14 @@ def test_prefill_and_step_continue_a_state_as_attend_would(case):
 
 @pytest.mark.parametrize('make', [gated_linear, delta])
 def test_a_gate_that_is_open_equals_no_gate_exactly(make):
-    gated, ungated = make('learned', chunk_size=8), make('none', chunk_size=8)
+    gated, ungated = make('learned', chunk_size=8), make('off', chunk_size=8)
     inputs = random_inputs(ungated, 37)
     opened = np.full((BATCH, 37, HEADS, 1), 200, np.float32)
     np.testing.assert_array_equal(jax.jit(gated.attend)(*inputs, opened), jax.jit(ungated.attend)(*inputs))
 
 
 def test_a_write_at_the_full_rate_replaces_what_its_key_holds():
-    mechanism = delta('none')
+    mechanism = delta('off')
     rng = np.random.default_rng(0)
     shape = (BATCH, 1, HEADS, HEAD_DIM)
     key, first, second = (rng.normal(size=shape).astype(np.float32) for _ in range(3))
@@ -167,7 +167,7 @@ def test_values_and_gradients_stay_finite_for_extreme_inputs(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('mechanism', [gated_linear(), delta(), delta('none', True)])
+@pytest.mark.parametrize('mechanism', [gated_linear(), delta(), delta('off', True)])
 def test_values_and_gradients_stay_finite_over_long_sequences(mechanism):
     check_finite(mechanism, 2**14, scale=5.0)
 
@@ -183,7 +183,7 @@ def test_the_state_has_a_fixed_size(case):
 
 def test_what_is_out_of_range_is_refused():
     for make in gated_linear, delta:
-        with pytest.raises(ValueError, match="gate must be one of none, fixed, learned; got 'open'"):
+        with pytest.raises(ValueError, match="gate must be one of off, fixed, learned; got 'open'"):
             make('open')
         with pytest.raises(ValueError, match='chunk_size must be at least 1; got 0'):
             make(chunk_size=0)
