@@ -51,9 +51,9 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
         # Padded positions have the rate 0, so they write nothing.
         query, key, value, rate = (cut(x, size) for x in features(q, k, v, beta))
         decay = chunks.Decay(chunks.cut_numbers(chosen.log(v, *gate_inputs), size))
-        # Write i changes what its key holds, which the writes before it in the chunk have changed too.
-        among = rate * contract('bhcid,bhcjd->bhcij', key, key) * decay.between
-        system = jnp.tril(among, -1) + jnp.eye(size)
+        # Write i changes what its key holds, which the writes before it in the chunk have changed too. The
+        # solver reads what lies below the diagonal.
+        system = rate * contract('bhcid,bhcjd->bhcij', key, key) * decay.between
         wanted = jnp.concatenate([value, decay.from_begin[..., None] * key], axis=-1)
         writes, reads = jnp.split(
             solve_triangular(system, rate * wanted, lower=True, unit_diagonal=True), 2, -1
