@@ -2,8 +2,8 @@
 
 Makes a run that begins with a construction's weights (`run.start`), and grades it as any other run. The
 construction decides on width, layers and options. Under `construction` result.json says how the weights were
-made, by which margin they choose a token, the largest of them, and the largest size at which float32 is known
-to hold the construction.
+made and, of the exact weights, by which margin they choose a token, the largest one, and the largest size at
+which float32 is known to hold the construction.
 
     --config=FILE[:[PRESET][,FIELD=VALUE]...]    the task, the mechanism, and how many problems are graded
     --construction=NAME    such as linear_table; by default the narrowest for the task and the mechanism or,
@@ -108,6 +108,8 @@ def make(
         num_layers=model.num_layers,
         mechanism=model.mechanism,
         positions=model.positions,
+        conv_size=model.conv_size,
+        dtype=model.dtype,
         dropout=0.0,
         **dict(model.options),
     )

@@ -25,8 +25,9 @@ def convolved(mechanism: Mechanism, size: int) -> Mechanism:
     """A mechanism whose queries, keys and values each are a weighted sum of the last `size` ones.
 
     Every feature of every head has weights of its own, learned, which begin uniform within 1 / sqrt(size), as
-    torch's convolutions do. This is the convolution of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060, section
-    7), without its activation. In a model's theory the last `size - 1` positions count as seen.
+    torch's depthwise convolutions do. This is the convolution of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060,
+    section 7), without its activation. The last `size - 1` positions join the memory; a state has 3 numbers
+    more for each of their features. The cache shows `probe` no matrices.
 
     Raises:
         ValueError: the size is below 1, or the mechanism's first projection is not QKV.
@@ -77,13 +78,14 @@ def convolved(mechanism: Mechanism, size: int) -> Mechanism:
 
     def cost(length, heads, head_dim):
         own = mechanism.cost(length, heads, head_dim)
-        return Cost(own.macs + 3 * size * length * heads * head_dim, own.bytes)
+        taps = 3 * size * heads * head_dim
+        return Cost(own.macs + taps * length, own.bytes + 4 * taps)
 
     def memory(length):
         own = mechanism.memory(length)
-        if own.positions is None or size == 1:
+        seen = own.positions and min(length, own.positions + size - 1)
+        if size == 1 or seen == own.positions == length:
             return own
-        seen = min(length, own.positions + size - 1)
         return own._replace(name=f'{own.name} and the last {size - 1} positions', positions=seen)
 
     def state_size(length, heads, head_dim):

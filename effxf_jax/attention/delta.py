@@ -20,11 +20,11 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
     Keys have the norm 1, so a write with b = 1 replaces the value that the key holds (DeltaNet: Schlag et al.
     2021, arXiv 2102.11174, equation 24; with a gate Gated DeltaNet: Yang et al. 2024, arXiv 2412.06464,
     equation 10). b_t = sigmoid(x_t), with one number x for each head and token. rms divides by the root mean
-    square over the features of a head, so the scale of a query cancels.
+    square over the features of a head, so the scale of a query cancels, up to an epsilon.
 
     Within a chunk the writes are the solution of a triangular system (the WY form: Yang et al. 2024, arXiv
-    2406.06484, section 3.2); chunks follow one another, since each multiplies the state by a matrix. Memory
-    is O(L / chunk_size * d^2 + L * (d + chunk_size)) per head. All is float32 for every input dtype.
+    2406.06484, sections 3.1 and 3.2); chunks follow one another, since each multiplies the state by a matrix.
+    Memory is O(L / chunk_size * d^2 + L * (d + chunk_size)) per head. All is float32 for every input dtype.
 
     Args:
         gate: where a_t comes from, a key of `gates.GATES`.

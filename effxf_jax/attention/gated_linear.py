@@ -13,10 +13,11 @@ def gated_linear(gate: str = 'learned', chunk_size: int = 64) -> Mechanism:
     """Gated linear attention, `out_t = rms(S_t^T q_t)` with the state `S_t = a_t S_{t-1} + k_t v_t^T`.
 
     The recurrence is that of RetNet (Sun et al. 2023, arXiv 2307.08621, equation 6) and of Mamba-2 (Dao and
-    Gu 2024, arXiv 2405.21060, section 3.2). rms divides by the root mean square over the features of a head,
-    so the scale of a query cancels. Within a chunk every pair has a score, times the decay between the two;
-    `jax.lax.associative_scan` carries decays and states across chunks. Memory is O(L / chunk_size * d^2 +
-    L * (d + chunk_size)) per head. Gates, scores, states and sums are float32 for every input dtype.
+    Gu 2024, arXiv 2405.21060, section 5.1). rms divides by the root mean square over the features of a head,
+    so the scale of a query cancels, up to an epsilon. Within a chunk every pair has a score, times the decay
+    between the two; `jax.lax.associative_scan` carries decays and states across chunks. Memory is
+    O(L / chunk_size * d^2 + L * (d + chunk_size)) per head. Gates, scores, states and sums are float32 for
+    every input dtype.
 
     Args:
         gate: where a_t comes from, a key of `gates.GATES`.

@@ -277,7 +277,7 @@ class _Writer:
         return sign(self._at[register])
 
     def _norm(self, reserved: bool = False) -> dict[str, np.ndarray]:
-        """A LayerNorm that is the identity or, without the reserved coordinates, makes them zero."""
+        """A LayerNorm that is the identity, but makes the reserved coordinates zero unless `reserved`."""
         dim = self._config.dim
         scale = np.full(dim, self._program.constant * math.sqrt(2 / dim))
         if not reserved:

@@ -1,6 +1,5 @@
 """A construction as the weights that a run begins with, exact or with noise."""
 
-import functools
 from typing import Any
 
 import jax
@@ -12,7 +11,17 @@ from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.model import ModelConfig, roles
 from effxf_jax.tasks import Task
 
-_MADE = ('dim', 'num_heads', 'num_layers', 'mechanism', 'options', 'positions', 'conv_size')
+_MADE = (
+    'dim',
+    'num_heads',
+    'num_layers',
+    'mechanism',
+    'options',
+    'positions',
+    'conv_size',
+    'dtype',
+    'dropout',
+)
 
 
 def check(task: Task, model: ModelConfig, name: str) -> None:
@@ -22,12 +31,7 @@ def check(task: Task, model: ModelConfig, name: str) -> None:
         ConstructionError: there is no such construction of the task, it does not fit into the model's width
             or heads, or the model differs from the construction's in other ways; the message names them.
     """
-    made = _compiled(task, name, model.num_heads, model.dim).config
-    differing = [field for field in _MADE if getattr(model, field) != getattr(made, field)]
-    if differing:
-        needed = ', '.join(f'{field}={getattr(made, field)}' for field in differing)
-        given = ', '.join(str(getattr(model, field)) for field in differing)
-        raise ConstructionError(f'the construction {name} is for a model with {needed}; got {given}')
+    _compiled(task, model, name)
 
 
 def params(task: Task, model: ModelConfig, name: str, noise: float = 0.0, seed: int = 0) -> dict[str, Any]:
@@ -43,8 +47,7 @@ def params(task: Task, model: ModelConfig, name: str, noise: float = 0.0, seed: 
     Raises:
         ConstructionError: see `check`.
     """
-    check(task, model, name)
-    exact = _compiled(task, name, model.num_heads, model.dim).params
+    exact = _compiled(task, model, name).params
     if not noise:
         return exact
     rng = np.random.default_rng(seed)
@@ -57,6 +60,12 @@ def params(task: Task, model: ModelConfig, name: str, noise: float = 0.0, seed: 
     return jax.tree.map(disturbed, roles(model)(exact), exact)
 
 
-@functools.lru_cache(maxsize=1)
-def _compiled(task: Task, name: str, num_heads: int, dim: int) -> Compiled:
-    return catalogue.build(task, name, num_heads, dim)
+def _compiled(task: Task, model: ModelConfig, name: str) -> Compiled:
+    compiled = catalogue.build(task, name, model.num_heads, model.dim)
+    made = compiled.config
+    differing = [field for field in _MADE if getattr(model, field) != getattr(made, field)]
+    if differing:
+        needed = ', '.join(f'{field}={getattr(made, field)}' for field in differing)
+        given = ', '.join(str(getattr(model, field)) for field in differing)
+        raise ConstructionError(f'the construction {name} is for a model with {needed}; got {given}')
+    return compiled

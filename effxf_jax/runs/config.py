@@ -46,7 +46,7 @@ class RunConfig:
             if field.type is int and getattr(self, field.name) < 1
         ]
         if not 0 <= self.start_noise < math.inf:
-            problems.append(f'start_noise must be at least 0; got {self.start_noise}')
+            problems.append(f'start_noise must be at least 0 and finite; got {self.start_noise}')
         elif self.start_noise and self.start == RANDOM:
             problems.append(f'start_noise requires a construction as start; got {RANDOM!r}')
         if problems:

@@ -48,8 +48,7 @@ class Experiment:
         task, model, data, train, run: the sections.
 
     Raises:
-        ExperimentError: a seed is out of range, or the model cannot begin with the construction that it is
-            to start with.
+        ExperimentError: a seed is out of range.
     """
 
     seed: int
@@ -66,11 +65,6 @@ class Experiment:
                 f'seeds must be from 0 to 2^31 - 1; got {self.seed}'
                 + (f' to {last}' if last > self.seed else '')
             ])  # fmt: skip
-        if self.run.start != RANDOM:
-            try:
-                weights.check(self.task, self.model, self.run.start)
-            except ConstructionError as error:
-                raise ExperimentError([f'run: {error}']) from error
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> 'Experiment':
@@ -89,9 +83,15 @@ class Experiment:
         """Like `from_record`, of values that somebody has given: every unused option is refused.
 
         Raises:
-            ExperimentError: see `from_record`.
+            ExperimentError: see `from_record`; or the model cannot begin with its construction.
         """
-        return cls(**read(values))
+        made = cls(**read(values))
+        if made.run.start != RANDOM:
+            try:
+                weights.check(made.task, made.model, made.run.start)
+            except ConstructionError as error:
+                raise ExperimentError([f'run: {error}']) from error
+        return made
 
     @functools.cached_property
     def record(self) -> dict[str, Any]:

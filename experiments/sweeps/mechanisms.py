@@ -1,4 +1,4 @@
-"""Recurrent mechanisms of today beside the paper's, where the paper's differ; with and without a convolution.
+"""Recurrent mechanisms of today, with and without a convolution, at widths at which the paper's differ.
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/mechanisms.py`.
 
@@ -32,6 +32,7 @@ def _compare(config, mechanisms, size, width):
 
 PRESETS = {
     'laptop': {
+        'num_seeds': 2,
         'side_by_side': 1,
         'grids': {
             'edit_distance': _compare(bases.EDIT_DISTANCE_MUON, _ALL, 6, 64),

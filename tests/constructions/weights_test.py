@@ -89,6 +89,8 @@ def test_a_model_that_the_weights_do_not_fit_is_refused():
         ({'num_layers': 4}, 'standard is for a model with num_layers=3; got 4'),
         ({'positions': 'sinusoidal'}, 'positions=learned; got sinusoidal'),
         ({'mechanism': 'linear'}, 'mechanism=standard; got linear'),
+        ({'dtype': 'bfloat16'}, 'dtype=float32; got bfloat16'),
+        ({'dropout': 0.1}, 'dropout=0.0; got 0.1'),
         ({'dim': 16}, 'needs a width of 32'),
     ):
         with pytest.raises(ConstructionError, match=message):
@@ -97,7 +99,7 @@ def test_a_model_that_the_weights_do_not_fit_is_refused():
         ('start=standard', 'run: the construction standard is of edit_distance with lengths'),
         ('start=magic,lengths=equal', "run: construction must be one of standard, .*; got 'magic'"),
         ('start_noise=0.1', "run: start_noise requires a construction as start; got 'random'"),
-        ('start=standard,start_noise=-1.0', 'run: start_noise must be at least 0; got -1.0'),
+        ('start=standard,start_noise=-1.0', 'run: start_noise must be at least 0 and finite; got -1.0'),
     ):
         with pytest.raises(configs.ConfigError) as caught:
             configs.make_experiment(configs.load(f'{CONFIG},{overrides}'))
