@@ -17,7 +17,17 @@ KNOWN = {
     'evaluation': {'decoding', 'model', 'tasks', 'training'},
     'theory': {'attention', 'decoding', 'model', 'tasks'},
     'constructions': {'model', 'tasks'},
-    'runs': {'attention', 'data', 'evaluation', 'model', 'registry', 'tasks', 'theory', 'training'},
+    'runs': {
+        'attention',
+        'constructions',
+        'data',
+        'evaluation',
+        'model',
+        'registry',
+        'tasks',
+        'theory',
+        'training',
+    },
 }
 """The rooms from which each room may import, besides itself."""
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from effxf_jax import tasks
+from effxf_jax import attention, tasks
 from effxf_jax.model import ModelConfig
 from effxf_jax.theory import bottleneck, complexity
 from experiments import arith, configs, construct, ed, ed_local, equations, lis, theory
@@ -22,7 +22,7 @@ def test_json_is_what_the_library_says(program):
     assert report['length'] == task.max_length
     assert report['required_bits'] == task.required_bits()._asdict()
     rows = {(row['mechanism'], row['dim']): row for row in report['forward_passes']}
-    assert len(rows) == 5 * 2
+    assert len(rows) == 2 * len(attention.variants())
     bounds = {row['mechanism']: row for row in report['width_bounds']}
     layers, heads = report['num_layers'], report['num_heads']
     for mechanism in ('standard', 'sparse', 'linear', 'sliding_window'):
@@ -75,7 +75,7 @@ def test_there_are_tables_and_a_drawing(tmp_path, program):
 def test_every_config_is_described_and_drawn(module, tmp_path):
     experiment = configs.make_experiment(module.get_config('mechanism=linear+standard'))
     report = theory.describe(experiment.task, experiment.model, [64])
-    assert len(report['width_bounds']) == len(report['forward_passes']) == 6
+    assert len(report['width_bounds']) == len(report['forward_passes']) == len(attention.variants()) + 1
     path = tmp_path / 'new' / 'theory.png'
     theory.draw(experiment.task, experiment.model, None, path)
     assert path.read_bytes().startswith(b'\x89PNG')
