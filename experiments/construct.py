@@ -35,6 +35,7 @@ from effxf_jax.runs.checkpoints import CheckpointError
 from effxf_jax.runs.directory import InUseError, MismatchError, RunDirectory
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.memory import MemoryLimitError
+from effxf_jax.runs.record import section_fields
 from effxf_jax.tasks.task import produced
 from experiments import command_line, compilations, configs, console
 from experiments.command_line import CONFIG, refuse
@@ -102,17 +103,8 @@ def make(
     task = configs.make_task(config)
     compiled = catalogue.build(task, name, num_heads, dim)
     model = compiled.config
-    config.model.update(
-        dim=model.dim,
-        num_heads=model.num_heads,
-        num_layers=model.num_layers,
-        mechanism=model.mechanism,
-        positions=model.positions,
-        conv_size=model.conv_size,
-        dtype=model.dtype,
-        dropout=0.0,
-        **dict(model.options),
-    )
+    made = {field.name: getattr(model, field.name) for field in section_fields('model')}
+    config.model.update(made | dict(model.options))
     config.run.start = name
     config.train.update(steps=steps, warmup_steps=min(config.train.warmup_steps, steps))
     return name, compiled, configs.make_experiment(config)

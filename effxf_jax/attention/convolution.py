@@ -49,7 +49,7 @@ def convolved(mechanism: Mechanism, size: int) -> Mechanism:
         weights = weights.swapaxes(1, 2).astype(jnp.float32)
         out = sum(weights[i] * seen[:, size - 1 - i : size - 1 - i + length] for i in range(size))
         parts = jnp.unstack(out.astype(qkv.dtype), axis=-2)
-        return parts, seen[:, length:].swapaxes(1, 2)
+        return parts, seen[:, length:].swapaxes(1, 2).astype(recent.dtype)
 
     def empty(batch, heads, head_dim, dtype):
         return jnp.zeros((batch, heads, size - 1, 3, head_dim), dtype)
@@ -68,13 +68,13 @@ def convolved(mechanism: Mechanism, size: int) -> Mechanism:
         qkv, others, weights = split(inputs)
         parts, recent = run(cache.recent, qkv, weights)
         own, out = mechanism.prefill(cache.mechanism, *parts, *others)
-        return ConvolvedCache(own, recent.astype(cache.recent.dtype)), out
+        return ConvolvedCache(own, recent), out
 
     def step(cache, *inputs):
         qkv, others, weights = split(inputs)
         parts, recent = run(cache.recent, qkv[:, None], weights)
         own, out = mechanism.step(cache.mechanism, *(x[:, 0] for x in parts), *others)
-        return ConvolvedCache(own, recent.astype(cache.recent.dtype)), out
+        return ConvolvedCache(own, recent), out
 
     def cost(length, heads, head_dim):
         own = mechanism.cost(length, heads, head_dim)

@@ -8,7 +8,8 @@ from effxf_jax.attention import gates
 from effxf_jax.attention.kernels import chunks
 from effxf_jax.attention.kernels.layout import check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import contract
-from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Memory, Projection
+from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Projection
+from effxf_jax.attention.recurrent import recurrent
 
 _BETA = Projection('beta', size=1, decays=False)
 _EPSILON = 1e-6  # added to the square of a key's norm
@@ -74,12 +75,6 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
         after, out = jax.lax.scan(follow, state.key_value, parts)
         return chunks.State(after), join(chunks.rms(jnp.moveaxis(out, 0, 2)))[:, :length].astype(v.dtype)
 
-    def attend(q, k, v, beta, *gate_inputs):
-        check_qkv(q, k, v)
-        batch, length, heads, head_dim = q.shape
-        empty = chunks.empty_state(batch, length, heads, head_dim, v.dtype)
-        return prefill(empty, q, k, v, beta, *gate_inputs)[1]
-
     def step(state, q, k, v, beta, *gate_inputs):
         query, key, value, rate = features(q, k, v, beta)
         kept = jnp.exp(chosen.log(v, *gate_inputs))[..., None, None] * state.key_value
@@ -96,16 +91,10 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
         numbers = (4 * head_dim + 1 + len(chosen.projections)) * length + head_dim**2
         return Cost(macs=heads * macs, bytes=4 * heads * numbers)
 
-    return Mechanism(
-        attend=attend,
-        init_cache=chunks.empty_state,
-        step=step,
-        prefill=prefill,
-        cost=cost,
-        memory=lambda length: Memory('the prefix state', None),
-        complexity='L(C + D/H)D',
-        state_size=lambda length, heads, head_dim: heads * head_dim**2,
+    return recurrent(
+        prefill,
+        step,
+        cost,
         at_length=lambda max_length: delta(gate, negative_eigenvalues, chunk_size),
         projections=(QKV, _BETA, *chosen.projections),
-        matrices=('key_value',),
     )

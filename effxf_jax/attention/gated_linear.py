@@ -6,7 +6,8 @@ from effxf_jax.attention import gates
 from effxf_jax.attention.kernels import chunks
 from effxf_jax.attention.kernels.layout import check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import contract
-from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Memory
+from effxf_jax.attention.mechanism import QKV, Cost, Mechanism
+from effxf_jax.attention.recurrent import recurrent
 
 
 def gated_linear(gate: str = 'learned', chunk_size: int = 64) -> Mechanism:
@@ -43,12 +44,6 @@ def gated_linear(gate: str = 'learned', chunk_size: int = 64) -> Mechanism:
         out += contract('bhcqd,bhcde->bhcqe', query * decay.from_begin[..., None], before)
         return chunks.State(after), join(chunks.rms(out))[:, :length].astype(v.dtype)
 
-    def attend(q, k, v, *gate_inputs):
-        check_qkv(q, k, v)
-        batch, length, heads, head_dim = q.shape
-        empty = chunks.empty_state(batch, length, heads, head_dim, v.dtype)
-        return prefill(empty, q, k, v, *gate_inputs)[1]
-
     def step(state, q, k, v, *gate_inputs):
         query, key, value = (x.astype(jnp.float32) for x in (q, k, v))
         kept = jnp.exp(chosen.log(v, *gate_inputs))[..., None, None]
@@ -63,16 +58,10 @@ def gated_linear(gate: str = 'learned', chunk_size: int = 64) -> Mechanism:
         numbers = 4 * length * head_dim + len(chosen.projections) * length + head_dim**2
         return Cost(macs=heads * macs, bytes=4 * heads * numbers)
 
-    return Mechanism(
-        attend=attend,
-        init_cache=chunks.empty_state,
-        step=step,
-        prefill=prefill,
-        cost=cost,
-        memory=lambda length: Memory('the prefix state', None),
-        complexity='L(C + D/H)D',
-        state_size=lambda length, heads, head_dim: heads * head_dim**2,
+    return recurrent(
+        prefill,
+        step,
+        cost,
         at_length=lambda max_length: gated_linear(gate, chunk_size),
         projections=(QKV, *chosen.projections),
-        matrices=('key_value',),
     )

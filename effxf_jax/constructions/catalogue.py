@@ -8,6 +8,7 @@ from effxf_jax import tasks
 from effxf_jax.constructions import compiler, edit_distance, edit_distance_local, lis
 from effxf_jax.constructions.compiler import Compiled
 from effxf_jax.constructions.program import ConstructionError, Program
+from effxf_jax.model import ModelConfig
 from effxf_jax.tasks import Task
 
 _Options = Mapping[str, Any]
@@ -183,17 +184,24 @@ def build(task: Task, name: str, num_heads: int | None = None, dim: int | None =
         ConstructionError: there is no such construction, the task has other options, float32 does not hold
             it at this size, or it does not fit into the width or the heads.
     """
+    return compiler.compile_program(*_parts(task, name, num_heads), dim)
+
+
+def model_config(task: Task, name: str, num_heads: int | None = None, dim: int | None = None) -> ModelConfig:
+    """The configuration of the model that `build` makes, which describes the rest; no weights are written."""
+    return compiler.model_config(*_parts(task, name, num_heads), dim)
+
+
+def _parts(task: Task, name: str, num_heads: int | None) -> tuple[Program, str, _Options, int]:
+    """The program of a construction, its mechanism with options, and its heads."""
     construction, size = _named(task, name), size_of(task)
     if size > construction.largest:
         raise ConstructionError(
             f'float32 is known to hold the construction {name} up to {task.size_option} = '
             f'{construction.largest}; got {size}'
         )
-    program = construction.program(task)
     num_heads = num_heads or construction.num_heads(task)
-    return compiler.compile_program(
-        program, construction.mechanism, construction.options(task), num_heads, dim
-    )
+    return construction.program(task), construction.mechanism, construction.options(task), num_heads
 
 
 def _named(task: Task, name: str) -> Construction:

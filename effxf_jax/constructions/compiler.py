@@ -83,6 +83,33 @@ def compile_program(
         ConstructionError: the program does not fit, or the mechanism cannot read as it does.
     """
     needs, coordinates, erased, moments = _plan(program, mechanism, num_heads)
+    config = _config(program, mechanism, options, num_heads, dim, needs)
+    params = _Writer(program, config, coordinates, mechanism == 'linear').write(erased)
+    # It is there after the layer that writes it, until before the network that may erase it.
+    lifetimes = {
+        register: ((first + 1) // 2 - 1, (last - 1) // 2 - 1) for register, (first, last) in moments.items()
+    }
+    return Compiled(config, params, coordinates, lifetimes)
+
+
+def model_config(
+    program: Program,
+    mechanism: str,
+    options: Mapping[str, Any] | None = None,
+    num_heads: int = 4,
+    dim: int | None = None,
+) -> ModelConfig:
+    """The configuration of the model that `compile_program` makes, which says what it raises; no weights."""
+    needs, *_ = _plan(program, mechanism, num_heads)
+    return _config(program, mechanism, options, num_heads, dim, needs)
+
+
+def least_width(program: Program, mechanism: str, num_heads: int) -> int:
+    """The least width that holds a program; `compile_program` says what it raises."""
+    return _rounded(_plan(program, mechanism, num_heads)[0], num_heads)[0]
+
+
+def _config(program: Program, mechanism: str, options, num_heads: int, dim: int | None, needs) -> ModelConfig:
     least, step = _rounded(needs, num_heads)
     if dim is None:
         dim = least
@@ -92,7 +119,7 @@ def compile_program(
             f'the construction needs a width of {least}: {what}, rounded up to a multiple of {step}; '
             f'got {dim}'
         )
-    config = ModelConfig(
+    return ModelConfig(
         vocab_size=program.vocabulary_size,
         max_length=program.max_length,
         dim=dim,
@@ -103,17 +130,6 @@ def compile_program(
         positions='learned',
         options=options or {},
     )
-    params = _Writer(program, config, coordinates, mechanism == 'linear').write(erased)
-    # It is there after the layer that writes it, until before the network that may erase it.
-    lifetimes = {
-        register: ((first + 1) // 2 - 1, (last - 1) // 2 - 1) for register, (first, last) in moments.items()
-    }
-    return Compiled(config, params, coordinates, lifetimes)
-
-
-def least_width(program: Program, mechanism: str, num_heads: int) -> int:
-    """The least width that holds a program; `compile_program` says what it raises."""
-    return _rounded(_plan(program, mechanism, num_heads)[0], num_heads)[0]
 
 
 def _plan(program: Program, mechanism: str, num_heads: int):

@@ -1,27 +1,15 @@
 """A construction as the weights that a run begins with, exact or with noise."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
 
 from effxf_jax.constructions import catalogue
-from effxf_jax.constructions.compiler import Compiled
 from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.model import ModelConfig, roles
 from effxf_jax.tasks import Task
-
-_MADE = (
-    'dim',
-    'num_heads',
-    'num_layers',
-    'mechanism',
-    'options',
-    'positions',
-    'conv_size',
-    'dtype',
-    'dropout',
-)
 
 
 def check(task: Task, model: ModelConfig, name: str) -> None:
@@ -31,7 +19,12 @@ def check(task: Task, model: ModelConfig, name: str) -> None:
         ConstructionError: there is no such construction of the task, it does not fit into the model's width
             or heads, or the model differs from the construction's in other ways; the message names them.
     """
-    _compiled(task, model, name)
+    made = catalogue.model_config(task, name, model.num_heads, model.dim)
+    differing = [f.name for f in dataclasses.fields(model) if getattr(model, f.name) != getattr(made, f.name)]
+    if differing:
+        needed = ', '.join(f'{field}={getattr(made, field)}' for field in differing)
+        given = ', '.join(str(getattr(model, field)) for field in differing)
+        raise ConstructionError(f'the construction {name} is for a model with {needed}; got {given}')
 
 
 def params(task: Task, model: ModelConfig, name: str, noise: float = 0.0, seed: int = 0) -> dict[str, Any]:
@@ -47,7 +40,8 @@ def params(task: Task, model: ModelConfig, name: str, noise: float = 0.0, seed: 
     Raises:
         ConstructionError: see `check`.
     """
-    exact = _compiled(task, model, name).params
+    check(task, model, name)
+    exact = catalogue.build(task, name, model.num_heads, model.dim).params
     if not noise:
         return exact
     rng = np.random.default_rng(seed)
@@ -58,14 +52,3 @@ def params(task: Task, model: ModelConfig, name: str, noise: float = 0.0, seed: 
         return (weights * (1 + noise * rng.standard_normal(weights.shape))).astype(weights.dtype)
 
     return jax.tree.map(disturbed, roles(model)(exact), exact)
-
-
-def _compiled(task: Task, model: ModelConfig, name: str) -> Compiled:
-    compiled = catalogue.build(task, name, model.num_heads, model.dim)
-    made = compiled.config
-    differing = [field for field in _MADE if getattr(model, field) != getattr(made, field)]
-    if differing:
-        needed = ', '.join(f'{field}={getattr(made, field)}' for field in differing)
-        given = ', '.join(str(getattr(model, field)) for field in differing)
-        raise ConstructionError(f'the construction {name} is for a model with {needed}; got {given}')
-    return compiled

@@ -21,6 +21,15 @@ LIS_MUON = f'experiments/lis.py:laptop,number_range=100,steps=4000,{GRADED}'
 ARITHMETIC_MUON = f'experiments/arith.py:laptop,num_layers=3,steps=4000,{GRADED}'
 EDIT_DISTANCE_MUON = f'experiments/ed.py:laptop,steps=4000,{GRADED}'
 
+# The first row of Figure 1: configuration and size by task. Its blocks have the largest power of two below
+# the square root of its lengths.
+FIRST_ROW = {
+    'edit_distance': (EDIT_DISTANCE_MUON, 6),
+    'arithmetic': (ARITHMETIC_MUON, 6),
+    'lis': (f'{LIS_MUON},number_range=250,steps=8000', 40),
+}
+FIXED, STRIDED = (f'mechanism=sparse,pattern={pattern},block_size=8' for pattern in ('fixed', 'strided'))
+
 # For the presets named gpu.
 EDIT_DISTANCE_GPU = (
     'experiments/ed.py:laptop,steps=12000,optimizer=adamw,learning_rate=0.004,batch_size=64,warmup_steps=1000,'

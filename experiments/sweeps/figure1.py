@@ -29,26 +29,23 @@ def _grid(config, mechanisms, sizes, widths):
     return grid(config, axes)
 
 
-# The first row's blocks have the largest power of two below the square root of its lengths.
-_FIXED, _STRIDED = (f'sparse,pattern={pattern},block_size=8' for pattern in ('fixed', 'strided'))
-_FIRST_ROW_MECHANISMS = values('mechanism', 'standard', 'linear', _FIXED, _STRIDED)
+_FIRST_ROW_MECHANISMS = ('mechanism=standard', 'mechanism=linear', bases.FIXED, bases.STRIDED)
 # What the paper's sparse attention may be besides.
-_PATTERNS = values(
-    'mechanism',
-    *(f'{_FIXED},summary_size={size}' for size in (2, 4)),
-    f'{_FIXED},heads=separate',
-    f'{_STRIDED},heads=separate',
+_PATTERNS = (
+    *(f'{bases.FIXED},summary_size={size}' for size in (2, 4)),
+    f'{bases.FIXED},heads=separate',
+    f'{bases.STRIDED},heads=separate',
 )
-_FIRST_ROW = {
-    'edit_distance': (bases.EDIT_DISTANCE_MUON, 6, (32, 64, 128)),
-    'arithmetic': (bases.ARITHMETIC_MUON, 6, (32, 64, 128)),
-    'lis': (f'{bases.LIS_MUON},number_range=250,steps=8000', 40, (32, 64, 128, 256)),
+_FIRST_ROW_WIDTHS = {
+    'edit_distance': (32, 64, 128),
+    'arithmetic': (32, 64, 128),
+    'lis': (32, 64, 128, 256),
 }
 
 
 def _first_row(task, mechanisms, widths=None):
-    config, size, all_widths = _FIRST_ROW[task]
-    return _grid(config, mechanisms, (size,), widths or all_widths)
+    config, size = bases.FIRST_ROW[task]
+    return _grid(config, mechanisms, (size,), widths or _FIRST_ROW_WIDTHS[task])
 
 
 PRESETS = {
@@ -56,8 +53,8 @@ PRESETS = {
         'num_seeds': 2,
         'side_by_side': 1,
         'grids': {
-            **{task: _first_row(task, _FIRST_ROW_MECHANISMS) for task in _FIRST_ROW},
-            **{f'{task}_patterns': _first_row(task, _PATTERNS, (64,)) for task in _FIRST_ROW},
+            **{task: _first_row(task, _FIRST_ROW_MECHANISMS) for task in bases.FIRST_ROW},
+            **{f'{task}_patterns': _first_row(task, _PATTERNS, (64,)) for task in bases.FIRST_ROW},
         },
     },
     'laptop': {

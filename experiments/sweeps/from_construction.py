@@ -2,11 +2,11 @@
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/from_construction.py`.
 
-laptop (default): edit distance with n = 6 and strings of equal length; some two hours of one core.
+laptop (default): edit distance with n = 6 and strings of equal length; two to three hours of one core.
     noise     the constructions for standard attention and for linear attention that overwrites, with noise,
               before training and after 1,000 updates of AdamW at two rates
     random    the same models, trained from random weights with the laptop preset of `experiments/ed.py`
-smoke: a minute; smaller strings, few updates.
+smoke: a minute; smaller strings, few updates, at which the models learn nothing.
 """
 
 from ml_collections import ConfigDict
@@ -60,7 +60,7 @@ PRESETS = {
         'side_by_side': 2,
         'grids': {
             'noise': _noise(
-                f'experiments/ed.py:smoke,n=4,{_TASK},num_heads=4,optimizer=adamw,warmup_steps=0',
+                f'experiments/ed.py:smoke,n=4,{_TASK},num_heads=4,dropout=0.0,optimizer=adamw,warmup_steps=0',
                 (0.0, 0.01),
                 ('1e-5',),
                 standard=32,

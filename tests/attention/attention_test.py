@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +12,14 @@ from effxf_jax import attention
 from effxf_jax.attention import fixed, strided
 from effxf_jax.attention.kernels import softmax, tiled
 from effxf_jax.attention.sliding_window import window_mask as declared_window
-
-HEADS, HEAD_DIM = 2, 8
-RECURRENT = ('gated_linear', 'delta')  # in recurrent_test.py
+from tests.attention.contract import (
+    HEAD_DIM,
+    HEADS,
+    check_continues,
+    check_finite,
+    check_no_later_input_is_reached,
+    check_values_and_gradients,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,28 +148,12 @@ def oracle(case, q, k, v):
     return jnp.einsum('bhts,bshd->bthd', weights, v)
 
 
-def with_gradients(attend, q, k, v, cotangent):
-    @jax.jit
-    def run(q, k, v):
-        out, pullback = jax.vjp(attend, q, k, v)
-        return out, *pullback(cotangent)
-
-    return run(q, k, v)
-
-
-def check_against_oracle(case, length, dtype=jnp.float32, rtol=1e-4, rtol_of_largest=1e-5):
-    """Values and gradients, to tolerances relative to each number and to the largest one (if above 1)."""
+def check_against_oracle(case, length, dtype=jnp.float32, **tolerances):
     qkv = [jnp.asarray(x, dtype) for x in random_qkv(length)]
     cotangent = jnp.asarray(random_qkv(length, seed=1)[0], dtype)
-    actual = with_gradients(case.mechanism.attend, *qkv, cotangent)
-    with jax.enable_x64(True):
-        exact = (jnp.asarray(np.asarray(x, np.float64)) for x in (*qkv, cotangent))
-        expected = with_gradients(lambda *x: oracle(case, *x), *exact)
-        assert expected[0].dtype == np.float64
-    for a, e in zip(actual, expected, strict=True):
-        assert a.dtype == dtype
-        atol = rtol_of_largest * max(np.abs(e).max(), 1)
-        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol, atol=atol)
+    check_values_and_gradients(
+        case.mechanism.attend, lambda *x: oracle(case, *x), qkv, cotangent, **tolerances
+    )
 
 
 @every_mechanism
@@ -192,40 +180,12 @@ def test_bfloat16_inputs_give_bfloat16_values_and_gradients_near_the_oracles(cas
 
 @one_of_each
 def test_gradient_of_an_output_reaches_no_later_input(case):
-    length, t = 23, 11
-
-    def output_at_t(q, k, v):
-        return case.mechanism.attend(q, k, v)[:, t].sum()
-
-    for gradient in jax.jit(jax.grad(output_at_t, argnums=(0, 1, 2)))(*random_qkv(length)):
-        assert np.all(gradient[:, t + 1 :] == 0)
-        assert np.any(gradient[:, t] != 0)
+    check_no_later_input_is_reached(case.mechanism, random_qkv(23), t=11)
 
 
 @every_mechanism
 def test_prefill_and_step_continue_a_cache_as_attend_would(case):
-    length = 13
-    q, k, v = random_qkv(length)
-    mechanism = case.mechanism.at_length(length)
-    empty = mechanism.init_cache(2, length, HEADS, HEAD_DIM, jnp.float32)
-
-    step, prefill = jax.jit(mechanism.step), jax.jit(mechanism.prefill)
-    stepped, outputs = empty, []
-    for t in range(length):
-        stepped, out = step(stepped, q[:, t], k[:, t], v[:, t])
-        outputs.append(out)
-    expected = jax.jit(mechanism.attend)(q, k, v)
-    np.testing.assert_allclose(np.stack(outputs, 1), expected, rtol=1e-4, atol=1e-5)
-
-    for stretches in [13], [5, 1, 7], [8, 5]:
-        filled, start, outputs = empty, 0, []
-        for stretch in stretches:
-            part = slice(start, start + stretch)
-            filled, out = prefill(filled, q[:, part], k[:, part], v[:, part])
-            outputs.append(out)
-            start += stretch
-        np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
-        chex.assert_trees_all_close(filled, stepped, rtol=1e-5, atol=1e-5)
+    check_continues(case.mechanism.at_length(13), random_qkv(13))
 
 
 @one_of_each
@@ -235,12 +195,6 @@ def test_a_cache_may_have_room_for_more_than_it_is_given(case):
     cache = mechanism.init_cache(2, 40, HEADS, HEAD_DIM, jnp.float32)
     _, out = jax.jit(mechanism.prefill)(cache, q, k, v)
     np.testing.assert_allclose(out, jax.jit(mechanism.attend)(q, k, v), rtol=1e-4, atol=1e-5)
-
-
-def check_finite(mechanism, length, scale):
-    q, k, v = random_qkv(length, batch=1, scale=scale)
-    loss = lambda *x: jnp.square(mechanism.attend(*x)).sum()
-    chex.assert_tree_all_finite(jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(q, k, v))
 
 
 @one_of_each
@@ -253,7 +207,7 @@ def test_values_and_gradients_of_tiles_stay_finite_for_extreme_inputs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [n for n, of in attention.variants().items() if of[0] not in RECURRENT])
+@pytest.mark.parametrize('name', attention.variants())
 def test_values_and_gradients_stay_finite_over_long_sequences(name):
     (mechanism,) = attention.make(*attention.variants()[name])
     check_finite(mechanism, 2**14, scale=5.0)
@@ -414,9 +368,8 @@ def test_every_unknown_name_of_a_mixture_is_named_and_a_near_one_suggested():
     with pytest.raises(ValueError) as error:
         attention.make('lineer+quadratic')
     assert "'lineer'; did you mean linear?" in str(error.value)
-    assert "'quadratic'; expected one of delta, gated_linear, linear, sliding_window, sparse" in str(
-        error.value
-    )
+    known = 'delta, gated_linear, linear, sliding_window, sparse, standard'
+    assert f"'quadratic'; expected one of {known}" in str(error.value)
 
 
 def test_an_option_that_no_mechanism_of_a_mixture_has_is_refused():

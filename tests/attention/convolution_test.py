@@ -8,8 +8,9 @@ import pytest
 from effxf_jax import attention
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.theory import complexity
+from tests.attention.contract import HEAD_DIM, HEADS, check_continues, random_inputs
 
-BATCH, HEADS, HEAD_DIM = 2, 2, 8
+BATCH = 2
 INNER = {
     'standard': attention.standard(),
     'sparse': attention.sparse(4, 1),
@@ -20,11 +21,8 @@ INNER = {
 every_mechanism = pytest.mark.parametrize('name', INNER)
 
 
-def random_inputs(mechanism, length, size, seed=0):
-    rng = np.random.default_rng(seed)
-    sizes = [p.size or HEAD_DIM for p in mechanism.projections for _ in range(p.count)]
-    inputs = [rng.normal(size=(BATCH, length, HEADS, s)).astype(np.float32) for s in sizes]
-    return inputs, rng.normal(size=(size, 3, HEADS, HEAD_DIM)).astype(np.float32)
+def random_taps(size):
+    return np.random.default_rng(1).normal(size=(size, 3, HEADS, HEAD_DIM)).astype(np.float32)
 
 
 def convolution(x, weights):
@@ -40,7 +38,7 @@ def convolution(x, weights):
 @pytest.mark.parametrize(('length', 'size'), [(1, 4), (3, 4), (23, 4), (23, 1), (9, 2)])
 def test_attend_is_the_mechanism_of_the_convolved_inputs(name, length, size):
     mechanism = INNER[name]
-    inputs, weights = random_inputs(mechanism, length, size)
+    inputs, weights = random_inputs(mechanism, length), random_taps(size)
     qkv = [convolution(x, weights[:, i]) for i, x in enumerate(inputs[:3])]
     expected = mechanism.attend(*qkv, *inputs[3:])
     actual = jax.jit(attention.convolved(mechanism, size).attend)(*inputs, weights)
@@ -50,28 +48,14 @@ def test_attend_is_the_mechanism_of_the_convolved_inputs(name, length, size):
 @every_mechanism
 @pytest.mark.parametrize('size', [1, 4])
 def test_prefill_and_step_continue_a_cache_as_attend_would(name, size):
-    length = 13
     mechanism = attention.convolved(INNER[name], size)
-    inputs, weights = random_inputs(mechanism, length, size)
-    expected = jax.jit(mechanism.attend)(*inputs, weights)
-    for stretches in [13], [2, 1, 10], [5, 8]:
-        cache = mechanism.init_cache(BATCH, length, HEADS, HEAD_DIM, jnp.float32)
-        outputs, start = [], 0
-        for stretch in stretches:
-            part = slice(start, start + stretch)
-            cache, out = jax.jit(mechanism.prefill)(cache, *(x[:, part] for x in inputs), weights)
-            outputs.append(out)
-            start += stretch
-        np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
-    cache = mechanism.init_cache(BATCH, length, HEADS, HEAD_DIM, jnp.float32)
-    for t in range(length):
-        cache, out = jax.jit(mechanism.step)(cache, *(x[:, t] for x in inputs), weights)
-        np.testing.assert_allclose(out, expected[:, t], rtol=1e-4, atol=1e-5)
+    stretches = [13], [2, 1, 10], [5, 8]
+    check_continues(mechanism, random_inputs(mechanism, 13), [random_taps(size)], stretches, 1e-4)
 
 
 def test_bfloat16_stays_bfloat16():
     mechanism = attention.convolved(attention.standard(), 4)
-    inputs, weights = random_inputs(mechanism, 9, 4)
+    inputs, weights = random_inputs(mechanism, 9), random_taps(4)
     halves = [jnp.asarray(x, jnp.bfloat16) for x in inputs]
     out = mechanism.attend(*halves, weights)
     assert out.dtype == jnp.bfloat16

@@ -2,7 +2,6 @@
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +9,17 @@ import pytest
 
 from effxf_jax.attention import delta, gated_linear
 from effxf_jax.attention.kernels import chunks
+from tests.attention.contract import (
+    HEAD_DIM,
+    HEADS,
+    check_continues,
+    check_finite,
+    check_no_later_input_is_reached,
+    check_values_and_gradients,
+    random_inputs,
+)
 
-BATCH, HEADS, HEAD_DIM = 2, 2, 8
+BATCH = 2
 CASES = {
     'gated_off': gated_linear('off', 8),
     'gated_fixed': gated_linear('fixed', 8),
@@ -28,14 +36,6 @@ CASES = {
 every_case = pytest.mark.parametrize('case', CASES)
 learned = pytest.mark.parametrize('case', ['gated_learned', 'delta_learned', 'delta_negative'])
 every_length = pytest.mark.parametrize('length', [1, 7, 37])
-
-
-def random_inputs(mechanism, length, seed=0, scale=1.5):
-    """What the mechanism's projections yield, for random tokens."""
-    rng = np.random.default_rng(seed)
-    sizes = [p.size or HEAD_DIM for p in mechanism.projections for _ in range(p.count)]
-    shape = (BATCH, length, HEADS)
-    return [rng.normal(size=(*shape, size), scale=scale).astype(np.float32) for size in sizes]
 
 
 def oracle(case, *inputs):
@@ -67,28 +67,13 @@ def oracle(case, *inputs):
     return jnp.stack(out, axis=1)
 
 
-def with_gradients(attend, inputs, cotangent):
-    @jax.jit
-    def run(*inputs):
-        out, pullback = jax.vjp(attend, *inputs)
-        return out, *pullback(cotangent)
-
-    return run(*inputs)
-
-
 def check_against_oracle(case, length, dtype=jnp.float32, rtol=2e-4, rtol_of_largest=2e-5):
     mechanism = CASES[case]
     inputs = [jnp.asarray(x, dtype) for x in random_inputs(mechanism, length)]
     cotangent = jnp.asarray(random_inputs(mechanism, length, seed=1)[0], dtype)
-    actual = with_gradients(mechanism.attend, inputs, cotangent)
-    with jax.enable_x64(True):
-        exact = [jnp.asarray(np.asarray(x, np.float64)) for x in (*inputs, cotangent)]
-        expected = with_gradients(functools.partial(oracle, case), exact[:-1], exact[-1])
-        assert expected[0].dtype == np.float64
-    for a, e in zip(actual, expected, strict=True):
-        assert a.dtype == dtype
-        atol = rtol_of_largest * max(np.abs(e).max(), 1)
-        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol, atol=atol)
+    check_values_and_gradients(
+        mechanism.attend, functools.partial(oracle, case), inputs, cotangent, rtol, rtol_of_largest
+    )
 
 
 @every_case
@@ -104,34 +89,12 @@ def test_bfloat16_inputs_give_bfloat16_values_and_gradients_near_the_recurrence(
 
 @learned
 def test_gradient_of_an_output_reaches_no_later_input(case):
-    mechanism, t = CASES[case], 11
-    inputs = random_inputs(mechanism, 23)
-    output_at_t = lambda *inputs: mechanism.attend(*inputs)[:, t].sum()
-    for gradient in jax.jit(jax.grad(output_at_t, argnums=range(len(inputs))))(*inputs):
-        assert np.all(gradient[:, t + 1 :] == 0)
-        assert np.any(gradient[:, t] != 0)
+    check_no_later_input_is_reached(CASES[case], random_inputs(CASES[case], 23), t=11)
 
 
 @every_case
 def test_prefill_and_step_continue_a_state_as_attend_would(case):
-    length, mechanism = 13, CASES[case]
-    inputs = random_inputs(mechanism, length)
-    empty = mechanism.init_cache(BATCH, length, HEADS, HEAD_DIM, jnp.float32)
-    step, prefill = jax.jit(mechanism.step), jax.jit(mechanism.prefill)
-    stepped, outputs = empty, []
-    for t in range(length):
-        stepped, out = step(stepped, *(x[:, t] for x in inputs))
-        outputs.append(out)
-    expected = jax.jit(mechanism.attend)(*inputs)
-    np.testing.assert_allclose(np.stack(outputs, 1), expected, rtol=1e-4, atol=1e-5)
-    for stretches in [13], [5, 1, 7], [8, 5]:
-        filled, start, outputs = empty, 0, []
-        for stretch in stretches:
-            filled, out = prefill(filled, *(x[:, start : start + stretch] for x in inputs))
-            outputs.append(out)
-            start += stretch
-        np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
-        chex.assert_trees_all_close(filled, stepped, rtol=1e-4, atol=1e-5)
+    check_continues(CASES[case], random_inputs(CASES[case], 13), rtol_of_cache=1e-4)
 
 
 @pytest.mark.parametrize('make', [gated_linear, delta])
@@ -154,22 +117,14 @@ def test_a_write_at_the_full_rate_replaces_what_its_key_holds():
     np.testing.assert_allclose(out[:, 1:], chunks.rms(second), rtol=1e-4, atol=1e-5)
 
 
-def check_finite(mechanism, length, scale):
-    inputs = random_inputs(mechanism, length, scale=scale)
-    loss = lambda *inputs: jnp.square(mechanism.attend(*inputs)).sum()
-    gradients = jax.value_and_grad(loss, argnums=range(len(inputs)))
-    chex.assert_tree_all_finite(jax.jit(gradients)(*inputs))
-
-
 @every_case
 def test_values_and_gradients_stay_finite_for_extreme_inputs(case):
-    check_finite(CASES[case], 150, scale=60.0)
+    check_finite(CASES[case], 150, scale=60.0, batch=BATCH)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('mechanism', [gated_linear(), delta(), delta('off', True)])
-def test_values_and_gradients_stay_finite_over_long_sequences(mechanism):
-    check_finite(mechanism, 2**14, scale=5.0)
+def test_values_and_gradients_stay_finite_over_long_sequences_without_a_gate():
+    check_finite(delta('off', True), 2**14, scale=5.0)
 
 
 @every_case
@@ -179,6 +134,23 @@ def test_the_state_has_a_fixed_size(case):
     assert state.key_value.size == mechanism.state_size(7, HEADS, HEAD_DIM) == HEADS * HEAD_DIM**2
     assert state.key_value.dtype == jnp.float32
     assert mechanism.memory(7).positions is None
+
+
+@pytest.mark.parametrize(('length', 'chunk'), [(1, 1), (12, 4), (37, 5)])  # chunks alike, of at most 5
+def test_cost_counts_the_pairs_of_chunks(length, chunk):
+    same_chunk = [(q, k) for q in range(length) for k in range(q + 1) if q // chunk == k // chunk]
+    earlier = [(q, k) for q, k in same_chunk if k < q]
+    of_state, of_pair = length * HEAD_DIM**2, len(same_chunk) * HEAD_DIM
+    # Writes and reads of the state; scores and scaled values.
+    gated = gated_linear(chunk_size=5).cost(length, HEADS, HEAD_DIM)
+    assert gated.macs == HEADS * (2 * of_state + 2 * of_pair)
+    # Also what a key holds; the keys' products, and in the triangular system two scaled rows for each pair.
+    overwriting = delta(chunk_size=5).cost(length, HEADS, HEAD_DIM)
+    assert overwriting.macs == HEADS * (3 * of_state + 3 * of_pair + 2 * len(earlier) * HEAD_DIM)
+    # Queries, keys, values and outputs, the gates and the rates, and the state.
+    numbers = 4 * length * HEAD_DIM + length + HEAD_DIM**2
+    assert gated.bytes == 4 * HEADS * numbers
+    assert overwriting.bytes == 4 * HEADS * (numbers + length)
 
 
 def test_what_is_out_of_range_is_refused():

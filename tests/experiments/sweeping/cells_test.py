@@ -8,8 +8,10 @@ from experiments import arith, configs
 from experiments.sweeping import cells
 from experiments.sweeps import (
     figure1,
+    from_construction,
     learning_rates,
     locality,
+    mechanisms,
     min_width,
     mixture,
     optimizers,
@@ -18,7 +20,18 @@ from experiments.sweeps import (
     studies,
 )
 
-WITH_SMOKE = (figure1, locality, min_width, mixture, optimizers, presets, rate_transfer, studies)
+WITH_SMOKE = (
+    figure1,
+    from_construction,
+    locality,
+    mechanisms,
+    min_width,
+    mixture,
+    optimizers,
+    presets,
+    rate_transfer,
+    studies,
+)
 SWEEPS = [(module, 'laptop') for module in (*WITH_SMOKE, learning_rates)]
 SWEEPS += [(module, 'smoke') for module in WITH_SMOKE]
 SWEEPS += [(figure1, 'first_row'), (min_width, 'decade')]
