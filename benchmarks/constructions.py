@@ -3,7 +3,7 @@
     python -m benchmarks.constructions [--count=1024] [--only=lis] [--directory=DIR] [--out=DIR]
 
 Each is a run of `experiments.construct`, which a later call does not repeat; this takes some hours of two
-cores. Models wider than 900 grade 16 problems.
+cores.
 """
 
 import json
@@ -22,16 +22,16 @@ _COUNT = flags.DEFINE_integer('count', 1024, 'Held-out problems.')
 _ONLY = flags.DEFINE_list('only', list(catalogue.CONSTRUCTIONS), 'Tasks.')
 _DIRECTORY = flags.DEFINE_string('directory', 'runs/constructions', 'Where the runs are kept.')
 
-_WIDE, _FEW = 900, 16
+_WIDE = 900  # models wider than this decode fewer problems at once, since their states are large
 _SIZES = {
     'edit_distance': [{'n': n} for n in (6, 12, 16, 20, 31)],
     'edit_distance_local': [{'rows': rows, 'pattern_length': 4} for rows in (6, 20, 50, 100)],
-    'lis': [{'n': n, 'number_range': None} for n in (40, 110, 174, 249, 498)],  # the default range
+    'lis': [{'n': n, 'number_range': None} for n in (40, 110, 174, 249, 499)],  # the default range
 }
 
 
-def grade(task: str, name: str, size: dict, count: int) -> dict:
-    """Grades a construction; the row of the table.
+def grade(task: str, name: str, size: dict, width: int, count: int) -> dict:
+    """Grades a construction of a width; the row of the table.
 
     Raises:
         RuntimeError: the program failed.
@@ -40,7 +40,8 @@ def grade(task: str, name: str, size: dict, count: int) -> dict:
     workdir = Path(_DIRECTORY.value) / f'{task}-{name}-{options}'
     result = workdir / 'result.json'
     if not result.exists():
-        batch = f'num_eval_examples={count},num_progress_examples=16,eval_batch_size={min(count, 256)}'
+        batch_size = 64 if width > _WIDE else 256
+        batch = f'num_eval_examples={count},num_progress_examples=16,eval_batch_size={min(count, batch_size)}'
         command = [sys.executable, '-m', 'experiments.construct', f'--construction={name}']
         command += [f'--config=experiments/{task}.py:{options},{batch}', f'--workdir={workdir}']
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -72,8 +73,7 @@ def main(argv):
                 of = tasks.make(task, **size, **construction.task_options)
                 if catalogue.size_of(of) > construction.largest:
                     continue
-                wide = catalogue.least_width(of, name) > _WIDE
-                rows.append(grade(task, name, size, _FEW if wide else _COUNT.value))
+                rows.append(grade(task, name, size, catalogue.least_width(of, name), _COUNT.value))
                 print(json.dumps(rows[-1]), flush=True)
     rows.sort(key=lambda row: (row['task'], row['construction'], row['length']))
     measure.report('constructions', rows)

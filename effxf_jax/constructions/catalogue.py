@@ -87,14 +87,14 @@ CONSTRUCTIONS: dict[str, dict[str, Construction]] = {
         'linear': _locally(edit_distance_local.linear, 'linear', 1000),
     },
     'lis': {
-        'standard': _of_lis(lis.standard, 'standard', 498, lis.num_bits),
+        'standard': _of_lis(lis.standard, 'standard', 499, lis.num_bits),
         'fixed': _of_lis(
             lis.fixed,
             'sparse',
-            249,
+            499,
             options=lambda task: {'pattern': 'fixed', 'block_size': lis.block_size(task)},
         ),
-        'linear': _of_lis(lis.linear, 'linear', 110),
+        'linear': _of_lis(lis.linear, 'linear', 499, lambda task: 1),
     },
 }
 """By the task's name and the construction's name."""

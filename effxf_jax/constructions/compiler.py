@@ -24,6 +24,7 @@ from effxf_jax.constructions.program import (
     Expression,
     Layer,
     Lookup,
+    Overlap,
     Program,
     Register,
     Search,
@@ -135,7 +136,7 @@ def _config(program: Program, mechanism: str, options, num_heads: int, dim: int 
 def _plan(program: Program, mechanism: str, num_heads: int):
     """What needs which width, and where registers are and when: `_needs`, `_allocate`, `_moments`."""
     _check_heads(program, num_heads)
-    _check_kinds(program, Lookup if mechanism == 'linear' else Search, mechanism)
+    _check_kinds(program, mechanism)
     moments = _moments(program)
     coordinates, erased, registers = _allocate(program, moments)
     return _needs(program, erased, registers, num_heads), coordinates, erased, moments
@@ -165,10 +166,13 @@ def _check_heads(program: Program, num_heads: int) -> None:
             )
 
 
-def _check_kinds(program: Program, kind: type, mechanism: str) -> None:
-    addresses = 'OneHot' if kind is Lookup else 'Digits, and scores'
+def _check_kinds(program: Program, mechanism: str) -> None:
+    linear = mechanism == 'linear'
+    kinds, addresses = (
+        ((Lookup, Overlap), 'OneHot, and features') if linear else (Search, 'Digits, and scores')
+    )
     for layer in program.layers:
-        if not all(isinstance(head, kind) for head in layer.heads):
+        if not all(isinstance(head, kinds) for head in layer.heads):
             raise ConstructionError(
                 f'{mechanism} attention reads by addresses that are {addresses}; '
                 f'layer {layer.number} does not'
@@ -319,6 +323,8 @@ class _Writer:
             columns = slice(start, start + head_dim)
             if isinstance(head, Search):
                 self._score(head, kernel[:2, :, columns], bias[:2, columns])
+            elif isinstance(head, Overlap):
+                self._shared_features(head, kernel[:2, :, columns], bias[:2, columns])
             else:
                 self._features(head, layer.number, kernel[:2, :, columns])
             for place, (value, target) in enumerate(zip(head.values, head.targets, strict=True), start):
@@ -343,6 +349,15 @@ class _Writer:
             bias[0, place] = math.sqrt(self._config.head_dim)
             self._read(head.share, kernel[1, :, place])
             bias[1, place] = head.share.constant
+
+    def _shared_features(self, head: Overlap, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Writes the query and the key of a linear head, kernels `[2, dim, head_dim]` and their biases."""
+        for side, parts in enumerate((head.query, head.key)):
+            for place, lacking in enumerate(parts):
+                self._read(lacking * -NOTHING, kernel[side, :, place])
+                bias[side, place] = -NOTHING * lacking.constant
+        # Features of a query are relative to its largest, so one that has no other needs one that no key has.
+        bias[0, len(head.query)] = 0.0
 
     def _features(self, head: Lookup, layer: int, kernel: np.ndarray) -> None:
         """Writes the query and the key of a linear head, kernels `[2, dim, head_dim]`."""

@@ -4,7 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from effxf_jax.constructions.program import ConstructionError, Expression, Lookup, Program, Register, Search
+from effxf_jax.constructions.program import (
+    ConstructionError,
+    Expression,
+    Lookup,
+    Overlap,
+    Program,
+    Register,
+    Search,
+)
 
 
 class Trace(NamedTuple):
@@ -44,6 +52,8 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
                 seen = _largest(head, state, visible, layer.number).astype(float)
                 if head.share is not None:
                     seen *= np.exp(_affine(head.share, state, length))
+            elif isinstance(head, Overlap):
+                seen = _shared(head, state, visible)
             else:
                 seen = _matching(head, state, visible)
             total = seen.sum(axis=1, keepdims=True)
@@ -68,11 +78,7 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
 
 def _largest(head: Search, state, visible: np.ndarray, layer: int) -> np.ndarray:
     """Which positions have the largest score, bool `[length, length]`."""
-    length = len(visible)
-    query, key = (
-        np.stack([_affine(part, state, length) for part in parts], axis=-1)
-        for parts in (head.query, head.key)
-    )
+    query, key = _sides(head, state, len(visible))
     scores = np.where(visible, query @ key.T, -np.inf)
     largest = scores.max(axis=1, keepdims=True)
     if head.match is not None and (largest < head.match).any():
@@ -80,6 +86,21 @@ def _largest(head: Search, state, visible: np.ndarray, layer: int) -> np.ndarray
         position = int(np.argmax(largest[:, 0] < head.match))
         raise ConstructionError(f'layer {layer}: the lookup of {names} finds nothing at position {position}')
     return scores > largest - head.gap / 2
+
+
+def _shared(head: Overlap, state, visible: np.ndarray) -> np.ndarray:
+    """How many features a position read shares with the one that reads, `[length, length]`."""
+    query, key = (side < 0.5 for side in _sides(head, state, len(visible)))
+    return (query.astype(int) @ key.T) * visible
+
+
+def _sides(head: Search | Overlap, state, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The query and the key at every position, `[length, parts]`."""
+    query, key = (
+        np.stack([_affine(part, state, length) for part in parts], axis=-1)
+        for parts in (head.query, head.key)
+    )
+    return query, key
 
 
 def _matching(head: Lookup, state, visible: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Behind the numbers stand the lengths d(1) ... d(n) of the longest runs that end 
 more than the largest length of a smaller number; the answer is the largest of all.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from effxf_jax.constructions.program import (
     OneHot,
     Program,
     Register,
+    only_where,
     relu,
 )
 from effxf_jax.tasks.lis import SEP, LongestIncreasingSubsequence
@@ -90,24 +92,140 @@ def standard(task: LongestIncreasingSubsequence) -> Program:
 
 
 def linear(task: LongestIncreasingSubsequence) -> Program:
-    """Linear attention that gathers all numbers and all lengths at every position: width O(n).
+    """Linear attention that counts, for each length, the smaller numbers whose run has it: width O(n).
 
-    A number and its length stand at their own place among n registers; one head reads the mean over all
-    numbers, another the mean over all lengths so far.
+    A number has two digits. Numbers are smaller if their high digit is, or if it is equal and their low digit
+    is smaller; a read finds the ones, the next the others, and lays them out by the lengths of their runs.
+    The runs of all smaller numbers together have all lengths from 1 to the largest, since a run without its
+    last number is a run; so have those of the numbers with a smaller high digit. So the largest length is how
+    many there are.
     """
-    of = plan(task)
-    program, held, places = _laid(task)
-    code = OneHot(2)
-    here = np.arange(task.max_length)
-    chain = of.own | of.is_answer
-    kind = program.address('kind', code, np.where(here < task.n, 0, np.where(chain, 1, -1)))
-    everywhere = lambda name, which: program.address(name, code, np.full(len(here), which))
+    of, size, n = plan(task), task.vocabulary.size, task.n
+    base = math.ceil(math.sqrt(task.number_range - n - 1))
+    rows = -(-(task.number_range - n - 1) // base)
+    program = Program(size, task.max_length, constant=2.0**16)
+    stands_for = np.arange(size) - SEP
+    value = np.maximum(stands_for - n - 1, 0)
+    digits = program.of_token('high', value // base), program.of_token('low', value % base)
+    runs = [program.of_token(f'run of {k}', _FLAG * (stands_for == k)) for k in range(1, n + 1)]
+    following, own = _look_up_digits(program, task, of, digits, base)
+
+    # Comparisons of the digits, from which every feature follows.
     layer = program.layer()
-    read = lambda name, which: layer.look_up(
-        everywhere(f'{name} wanted', which), kind, held, _numbered(name, task), factor=task.n
+    at_least = lambda name, digit, count: [
+        layer.set(f'{name} >= {k}', _FLAG * _step(digit - k)) for k in range(1, count + 1)
+    ]
+    next_high, next_low = at_least('next high', following[0], rows), at_least('next low', following[1], base)
+    own_high, own_low = at_least('own high', own[0], rows), at_least('own low', own[1], base)
+
+    layer = program.layer()
+    shares = layer.overlap(
+        [1 - high * (1 / _FLAG) for high in next_high],
+        _other_than(own_high),
+        runs,
+        [f'smaller by the high digit, of {k}' for k in range(1, n + 1)],
     )
-    _search_everything(program, task, of, places, layer, read('number', 0), read('length', 1))
+    # A share is at least 1 / n. Counts would distort LayerNorm, as they are large.
+    is_there = lambda share: _step(2 * n / _FLAG * share - 1)
+    longest = layer.set('longest by the high digit', sum(map(is_there, shares)) * (1 / _UNIT))
+
+    layer = program.layer()
+    smaller_low = [1 - low * (1 / _FLAG) for low in next_low]
+    shares = layer.overlap(
+        [high + low for high in _other_than(next_high) for low in smaller_low],
+        [high + low for high in _other_than(own_high) for low in _other_than(own_low)],
+        runs,
+        [f'smaller by the low digit, of {k}' for k in range(1, n + 1)],
+    )
+    found = [layer.set(f'there is one of {k}', _FLAG * is_there(share)) for k, share in enumerate(shares, 1)]
+    no_longer = [layer.set(f'{k} is no longer', _FLAG * _step(_UNIT * longest - k)) for k in range(1, n + 1)]
+
+    layer = program.layer()
+    # Registers take coordinates, whose signs alternate, in the order in which they are read: this order gives
+    # either sign to half of each kind, which keeps their sum small.
+    longer = [
+        relu(there - 2 * no if k % 2 else -2 * no + there)
+        for k, (there, no) in enumerate(zip(found, no_longer, strict=True))
+    ]
+    largest = layer.set('longest', longest + 1 / (_FLAG * _UNIT) * sum(longer))
+    _write(program, task, of, largest)
     return program
+
+
+def _look_up_digits(
+    program: Program,
+    task: LongestIncreasingSubsequence,
+    of: Plan,
+    digits: tuple[Register, Register],
+    base: int,
+) -> tuple[list[Register], list[Register]]:
+    """Adds layers of linear attention that look up the digits of the next number, and of the number here.
+
+    The numbers are a table of about sqrt(n) rows. Where there is no number the digits are above all others.
+
+    Returns:
+        The high and the low digit of the number whose length is written next, and of the number whose length
+        stands here.
+    """
+    n, here = task.n, np.arange(task.max_length)
+    columns = math.ceil(math.sqrt(n))
+    last, in_last = (n - 1) // columns, n - (n - 1) // columns * columns
+    code = OneHot(last + 1)
+    row_of = lambda index: np.where(index >= 0, index // columns, -1)
+    others = lambda name, index: [
+        program.of_position(f'{name} is not {c}', (index < 0) | (index % columns != c))
+        for c in range(columns)
+    ]
+    placed = np.where(here < n, here, -1)
+    table = program.address('row', code, row_of(placed))
+    is_last, is_not_last = (
+        program.of_position(name, where)
+        for name, where in (('last row', row_of(placed) == last), ('other row', row_of(placed) != last))
+    )
+    layer = program.layer()
+    most = base + 1.0
+    cells = []
+    for digit in digits:
+        for c, other in enumerate(others('column', placed)):
+            # A row is read as its mean, times the length of all rows but the last.
+            cell = only_where(digit, other + is_last, most)
+            cell += in_last / columns * only_where(digit, other + is_not_last, most)
+            cells.append(layer.set(f'{digit.name} in column {c}', cell))
+
+    found = []
+    for name, index in ('next', of.next - 1), ('own', of.own - 1):
+        layer = program.layer()
+        read = layer.look_up(
+            program.address(f'{name} row', code, row_of(index)),
+            table,
+            cells,
+            [f'{name} {cell.name}' for cell in cells],
+            factor=columns,
+        )
+        none = 2 * base * program.of_position(f'{name} is none', index < 0)
+        parts = [
+            only_where(cell, other, most)
+            for cell, other in zip(read, 2 * others(f'{name} column', index), strict=True)
+        ]
+        high, low = sum(parts[:columns], none), sum(parts[columns:], none)
+        found.append([layer.set(f'{name} high', high), layer.set(f'{name} low', low)])
+    return found[0], found[1]
+
+
+def _step(value: Expression | Register) -> Expression:
+    """1 where a number is 0 or more, and 0 where it is -1 or less."""
+    # Both ReLUs are zero for large values, so that these do not cancel each other in a sum.
+    return 1 - relu(-2 * value - 0.5) + relu(-2 * value - 1.5)
+
+
+def _other_than(at_least: list[Register]) -> list[Expression]:
+    """For each digit 0, 1 ...: 0 where a number is the digit, otherwise 1.
+
+    Args:
+        at_least: whether the number is at least 1, 2 ..., as _FLAG or 0.
+    """
+    flags = [Expression({}, 1.0), *(flag * (1 / _FLAG) for flag in at_least)]
+    return [1 - one + more for one, more in itertools.pairwise(flags)]
 
 
 def fixed(task: LongestIncreasingSubsequence) -> Program:
@@ -166,12 +284,12 @@ def _numbered(name: str, task: LongestIncreasingSubsequence) -> list[str]:
     return [f'{name} {i}' for i in range(1, task.n + 1)]
 
 
-def _laid(task: LongestIncreasingSubsequence) -> tuple[Program, list[Register], list[Register]]:
+def _laid(task: LongestIncreasingSubsequence) -> tuple[Program, list[Register], list[Expression]]:
     """A program whose numbers and lengths stand, in _UNITs, at their places among n registers.
 
     Returns:
         The program; the n registers; and for the indices 0 ... n of numbers and lengths, 0 for the `<sep>`
-        behind the numbers, registers that are 0 where the token has this index and otherwise 1.
+        behind the numbers, numbers that are 0 where the token has this index and otherwise 1 or more.
     """
     size, n = task.vocabulary.size, task.n
     program = Program(size, task.max_length, constant=2.0**16)  # n numbers at once are a large content
@@ -179,10 +297,18 @@ def _laid(task: LongestIncreasingSubsequence) -> tuple[Program, list[Register], 
     amount = program.of_token('amount', np.where(stands_for > n, stands_for - n, stands_for) / _UNIT)
     here = np.arange(task.max_length)
     index = np.where(here < n, here + 1, np.where(here <= 2 * n, here - n, -1))
-    places = [program.of_position(f'not place {i}', index != i) for i in range(n + 1)]
+    # An index is a code of a few registers: its inner product with that of another is smaller by a gap.
+    code = Digits(n + 1)
+    registers = [
+        program.of_position(f'index.{i}', column)
+        for i, column in enumerate((code.encode(index) * (index >= 0)[:, None]).T)
+    ]
+    places = [
+        1 / code.gap * (code.match - sum(x * register for x, register in zip(point, registers, strict=True)))
+        for point in code.encode(np.arange(n + 1))
+    ]
     layer = program.layer()
-    most = _most(task)
-    held = [layer.set(f'at {i}', relu(amount - most * places[i])) for i in range(1, n + 1)]
+    held = [layer.set(f'at {i}', only_where(amount, places[i], _most(task))) for i in range(1, n + 1)]
     return program, held, places
 
 
@@ -211,7 +337,7 @@ def _search_everything(
     # For the answer every number is smaller than the next.
     following = Expression({program.of_position('no next number', most * of.is_answer): 1.0}, 0.0)
     for i, number in enumerate(numbers):
-        following += relu(number - most * places[i])  # the number after the one with this index
+        following += only_where(number, places[i], most)  # the number after the one with this index
     following = layer.set('next number', following)
     layer = program.layer()
     is_larger = []
@@ -219,10 +345,10 @@ def _search_everything(
         above = 2 * _UNIT * (number - following)
         is_larger.append(layer.set(f'is larger {i}', relu(above + 1.5) - relu(above + 0.5)))
     layer = program.layer()
-    # Held as a number that is not large itself, which would distort LayerNorm.
-    none_yet = n * most / _BIT * program.of_position('no length yet', _BIT * (of.next == 1))
+    # What is read before the first length may be anything up to n times a number.
+    none_yet = n / _BIT * program.of_position('no length yet', _BIT * (of.next == 1))
     smaller = [
-        layer.set(f'smaller {i}', relu(length - most * larger - none_yet))
+        layer.set(f'smaller {i}', only_where(length, larger + none_yet, most))
         for i, (length, larger) in enumerate(zip(lengths, is_larger, strict=True), 1)
     ]
     largest = _UNIT * _largest(program, program.layer(), smaller)

@@ -113,6 +113,20 @@ def relu(value: Expression | Register) -> Expression:
     return Expression({}, 0.0, ((1.0, value),))
 
 
+def only_where(value: Expression | Register, lacking: Expression | Register, most: float) -> Expression:
+    """A number where a flag is 0, and 0 where the flag is 1 or more.
+
+    Errors of the flag cancel, since both ReLUs have them.
+
+    Args:
+        value: the number, affine, from 0 to less than `most`.
+        lacking: the flag, affine.
+        most: see `value`.
+    """
+    gate = most - 2 * most * expression(lacking)
+    return relu(value + gate) - relu(gate)
+
+
 class Digits(NamedTuple):
     """Addresses 0 ... size - 1 for softmax attention: each digit of the number as a point on a circle.
 
@@ -252,6 +266,37 @@ class Lookup(NamedTuple):
         return max(self.key.code.width, len(self.values))
 
 
+class Overlap(NamedTuple):
+    """A head of linear attention: the mean of values over the visible positions that share features.
+
+    A position counts as often as it has features in common with the query; the mean over none is zero.
+
+    Attributes:
+        query, key: affine expressions, one for each feature: 0 where the position that reads, or the position
+            read, has the feature, and at least 1 where it has not.
+        values: affine expressions at the positions found.
+        targets: the registers that receive `factor` times their means.
+        factor: such as the number of positions found, where a sum is wanted.
+    """
+
+    query: tuple[Expression, ...]
+    key: tuple[Expression, ...]
+    values: tuple[Expression, ...]
+    targets: tuple[Register, ...]
+    factor: float = 1.0
+
+    @property
+    def sources(self) -> list[Register]:
+        """The registers that it reads."""
+        parts = (*self.query, *self.key, *self.values)
+        return [register for part in parts for register in part.registers]
+
+    @property
+    def width(self) -> int:
+        """The least width of a head."""
+        return max(len(self.key) + 1, len(self.values))  # and a feature that no key has
+
+
 def _affine(values: Sequence[Register | Expression]) -> tuple[Expression, ...]:
     affine = tuple(map(expression, values))
     if any(value.units for value in affine):
@@ -259,12 +304,17 @@ def _affine(values: Sequence[Register | Expression]) -> tuple[Expression, ...]:
     return affine
 
 
+def _check_alike(query: Sequence, key: Sequence) -> None:
+    if len(query) != len(key):
+        raise ConstructionError(f'a query of {len(query)} numbers and a key of {len(key)} have no score')
+
+
 class Layer:
     """Heads of attention, then piecewise-linear updates; made by `Program.layer`."""
 
     def __init__(self, number: int):
         self.number = number
-        self.heads: list[Search | Lookup] = []
+        self.heads: list[Search | Lookup | Overlap] = []
         self.updates: list[tuple[Register, Expression]] = []
 
     def look_up(
@@ -320,13 +370,33 @@ class Layer:
         Raises:
             ConstructionError: query and key differ in length, or an expression is not affine.
         """
-        if len(query) != len(key):
-            raise ConstructionError(f'a query of {len(query)} numbers and a key of {len(key)} have no score')
+        _check_alike(query, key)
         targets = tuple(map(Register, names))
         (share,) = (None,) if share is None else _affine([share])
         self.heads.append(
             Search(_affine(query), _affine(key), _affine(values), targets, gap, match, factor, share)
         )
+        return list(targets)
+
+    def overlap(
+        self,
+        query: Sequence[Register | Expression],
+        key: Sequence[Register | Expression],
+        values: Sequence[Register | Expression],
+        names: Sequence[str],
+        factor: float = 1.0,
+    ) -> list[Register]:
+        """Adds a head of linear attention that finds the positions that share features; see `Overlap`.
+
+        Returns:
+            The registers, with these names, of `factor` times the values' means.
+
+        Raises:
+            ConstructionError: query and key differ in length, or an expression is not affine.
+        """
+        _check_alike(query, key)
+        targets = tuple(map(Register, names))
+        self.heads.append(Overlap(_affine(query), _affine(key), _affine(values), targets, factor))
         return list(targets)
 
     def set(self, name: str, value: Expression | Register) -> Register:

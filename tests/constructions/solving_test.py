@@ -173,8 +173,9 @@ def test_locally_the_width_of_linear_attention_follows_the_pattern():
 
 def test_for_lis_the_width_is_polylogarithmic_with_standard_attention_and_linear_with_the_others():
     sizes = lambda name, ns: [task_of('lis', name, n=n) for n in ns]
-    assert slope('lis', 'standard', sizes('standard', (11, 40, 110, 498))) < 0.15
-    assert 0.9 < slope('lis', 'linear', sizes('linear', (20, 40, 110))) < 1.02
+    assert slope('lis', 'standard', sizes('standard', (11, 40, 110, 499))) < 0.15
+    # Up to n = 101 the range of numbers, of which there is a feature for each, does not grow.
+    assert 0.85 < slope('lis', 'linear', sizes('linear', (110, 249, 499))) < 1.02
     assert 0.9 < slope('lis', 'fixed', sizes('fixed', (20, 40, 110))) < 1.02
 
 
