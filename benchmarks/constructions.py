@@ -7,6 +7,7 @@ cores.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,9 @@ _COUNT = flags.DEFINE_integer('count', 1024, 'Held-out problems.')
 _ONLY = flags.DEFINE_list('only', list(catalogue.CONSTRUCTIONS), 'Tasks.')
 _DIRECTORY = flags.DEFINE_string('directory', 'runs/constructions', 'Where the runs are kept.')
 
-_WIDE = 900  # models wider than this decode fewer problems at once, since their states are large
+# Models wider than this are graded in parts, one seed each, and few problems at once: a part takes a quarter of
+# an hour of a core, and a state some MiB a problem.
+_WIDE, _PARTS, _AT_ONCE = 900, 8, 64
 _SIZES = {
     'edit_distance': [{'n': n} for n in (6, 12, 16, 20, 31)],
     'edit_distance_local': [{'rows': rows, 'pattern_length': 4} for rows in (6, 20, 50, 100)],
@@ -37,17 +40,14 @@ def grade(task: str, name: str, size: dict, width: int, count: int) -> dict:
         RuntimeError: the program failed.
     """
     options = ','.join(f'{key}={value}'.lower() for key, value in size.items())
-    workdir = Path(_DIRECTORY.value) / f'{task}-{name}-{options}'
-    result = workdir / 'result.json'
-    if not result.exists():
-        batch_size = 64 if width > _WIDE else 256
-        batch = f'num_eval_examples={count},num_progress_examples=16,eval_batch_size={min(count, batch_size)}'
-        command = [sys.executable, '-m', 'experiments.construct', f'--construction={name}']
-        command += [f'--config=experiments/{task}.py:{options},{batch}', f'--workdir={workdir}']
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f'{task} {name} {options}: {done.stderr[-2000:]}')
-    found = json.loads(result.read_text(encoding='utf-8'))
+    parts = _PARTS if width > _WIDE else 1
+    found = []
+    for part in range(parts):
+        workdir = Path(_DIRECTORY.value) / f'{task}-{name}-{options}{f"-part{part}" if parts > 1 else ""}'
+        result = workdir / 'result.json'
+        if not result.exists():
+            _run(task, name, f'{options},seed={part}', width, count // parts, workdir)
+        found.append(json.loads(result.read_text(encoding='utf-8')))
     model = json.loads((workdir / 'config.json').read_text(encoding='utf-8'))['model']
     return {
         'task': task,
@@ -57,11 +57,21 @@ def grade(task: str, name: str, size: dict, width: int, count: int) -> dict:
         'layers': model['num_layers'],
         'heads': model['num_heads'],
         'width': model['dim'],
-        'problems': found['num_eval_examples'],
-        'chains right': found['chain_accuracy'],
-        'margin': found['construction']['score_margin'],
-        'largest weight': found['construction']['largest_weight'],
+        'problems': sum(one['num_eval_examples'] for one in found),
+        'chains right': float(np.mean([one['chain_accuracy'] for one in found])),
+        'margin': min(one['construction']['score_margin'] for one in found),
+        'largest weight': found[0]['construction']['largest_weight'],
     }
+
+
+def _run(task: str, name: str, options: str, width: int, count: int, workdir: Path) -> None:
+    shutil.rmtree(workdir, ignore_errors=True)  # of a run that was stopped
+    batch = f'num_eval_examples={count},num_progress_examples=16,eval_batch_size={_AT_ONCE if width > _WIDE else min(count, 256)}'
+    command = [sys.executable, '-m', 'experiments.construct', f'--construction={name}']
+    command += [f'--config=experiments/{task}.py:{options},{batch}', f'--workdir={workdir}']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f'{task} {name} {options}: {done.stderr[-2000:]}')
 
 
 def main(argv):
