@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from effxf_jax import registry
+from effxf_jax.attention.block_routing import block_routing
 from effxf_jax.attention.convolution import convolved
 from effxf_jax.attention.delta import delta
 from effxf_jax.attention.gated_linear import gated_linear
 from effxf_jax.attention.linear import linear
+from effxf_jax.attention.lsh import lsh
 from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Memory, Parameter, Projection
 from effxf_jax.attention.sliding_window import sliding_window
 from effxf_jax.attention.sparse import sparse
@@ -20,6 +22,8 @@ MECHANISMS = {
     'linear': linear,
     'gated_linear': gated_linear,
     'delta': delta,
+    'block_routing': block_routing,
+    'lsh': lsh,
 }
 """The factory of each mechanism, by name. A new mechanism is one file with a factory, whose signature
 declares the options, and one row here."""
@@ -39,11 +43,13 @@ __all__ = [
     'Memory',
     'Parameter',
     'Projection',
+    'block_routing',
     'convolved',
     'delta',
     'factories',
     'gated_linear',
     'linear',
+    'lsh',
     'make',
     'option_values',
     'options',

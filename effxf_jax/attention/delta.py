@@ -15,7 +15,7 @@ _BETA = Projection('beta', size=1, decays=False)
 _EPSILON = 1e-6  # added to the square of a key's norm
 
 
-def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size: int = 64) -> Mechanism:
+def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size: int = 32) -> Mechanism:
     """The delta rule, `out_t = rms(S_t^T q_t)`, `S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T`.
 
     Keys have the norm 1, so a write with b = 1 replaces the value that the key holds (DeltaNet: Schlag et al.
@@ -49,17 +49,18 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
         check_qkv(q, k, v)
         length = q.shape[1]
         size = chunks.even_length(length, chunk_size)
-        # Padded positions have the rate 0, so they write nothing.
-        query, key, value, rate = (cut(x, size) for x in features(q, k, v, beta))
-        decay = chunks.Decay(chunks.cut_numbers(chosen.log(v, *gate_inputs), size))
+        # Chunks come first, as they follow one another. Padded positions have the rate 0: they write nothing.
+        chunked = lambda x: jnp.moveaxis(cut(x, size), 2, 0)
+        query, key, value, rate = (chunked(x) for x in features(q, k, v, beta))
+        decay = chunks.Decay(chunked(chosen.log(v, *gate_inputs)[..., None])[..., 0])
         # Write i changes what its key holds, which the writes before it in the chunk have changed too. The
         # solver reads what lies below the diagonal.
-        system = rate * contract('bhcid,bhcjd->bhcij', key, key) * decay.between
+        system = rate * contract('cbhid,cbhjd->cbhij', key, key) * decay.between
         wanted = jnp.concatenate([value, decay.from_begin[..., None] * key], axis=-1)
         writes, reads = jnp.split(
             solve_triangular(system, rate * wanted, lower=True, unit_diagonal=True), 2, -1
         )
-        scores = contract('bhcqd,bhckd->bhcqk', query, key) * decay.between
+        scores = contract('cbhqd,cbhkd->cbhqk', query, key) * decay.between
         from_begin, to_end = query * decay.from_begin[..., None], key * decay.to_end[..., None]
 
         def follow(state, chunk):
@@ -71,7 +72,6 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
             return whole[..., None, None] * state + contract('bhkd,bhke->bhde', to_end, written), out
 
         parts = (writes, reads, scores, from_begin, to_end, decay.whole)
-        parts = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), parts)
         after, out = jax.lax.scan(follow, state.key_value, parts)
         return chunks.State(after), join(chunks.rms(jnp.moveaxis(out, 0, 2)))[:, :length].astype(v.dtype)
 

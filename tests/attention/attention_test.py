@@ -17,6 +17,7 @@ from tests.attention.contract import (
     HEADS,
     check_continues,
     check_finite,
+    check_grows_by_padding,
     check_no_later_input_is_reached,
     check_values_and_gradients,
 )
@@ -215,29 +216,7 @@ def test_values_and_gradients_stay_finite_over_long_sequences(name):
 
 @every_mechanism
 def test_a_cache_that_is_not_full_grows_by_padding_it_with_zeros(case):
-    inputs = random_qkv(30)
-    mechanism = case.mechanism
-    prefill, step = jax.jit(mechanism.prefill), jax.jit(mechanism.step)
-    expected = jax.jit(mechanism.attend)(*inputs)
-    larger = mechanism.init_cache(2, 30, HEADS, HEAD_DIM, jnp.float32)
-
-    def pad(x, to):
-        widths = [(0, n - m) for m, n in zip(x.shape, to.shape, strict=True)]
-        return jnp.pad(x, widths) if widths else x
-
-    for room in 9, 12:  # with and without the last block's end
-        empty = mechanism.init_cache(2, room, HEADS, HEAD_DIM, jnp.float32)
-        prefilled, _ = prefill(empty, *(x[:, : room - 1] for x in inputs))
-        stepped = empty
-        for t in range(room - 1):
-            stepped, _ = step(stepped, *(x[:, t] for x in inputs))
-        for cache in prefilled, stepped:
-            cache = jax.tree.map(pad, cache, larger)
-            _, out = prefill(cache, *(x[:, room - 1 :] for x in inputs))
-            np.testing.assert_allclose(out, expected[:, room - 1 :], rtol=1e-4, atol=1e-5)
-            for t in range(room - 1, 30):
-                cache, out = step(cache, *(x[:, t] for x in inputs))
-                np.testing.assert_allclose(out, expected[:, t], rtol=1e-4, atol=1e-5)
+    check_grows_by_padding(case.mechanism, random_qkv(30))
 
 
 @every_mechanism
@@ -368,7 +347,7 @@ def test_every_unknown_name_of_a_mixture_is_named_and_a_near_one_suggested():
     with pytest.raises(ValueError) as error:
         attention.make('lineer+quadratic')
     assert "'lineer'; did you mean linear?" in str(error.value)
-    known = 'delta, gated_linear, linear, sliding_window, sparse, standard'
+    known = 'block_routing, delta, gated_linear, linear, lsh, sliding_window, sparse, standard'
     assert f"'quadratic'; expected one of {known}" in str(error.value)
 
 

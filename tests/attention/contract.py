@@ -81,3 +81,29 @@ def check_finite(mechanism, length, scale, batch=1):
     loss = lambda *inputs: jnp.square(mechanism.attend(*inputs)).sum()
     gradients = jax.value_and_grad(loss, argnums=range(len(inputs)))
     chex.assert_tree_all_finite(jax.jit(gradients)(*inputs))
+
+
+def check_grows_by_padding(mechanism, inputs):
+    """A cache that is not full, padded with zeros to the shapes of a longer one, works as that one."""
+    batch, length = inputs[0].shape[:2]
+    prefill, step = jax.jit(mechanism.prefill), jax.jit(mechanism.step)
+    expected = jax.jit(mechanism.attend)(*inputs)
+    larger = mechanism.init_cache(batch, length, HEADS, HEAD_DIM, jnp.float32)
+
+    def pad(x, to):
+        widths = [(0, n - m) for m, n in zip(x.shape, to.shape, strict=True)]
+        return jnp.pad(x, widths) if widths else x
+
+    for room in 9, 12:  # with and without the last block's end
+        empty = mechanism.init_cache(batch, room, HEADS, HEAD_DIM, jnp.float32)
+        prefilled, _ = prefill(empty, *(x[:, : room - 1] for x in inputs))
+        stepped = empty
+        for t in range(room - 1):
+            stepped, _ = step(stepped, *(x[:, t] for x in inputs))
+        for cache in prefilled, stepped:
+            cache = jax.tree.map(pad, cache, larger)
+            _, out = prefill(cache, *(x[:, room - 1 :] for x in inputs))
+            np.testing.assert_allclose(out, expected[:, room - 1 :], rtol=1e-4, atol=1e-5)
+            for t in range(room - 1, length):
+                cache, out = step(cache, *(x[:, t] for x in inputs))
+                np.testing.assert_allclose(out, expected[:, t], rtol=1e-4, atol=1e-5)
