@@ -2,9 +2,9 @@
 
     python -m benchmarks.attention [--out=DIR]
 
-One sequence, four heads of size 32, float32. PyTorch uses all cores through threads; our mechanisms, with
-several devices, distribute the heads over them. Memory is what the compiled program allocates besides its
-arguments and results, over all devices, in units of q's size.
+One sequence, four heads of size 32, float32, random numbers. PyTorch uses all cores through threads; our
+mechanisms, with several devices, distribute the heads over them. Memory is what the compiled program allocates
+besides its arguments and results, over all devices, in units of q's size.
 """
 
 import functools
@@ -26,29 +26,36 @@ _MECHANISMS = {
     'sparse, strided': attention.sparse(pattern='strided'),
     'sliding window': attention.sliding_window(),
     'linear': attention.linear(),
+    'gated linear': attention.gated_linear(),
+    'delta rule': attention.delta(),
+    'block routing': attention.block_routing(),
+    'hashing': attention.lsh(),
 }
 
 
-def ours(mechanism, qkvg):
+def ours(mechanism, length, rng):
     """A function that runs forward and backward, and the program's memory in units of q's size."""
+    sizes = [p.size or _HEAD_DIM for p in mechanism.projections for _ in range(p.count)]
+    inputs = [rng.normal(size=(1, length, _HEADS, size)).astype(np.float32) for size in (_HEAD_DIM, *sizes)]
 
-    def both(q, k, v, g):
-        out, pullback = jax.vjp(mechanism.attend, q, k, v)
-        return out, pullback(g)
+    def both(gradient, *inputs):
+        out, pullback = jax.vjp(mechanism.attend, *inputs)
+        return out, pullback(gradient)
 
     if jax.device_count() > 1:
         mesh = jax.make_mesh((jax.device_count(),), ('heads',))
         by_head = PartitionSpec(None, None, 'heads')
-        qkvg = [jax.device_put(x, NamedSharding(mesh, by_head)) for x in qkvg]
+        inputs = [jax.device_put(x, NamedSharding(mesh, by_head)) for x in inputs]
         both = jax.shard_map(both, mesh=mesh, in_specs=by_head, out_specs=by_head, check_vma=False)
-    compiled = jax.jit(both).lower(*qkvg).compile()
+    compiled = jax.jit(both).lower(*inputs).compile()
     memory = compiled.memory_analysis().temp_size_in_bytes * jax.device_count()
-    return lambda: jax.block_until_ready(compiled(*qkvg)), memory / qkvg[0].nbytes
+    return lambda: jax.block_until_ready(compiled(*inputs)), memory / inputs[0].nbytes
 
 
-def peer(qkvg):
-    """A function that runs PyTorch's attention forward and backward on the same numbers."""
-    *qkv, g = (torch.from_numpy(x.swapaxes(1, 2).copy()) for x in qkvg)
+def peer(length, rng):
+    """A function that runs PyTorch's attention forward and backward."""
+    shape = (1, _HEADS, length, _HEAD_DIM)
+    *qkv, g = (torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for _ in 'qkvg')
     for x in qkv:
         x.requires_grad_()
 
@@ -65,10 +72,9 @@ def main(argv):
     rng = np.random.default_rng(0)
     rows = []
     for length in _LENGTHS:
-        qkvg = [rng.normal(size=(1, length, _HEADS, _HEAD_DIM)).astype(np.float32) for _ in 'qkvg']
-        calls, memory = {'PyTorch': peer(qkvg)}, {}
+        calls, memory = {'PyTorch': peer(length, rng)}, {}
         for name, mechanism in _MECHANISMS.items():
-            calls[name], memory[name] = ours(mechanism, qkvg)
+            calls[name], memory[name] = ours(mechanism, length, rng)
         seconds = measure.in_turn(calls)
         rows += [
             {

@@ -25,7 +25,17 @@ _DIM = flags.DEFINE_integer('dim', 128, 'Width of the model.')
 _LENGTH = flags.DEFINE_integer('length', 212, 'Tokens in a row.')
 _BATCH = flags.DEFINE_integer('batch', 64, 'Rows.')
 _PROMPT = flags.DEFINE_integer('prompt', 24, 'Given tokens of a row.')
-_MECHANISMS = ('standard', 'sparse', 'sliding_window', 'linear', 'linear+linear+standard')
+_MECHANISMS = (
+    'standard',
+    'sparse',
+    'sliding_window',
+    'linear',
+    'gated_linear',
+    'delta',
+    'block_routing',
+    'lsh',
+    'linear+linear+standard',
+)
 _VOCAB = 20
 _POSITIONS = (256, 512, 1024, 2048, 4096)
 _STEPS_AT_POSITION = 32

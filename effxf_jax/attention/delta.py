@@ -2,10 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 
 from effxf_jax.attention import gates
-from effxf_jax.attention.kernels import chunks
+from effxf_jax.attention.kernels import chunks, triangular
 from effxf_jax.attention.kernels.layout import check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import contract
 from effxf_jax.attention.mechanism import QKV, Cost, Mechanism, Projection
@@ -53,13 +52,11 @@ def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size:
         chunked = lambda x: jnp.moveaxis(cut(x, size), 2, 0)
         query, key, value, rate = (chunked(x) for x in features(q, k, v, beta))
         decay = chunks.Decay(chunked(chosen.log(v, *gate_inputs)[..., None])[..., 0])
-        # Write i changes what its key holds, which the writes before it in the chunk have changed too. The
-        # solver reads what lies below the diagonal.
+        # Write i changes what its key holds, which the writes before it in the chunk have changed too.
         system = rate * contract('cbhid,cbhjd->cbhij', key, key) * decay.between
         wanted = jnp.concatenate([value, decay.from_begin[..., None] * key], axis=-1)
-        writes, reads = jnp.split(
-            solve_triangular(system, rate * wanted, lower=True, unit_diagonal=True), 2, -1
-        )
+        solved = contract('cbhij,cbhjd->cbhid', triangular.inverse(system), rate * wanted)
+        writes, reads = jnp.split(solved, 2, axis=-1)
         scores = contract('cbhqd,cbhkd->cbhqk', query, key) * decay.between
         from_begin, to_end = query * decay.from_begin[..., None], key * decay.to_end[..., None]
 

@@ -68,6 +68,14 @@ CONSTRUCTIONS: dict[str, dict[str, Construction]] = {
         'strided': _of_edit_distance(edit_distance.strided, 'sparse', 45, pattern='strided'),
         'linear_table': _of_edit_distance(edit_distance.linear_table, 'linear', 31),
         'linear_overwriting': _of_edit_distance(edit_distance.linear_overwriting, 'linear', 36),
+        'delta': _of_edit_distance(edit_distance.delta, 'delta', 45, gate='off'),
+        'routed': _of_edit_distance(
+            edit_distance.routed,
+            'block_routing',
+            45,
+            block_size=edit_distance.BLOCK_SIZE,
+            blocks_kept=1,
+        ),
     },
     'edit_distance_local': {
         'standard': _locally(edit_distance_local.anywhere, 'standard', 1000),

@@ -26,6 +26,7 @@ from effxf_jax.constructions.program import (
     Lookup,
     Overlap,
     Program,
+    Recall,
     Register,
     Search,
 )
@@ -38,6 +39,8 @@ NOTHING = 200.0  # exp(-NOTHING) is zero in float32
 LONGEST_AGES = 80.0  # exp(-LONGEST_AGES) is a normal number in float32
 LEAST_TRACE = 0.05  # how much of a value may be left when it has been overwritten,
 WANTED_TRACE = 1e-4  # and how much if ages allow it: a higher rate would enlarge errors of ages
+CERTAIN = 40.0  # sigmoid(CERTAIN) is 1 in float32, and sigmoid(-CERTAIN) next to nothing
+ANCHOR = 2.0**14  # far above all values of a table's row; what is read is divided by its root mean square
 NEVER = -1e6  # the score of a token that is never written
 LOGIT_SCALE = 10.0  # logits are so many times the scores; a score that exceeds another by 1 is then certain
 
@@ -85,7 +88,7 @@ def compile_program(
     """
     needs, coordinates, erased, moments = _plan(program, mechanism, num_heads)
     config = _config(program, mechanism, options, num_heads, dim, needs)
-    params = _Writer(program, config, coordinates, mechanism == 'linear').write(erased)
+    params = _Writer(program, config, coordinates).write(erased)
     # It is there after the layer that writes it, until before the network that may erase it.
     lifetimes = {
         register: ((first + 1) // 2 - 1, (last - 1) // 2 - 1) for register, (first, last) in moments.items()
@@ -166,17 +169,18 @@ def _check_heads(program: Program, num_heads: int) -> None:
             )
 
 
+_KINDS = {
+    'linear': ((Lookup, Overlap), 'addresses that are OneHot, and features'),
+    'delta': ((Recall,), 'rows of a table'),
+}
+_OTHERS = (Search,), 'addresses that are Digits, and scores'
+
+
 def _check_kinds(program: Program, mechanism: str) -> None:
-    linear = mechanism == 'linear'
-    kinds, addresses = (
-        ((Lookup, Overlap), 'OneHot, and features') if linear else (Search, 'Digits, and scores')
-    )
+    kinds, needed = _KINDS.get(mechanism, _OTHERS)
     for layer in program.layers:
         if not all(isinstance(head, kinds) for head in layer.heads):
-            raise ConstructionError(
-                f'{mechanism} attention reads by addresses that are {addresses}; '
-                f'layer {layer.number} does not'
-            )
+            raise ConstructionError(f'{mechanism} attention reads by {needed}; layer {layer.number} does not')
 
 
 def _moments(program: Program) -> dict[Register, tuple[int, int]]:
@@ -256,11 +260,18 @@ def _needs(program: Program, erased, registers: int, num_heads: int) -> dict[str
     }
 
 
+def _scale(head: Search | Lookup | Overlap | Recall, head_dim: int) -> float:
+    """By what a head's output is multiplied."""
+    if isinstance(head, Recall):  # it is divided by its root mean square, which is that of the anchors
+        return head.rows * ANCHOR / math.sqrt(head_dim)
+    return head.factor
+
+
 class _Writer:
     """Writes the parameters; all matrices that write to the residual stream have rows with the sum zero."""
 
-    def __init__(self, program: Program, config: ModelConfig, coordinates, is_linear: bool):
-        self._program, self._config, self._is_linear = program, config, is_linear
+    def __init__(self, program: Program, config: ModelConfig, coordinates):
+        self._program, self._config = program, config
         self._at = coordinates
 
     def write(self, erased: list[list[Register]]) -> dict[str, Any]:
@@ -315,9 +326,10 @@ class _Writer:
     def _attention(self, layer: Layer) -> dict[str, dict[str, np.ndarray]]:
         dim, head_dim = self._config.dim, self._config.head_dim
         kernel, bias = np.zeros((3, dim, dim)), np.zeros((3, dim))
-        if self._is_linear:  # features are exp of these numbers
+        if self._config.mechanism == 'linear':  # features are exp of these numbers
             bias[:2] = -NOTHING
         out = np.zeros((dim, dim))
+        rates = {'kernel': np.zeros((dim, self._config.num_heads)), 'bias': np.zeros(self._config.num_heads)}
         for i, head in enumerate(layer.heads):
             start = i * head_dim
             columns = slice(start, start + head_dim)
@@ -325,14 +337,19 @@ class _Writer:
                 self._score(head, kernel[:2, :, columns], bias[:2, columns])
             elif isinstance(head, Overlap):
                 self._shared_features(head, kernel[:2, :, columns], bias[:2, columns])
+            elif isinstance(head, Recall):
+                self._rows(head, kernel[..., columns], bias[:, columns])
+                self._read(head.idle * (-2 * CERTAIN), rates['kernel'][:, i])
+                rates['bias'][i] = CERTAIN * (1 - 2 * head.idle.constant)
             else:
                 self._features(head, layer.number, kernel[:2, :, columns])
             for place, (value, target) in enumerate(zip(head.values, head.targets, strict=True), start):
                 if target in self._at:
                     self._read(value, kernel[2, :, place])
                     bias[2, place] = value.constant
-                    out[place, self._at[target]] = head.factor * self._sign(target)
+                    out[place, self._at[target]] = _scale(head, head_dim) * self._sign(target)
         return {
+            **({'beta': rates} if self._config.mechanism == 'delta' else {}),
             'qkv': {'kernel': np.concatenate(list(kernel), axis=1), 'bias': bias.reshape(-1)},
             'attention_out': {'kernel': self._balanced(out), 'bias': np.zeros(dim)},
         }
@@ -358,6 +375,14 @@ class _Writer:
                 bias[side, place] = -NOTHING * lacking.constant
         # Features of a query are relative to its largest, so one that has no other needs one that no key has.
         bias[0, len(head.query)] = 0.0
+
+    def _rows(self, head: Recall, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Writes the query, the key and the anchor of a head of the delta rule, `[3, dim, head_dim]`."""
+        for side, parts in enumerate((head.query, head.key)):
+            for place, part in enumerate(parts):
+                self._read(part, kernel[side, :, place])
+                bias[side, place] = part.constant
+        bias[2, len(head.values)] = ANCHOR
 
     def _features(self, head: Lookup, layer: int, kernel: np.ndarray) -> None:
         """Writes the query and the key of a linear head, kernels `[2, dim, head_dim]`."""

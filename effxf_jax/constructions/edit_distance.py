@@ -40,6 +40,7 @@ from effxf_jax.tasks.task import EOS
 
 # An entry differs from the one two rows above it by two gaps at most.
 _MOST_CHANGE = 2 * GAP
+BLOCK_SIZE = 32  # of block routing: as many positions as a digit of an address has values
 
 
 def standard(task: EditDistance) -> Program:
@@ -52,7 +53,7 @@ def standard(task: EditDistance) -> Program:
     program, value, letter = _begin(task)
     plans = found_plans(program, task)
     here = np.arange(task.max_length)
-    code = Digits(task.max_length)
+    code = Digits(task.max_length, BLOCK_SIZE)
     at = program.address('here', code, here)
     diagonal = lambda of: np.where(of.column > 1, here - of.columns - 1, here)
     # The answer is the last entry, two positions before the one that writes the answer.
@@ -71,6 +72,15 @@ def standard(task: EditDistance) -> Program:
         found |= {name: layer.find(query, at.registers, [source], [name], gap=code.gap)[0]}
     ending.add(layer, value, found)
     return program
+
+
+def routed(task: EditDistance) -> Program:
+    """Block routing: what `standard` looks up, in the own block of BLOCK_SIZE positions or in the chosen one.
+
+    All positions of a block have the same digits except the last, whose values lie all around its circle. So
+    the mean of their addresses is the address of the block, and a query chooses the block of its position.
+    """
+    return standard(task)
 
 
 def strided(task: EditDistance) -> Program:
@@ -186,6 +196,55 @@ def linear_overwriting(task: EditDistance) -> Program:
     rows = table.read(layer, of_letters, letters, table.values)
     rows |= table.read(layer, of_rows, entries, table.values, age=age, change=_MOST_CHANGE)
     layer = program.layer()
+    within = {name: np.where(place >= 0, place % group, -1) for name, place in places.items()}
+    _finish(program, task, of, program.layer(), value, table.pick(layer, rows, within))
+    return program
+
+
+def delta(task: EditDistance) -> Program:
+    """The delta rule with tables that later rows overwrite exactly: width O(sqrt n) = O(L^(1/4)).
+
+    The first layer keeps the last numbers or letters, each at its place within a group of a block: a table
+    with a row for each such place, which is read whole. The last position of a group so has the whole group,
+    and writes it to a second table, with a row for each group. Rows of odd and even number have rows of the
+    table of their own, so that one is read while the next one is written.
+    """
+    of, n = plan(task), task.n
+    size = n + 1
+    group = math.isqrt(2 * size - 1) + 1  # a head has a row for each group of two blocks
+    groups = -(-size // group)
+    program, value, letter = _begin(task)
+    table = _Table(task, program, value + letter, of.place % group, np.ones(len(of.place)), group)
+    at_place = program.address('place in group', OneHot(group), of.place % group)
+    layer = program.layer()
+    everywhere = [Expression({}, 1.0)] * group
+    latest = layer.recall(everywhere, at_place.choice(), table.values, table.names('latest'), rows=group)
+
+    own = of.place // group
+    ends = (of.place % group == group - 1) | (of.place == n)
+    is_row = (of.block >= 2) & (of.block <= n + 1)
+    code = OneHot(2 * groups)
+    half = of.block % 2 * groups
+    places, blocks = _places(of, n), _blocks(of, n)
+
+    def read(name: str, block: str, writes: np.ndarray) -> list[Register]:
+        # A position that reads nothing reads the first row of the table, which has small numbers.
+        wanted = np.where(places[name] >= 0, blocks[block] % 2 * groups + places[name] // group, 0)
+        return layer.recall(
+            program.address(f'{name} wanted', code, wanted).choice(),
+            program.address('row', code, half + own).choice(),
+            latest,
+            table.names(name),
+            idle=program.of_position(f'writes no row for {name}', ~(ends & writes)),
+        )
+
+    layer = program.layer()
+    rows = {
+        'first': read('first', 'first', of.block < 2),
+        'second': read('second', 'second', of.block < 2),
+        'above': read('above', 'above', is_row),
+        'diagonal': read('diagonal', 'above', is_row),
+    }
     within = {name: np.where(place >= 0, place % group, -1) for name, place in places.items()}
     _finish(program, task, of, program.layer(), value, table.pick(layer, rows, within))
     return program

@@ -10,6 +10,7 @@ from effxf_jax.constructions.program import (
     Lookup,
     Overlap,
     Program,
+    Recall,
     Register,
     Search,
 )
@@ -48,6 +49,9 @@ def run(program: Program, tokens: np.ndarray, visible: np.ndarray) -> Trace:
     for layer in program.layers:
         found = {}
         for head in layer.heads:
+            if isinstance(head, Recall):
+                found |= dict(zip(head.targets, _recalled(head, state, length).T, strict=True))
+                continue
             if isinstance(head, Search):
                 seen = _largest(head, state, visible, layer.number).astype(float)
                 if head.share is not None:
@@ -94,7 +98,22 @@ def _shared(head: Overlap, state, visible: np.ndarray) -> np.ndarray:
     return (query.astype(int) @ key.T) * visible
 
 
-def _sides(head: Search | Overlap, state, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _recalled(head: Recall, state, length: int) -> np.ndarray:
+    """What the delta rule reads at every position, `[length, values]`."""
+    query, key = (np.round(side) for side in _sides(head, state, length))
+    writes = _affine(head.idle, state, length) < 0.5
+    values = np.stack([_affine(value, state, length) for value in head.values], axis=-1)
+    table, filled = np.zeros((key.shape[1], values.shape[1])), np.zeros(key.shape[1])
+    read = np.zeros((length, values.shape[1]))
+    for t in range(length):
+        if writes[t]:
+            table[key[t] > 0], filled[key[t] > 0] = values[t], 1
+        rows = query[t] @ filled
+        read[t] = head.rows / rows * (query[t] @ table) if rows else 0
+    return read
+
+
+def _sides(head: Search | Overlap | Recall, state, length: int) -> tuple[np.ndarray, np.ndarray]:
     """The query and the key at every position, `[length, parts]`."""
     query, key = (
         np.stack([_affine(part, state, length) for part in parts], axis=-1)

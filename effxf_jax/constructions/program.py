@@ -193,6 +193,10 @@ class Address(NamedTuple):
     code: Digits | OneHot
     registers: tuple[Register, ...]
 
+    def choice(self) -> list[Expression]:
+        """For each address of a OneHot code, 1 where it is the one and 0 elsewhere."""
+        return [register * (1 / self.code.radius) for register in self.registers]
+
 
 class Search(NamedTuple):
     """A head of softmax attention: the mean of values over the visible positions with the largest score.
@@ -297,6 +301,40 @@ class Overlap(NamedTuple):
         return max(len(self.key) + 1, len(self.values))  # and a feature that no key has
 
 
+class Recall(NamedTuple):
+    """A head of the delta rule: a table with a row for each key, which a write replaces.
+
+    A position that writes replaces the row of its key by its values; then it reads.
+
+    Attributes:
+        query: affine expressions, one for each row: 1 if the position reads the row, otherwise 0. It reads
+            the sum of all these rows.
+        key: likewise the one row that the position may write.
+        idle: an affine expression: 0 where the position writes, 1 where it does not.
+        values: affine expressions, far below the compiler's anchor.
+        targets: the registers that receive the sums.
+        rows: how many rows with values a query reads; other numbers of rows scale what is read.
+    """
+
+    query: tuple[Expression, ...]
+    key: tuple[Expression, ...]
+    idle: Expression
+    values: tuple[Expression, ...]
+    targets: tuple[Register, ...]
+    rows: int = 1
+
+    @property
+    def sources(self) -> list[Register]:
+        """The registers that it reads."""
+        parts = (*self.query, *self.key, self.idle, *self.values)
+        return [register for part in parts for register in part.registers]
+
+    @property
+    def width(self) -> int:
+        """The least width of a head."""
+        return max(len(self.key), len(self.values) + 1)  # and the anchor
+
+
 def _affine(values: Sequence[Register | Expression]) -> tuple[Expression, ...]:
     affine = tuple(map(expression, values))
     if any(value.units for value in affine):
@@ -314,7 +352,7 @@ class Layer:
 
     def __init__(self, number: int):
         self.number = number
-        self.heads: list[Search | Lookup | Overlap] = []
+        self.heads: list[Search | Lookup | Overlap | Recall] = []
         self.updates: list[tuple[Register, Expression]] = []
 
     def look_up(
@@ -397,6 +435,29 @@ class Layer:
         _check_alike(query, key)
         targets = tuple(map(Register, names))
         self.heads.append(Overlap(_affine(query), _affine(key), _affine(values), targets, factor))
+        return list(targets)
+
+    def recall(
+        self,
+        query: Sequence[Register | Expression],
+        key: Sequence[Register | Expression],
+        values: Sequence[Register | Expression],
+        names: Sequence[str],
+        idle: Register | Expression | float = 0.0,
+        rows: int = 1,
+    ) -> list[Register]:
+        """Adds a head of the delta rule that writes rows of a table and reads some; see `Recall`.
+
+        Returns:
+            The registers, with these names, of the sums that it reads.
+
+        Raises:
+            ConstructionError: query and key differ in length, or an expression is not affine.
+        """
+        _check_alike(query, key)
+        targets = tuple(map(Register, names))
+        (idle,) = _affine([idle])
+        self.heads.append(Recall(_affine(query), _affine(key), idle, _affine(values), targets, rows))
         return list(targets)
 
     def set(self, name: str, value: Expression | Register) -> Register:

@@ -1,6 +1,7 @@
 """Every mechanism against a float64 oracle written from its equation, and the promises of the contract."""
 
 import dataclasses
+import threading
 from collections.abc import Callable
 
 import jax
@@ -20,6 +21,7 @@ from tests.attention.contract import (
     check_grows_by_padding,
     check_no_later_input_is_reached,
     check_values_and_gradients,
+    random_inputs,
 )
 
 
@@ -212,6 +214,26 @@ def test_values_and_gradients_of_tiles_stay_finite_for_extreme_inputs():
 def test_values_and_gradients_stay_finite_over_long_sequences(name):
     (mechanism,) = attention.make(*attention.variants()[name])
     check_finite(mechanism, 2**14, scale=5.0)
+
+
+@pytest.mark.parametrize('name', attention.variants())
+def test_several_devices_of_a_process_compute_values_and_gradients_side_by_side(name):
+    (mechanism,) = attention.make(*attention.variants()[name])
+    devices = jax.local_device_count()
+    assert devices > 1
+    inputs = [x[:, None] for x in random_inputs(mechanism, 64, batch=devices)]
+    gradients = jax.grad(lambda *x: jnp.square(mechanism.attend(*x)).sum(), argnums=range(len(inputs)))
+    expected = [jax.jit(gradients)(*(x[device] for x in inputs)) for device in range(devices)]
+    found = []
+    # A library that waits for another device's thread would wait for ever.
+    thread = threading.Thread(
+        target=lambda: found.append(jax.block_until_ready(jax.pmap(gradients)(*inputs))), daemon=True
+    )
+    thread.start()
+    thread.join(120)
+    assert found, 'the devices wait for one another'
+    for actual, each in zip(found[0], zip(*expected, strict=True), strict=True):
+        np.testing.assert_allclose(actual, np.stack(each), rtol=1e-4, atol=1e-4)
 
 
 @every_mechanism
