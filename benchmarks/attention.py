@@ -3,8 +3,8 @@
     python -m benchmarks.attention [--out=DIR]
 
 One sequence, four heads of size 32, float32, random numbers. PyTorch uses all cores through threads; our
-mechanisms, with several devices, distribute the heads over them. Memory is what the compiled program allocates
-besides its arguments and results, over all devices, in units of q's size.
+mechanisms, with several devices, distribute the heads over them. Memory is what the compiled program
+allocates besides its arguments and results, over all devices, in units of q's size.
 """
 
 import functools

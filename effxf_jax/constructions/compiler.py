@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from effxf_jax import attention
 from effxf_jax.constructions.program import (
     ConstructionError,
     Expression,
@@ -44,6 +45,7 @@ ANCHOR = 2.0**14  # far above all values of a table's row; what is read is divid
 NEVER = -1e6  # the score of a token that is never written
 LOGIT_SCALE = 10.0  # logits are so many times the scores; a score that exceeds another by 1 is then certain
 
+_WRITTEN = ('qkv', 'beta')  # the projections that a compiled layer has
 _RESERVED = 3
 _PLUS, _MINUS, _BALANCE = range(_RESERVED)
 _UNITS_PER_DIM = 4
@@ -123,7 +125,7 @@ def _config(program: Program, mechanism: str, options, num_heads: int, dim: int 
             f'the construction needs a width of {least}: {what}, rounded up to a multiple of {step}; '
             f'got {dim}'
         )
-    return ModelConfig(
+    config = ModelConfig(
         vocab_size=program.vocabulary_size,
         max_length=program.max_length,
         dim=dim,
@@ -134,6 +136,14 @@ def _config(program: Program, mechanism: str, options, num_heads: int, dim: int 
         positions='learned',
         options=options or {},
     )
+    (made,) = attention.make(mechanism, options)
+    others = [part.name for part in (*made.projections, *made.parameters) if part.name not in _WRITTEN]
+    if others:
+        raise ConstructionError(
+            f'no weights are written for {" and ".join(others)} of {mechanism} attention; '
+            f'got the options {dict(options or {})}'
+        )
+    return config
 
 
 def _plan(program: Program, mechanism: str, num_heads: int):

@@ -221,11 +221,11 @@ def test_several_devices_of_a_process_compute_values_and_gradients_side_by_side(
     (mechanism,) = attention.make(*attention.variants()[name])
     devices = jax.local_device_count()
     assert devices > 1
-    inputs = [x[:, None] for x in random_inputs(mechanism, 64, batch=devices)]
+    inputs = [x[:, None] for x in random_inputs(mechanism, 1024, batch=devices)]
     gradients = jax.grad(lambda *x: jnp.square(mechanism.attend(*x)).sum(), argnums=range(len(inputs)))
     expected = [jax.jit(gradients)(*(x[device] for x in inputs)) for device in range(devices)]
     found = []
-    # A library that waits for another device's thread would wait for ever.
+    # What waits for a thread of another device would wait for ever, as a solver of LAPACK did.
     thread = threading.Thread(
         target=lambda: found.append(jax.block_until_ready(jax.pmap(gradients)(*inputs))), daemon=True
     )

@@ -36,6 +36,8 @@ def test_widths_grow_as_the_theory_says():
     assert 0.4 < exponent('linear_table', (9, 20, 31)) < 0.5
     assert exponent('linear_overwriting', (9, 20, 31)) < 0.25
     assert model('linear_overwriting', 20).config.dim < 128
+    assert exponent('delta', (9, 20, 31)) < 0.25
+    assert exponent('routed', (4, 9, 20, 31)) < 0.12
 
 
 def test_what_does_not_fit_is_refused_with_what_is_needed():

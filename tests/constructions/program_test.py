@@ -25,12 +25,12 @@ def begin():
     return program, program.of_token('number', NUMBERS)
 
 
-def held(program, register, mechanism='standard', seed=0):
+def held(program, register, mechanism='standard', seed=0, **options):
     """A register in the compiled model after the layer that writes it, and what the interpreter says."""
     for token in range(2):
         program.write(token, register * 1.0)
     tokens = np.random.default_rng(seed).integers(VOCABULARY, size=LENGTH)
-    compiled = compiler.compile_program(program, mechanism)
+    compiled = compiler.compile_program(program, mechanism, options)
     trace = interpreter.run(program, tokens, CAUSAL)
     return compiler.streams(compiled, tokens)[register][0], trace.registers[register], NUMBERS[tokens]
 
@@ -114,6 +114,47 @@ def test_the_youngest_overwrites_the_others_and_no_address_is_not_found():
         assert actual[t] == pytest.approx(numbers[latest], abs=0.1)
 
 
+def test_an_overlap_counts_positions_as_often_as_they_share_features_and_reads_zero_without_any():
+    program, number = begin()
+    rng = np.random.default_rng(0)
+    wanted, had = (rng.random((LENGTH, 5)) < 0.3 for _ in range(2))
+    wanted[7:12] = False
+    flags = lambda name, x: [program.of_position(f'{name} {i}', 16.0 * ~x[:, i]) for i in range(5)]
+    query, key = ([1 / 16 * flag for flag in flags(*side)] for side in (('wanted', wanted), ('had', had)))
+    (found,) = program.layer().overlap(query, key, [number], ['found'], factor=2.0)
+    actual, computed, numbers = held(program, found, 'linear')
+    for t in range(LENGTH):
+        shared = np.array([wanted[t] & had[s] for s in range(t + 1)]).sum(axis=1)
+        mean = np.average(numbers[: t + 1], weights=shared) if shared.any() else 0.0
+        assert computed[t] == pytest.approx(2 * mean)
+        assert actual[t] == pytest.approx(2 * mean, abs=0.1)
+
+
+def test_a_write_replaces_its_row_of_a_table_and_a_read_sums_rows():
+    program, number = begin()
+    rng = np.random.default_rng(0)
+    written, wanted = rng.integers(4, size=LENGTH), rng.integers(4, size=LENGTH)
+    written[:4] = range(4)  # every row is there before it is read
+    idle = rng.random(LENGTH) < 0.4
+    idle[:4] = False
+    key, one = (
+        program.address(*side).choice() for side in (('to', OneHot(4), written), ('at', OneHot(4), wanted))
+    )
+    layer = program.layer()
+    still = program.of_position('idle', idle)
+    (row,) = layer.recall(one, key, [number], ['row'], idle=still)
+    (all_rows,) = layer.recall([Expression({}, 1.0)] * 4, key, [number], ['all'], idle=still, rows=4)
+    program.write(2, all_rows * 1.0)
+    actual, computed, numbers = held(program, row, 'delta', gate='off')
+    table = np.zeros(4)
+    for t in range(LENGTH):
+        if not idle[t]:
+            table[written[t]] = numbers[t]
+        if t >= 4:
+            assert computed[t] == table[wanted[t]]
+            assert actual[t] == pytest.approx(table[wanted[t]], abs=0.05)
+
+
 def test_what_a_program_may_not_do_is_refused():
     program, number = begin()
     layer = program.layer()
@@ -124,11 +165,16 @@ def test_what_a_program_may_not_do_is_refused():
         layer.look_up(address, address, [relu(number)], ['x'])
     with pytest.raises(ConstructionError, match='must have the same code'):
         layer.look_up(address, program.address('b', OneHot(3), np.zeros(LENGTH, int)), [number], ['x'])
+    for add in layer.overlap, layer.recall:
+        with pytest.raises(ConstructionError, match='a query of 1 numbers and a key of 2 have no score'):
+            add([number], [number, number], [number], ['x'])
     with pytest.raises(ConstructionError, match=r'short must have 101 values; got shape \(3,\)'):
         program.of_token('short', np.zeros(3))
     program.write(0, layer.set('y', layer.set('x', number) + 1))
     with pytest.raises(ConstructionError, match='x is read where it is written; use the next layer'):
         compiler.compile_program(program, 'standard')
+    with pytest.raises(ConstructionError, match='no weights are written for gate of delta attention'):
+        held(program, layer.set('copy', number), 'delta')
     program = Program(VOCABULARY, LENGTH)
     first = program.layer()
     program.write(0, first.set('early', program.layer().set('late', Expression({}, 1.0))))
