@@ -173,8 +173,10 @@ def test_what_a_program_may_not_do_is_refused():
     program.write(0, layer.set('y', layer.set('x', number) + 1))
     with pytest.raises(ConstructionError, match='x is read where it is written; use the next layer'):
         compiler.compile_program(program, 'standard')
+    program, number = begin()
+    copy = program.layer().set('copy', number)
     with pytest.raises(ConstructionError, match='no weights are written for gate of delta attention'):
-        held(program, layer.set('copy', number), 'delta')
+        held(program, copy, 'delta')
     program = Program(VOCABULARY, LENGTH)
     first = program.layer()
     program.write(0, first.set('early', program.layer().set('late', Expression({}, 1.0))))
