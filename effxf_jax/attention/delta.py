@@ -14,7 +14,7 @@ _BETA = Projection('beta', size=1, decays=False)
 _EPSILON = 1e-6  # added to the square of a key's norm
 
 
-def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size: int = 32) -> Mechanism:
+def delta(gate: str = 'learned', negative_eigenvalues: bool = False, chunk_size: int = 64) -> Mechanism:
     """The delta rule, `out_t = rms(S_t^T q_t)`, `S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T`.
 
     Keys have the norm 1, so a write with b = 1 replaces the value that the key holds (DeltaNet: Schlag et al.

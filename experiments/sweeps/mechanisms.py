@@ -1,4 +1,4 @@
-"""Recurrent mechanisms of today, with and without a convolution, at widths at which the paper's differ.
+"""Mechanisms of today, with and without a convolution, at widths at which the paper's differ.
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/mechanisms.py`.
 
@@ -22,6 +22,8 @@ _PLAIN = (
     'mechanism=gated_linear',
     'mechanism=delta,gate=off',
     'mechanism=delta',
+    'mechanism=block_routing',
+    'mechanism=lsh',
 )
 _ALL = tuple(f'{mechanism}{convolution}' for convolution in ('', ',conv_size=4') for mechanism in _PLAIN)
 

@@ -17,12 +17,15 @@ INNER = {
     'window': attention.sliding_window(5),
     'linear': attention.linear(chunk_size=8),
     'delta': attention.delta(chunk_size=8),
+    'lsh': attention.lsh(2, 4, 4),
+    'block_routing': attention.block_routing(4, 2),
 }
+COUNTS = {'lsh': 2}  # inputs that are convolved; of the others q, k and v
 every_mechanism = pytest.mark.parametrize('name', INNER)
 
 
-def random_taps(size):
-    return np.random.default_rng(1).normal(size=(size, 3, HEADS, HEAD_DIM)).astype(np.float32)
+def random_taps(size, count=3):
+    return np.random.default_rng(1).normal(size=(size, count, HEADS, HEAD_DIM)).astype(np.float32)
 
 
 def convolution(x, weights):
@@ -38,9 +41,10 @@ def convolution(x, weights):
 @pytest.mark.parametrize(('length', 'size'), [(1, 4), (3, 4), (23, 4), (23, 1), (9, 2)])
 def test_attend_is_the_mechanism_of_the_convolved_inputs(name, length, size):
     mechanism = INNER[name]
-    inputs, weights = random_inputs(mechanism, length), random_taps(size)
-    qkv = [convolution(x, weights[:, i]) for i, x in enumerate(inputs[:3])]
-    expected = mechanism.attend(*qkv, *inputs[3:])
+    inputs, count = random_inputs(mechanism, length), COUNTS.get(name, 3)
+    weights = random_taps(size, count)
+    convolved = [convolution(x, weights[:, i]) for i, x in enumerate(inputs[:count])]
+    expected = mechanism.attend(*convolved, *inputs[count:])
     actual = jax.jit(attention.convolved(mechanism, size).attend)(*inputs, weights)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
@@ -50,7 +54,9 @@ def test_attend_is_the_mechanism_of_the_convolved_inputs(name, length, size):
 def test_prefill_and_step_continue_a_cache_as_attend_would(name, size):
     mechanism = attention.convolved(INNER[name], size)
     stretches = [13], [2, 1, 10], [5, 8]
-    check_continues(mechanism, random_inputs(mechanism, 13), [random_taps(size)], stretches, 1e-4)
+    check_continues(
+        mechanism, random_inputs(mechanism, 13), [random_taps(size, COUNTS.get(name, 3))], stretches, 1e-4
+    )
 
 
 def test_bfloat16_stays_bfloat16():
@@ -89,8 +95,8 @@ def test_a_model_has_it_in_every_layer_and_counts_its_parameters():
 def test_what_cannot_be_convolved_is_refused():
     with pytest.raises(ValueError, match='at least 1; got 0'):
         attention.convolved(attention.standard(), 0)
-    other = attention.standard()._replace(projections=(attention.Projection('values'),))
-    with pytest.raises(ValueError, match='first projection is that of q, k and v'):
+    other = attention.standard()._replace(projections=(attention.Projection('rates', size=1),))
+    with pytest.raises(ValueError, match='inputs of head_dim features come first'):
         attention.convolved(other, 4)
     with pytest.raises(ValueError, match='conv_size must be at least 0; got -1'):
         ModelConfig(13, 20, conv_size=-1)

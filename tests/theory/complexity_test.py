@@ -160,8 +160,13 @@ def test_macs_of_recurrent_mechanisms_are_those_run_but_for_padding_and_masks(me
     rows = chunks * chunk
     products = {'gated_linear': 2, 'delta': 3}[mechanism]
     of_head = products * (rows * head_dim**2 + rows * chunk * head_dim)
-    if mechanism == 'delta':  # the triangular system, with a column for each feature of a key and a value
-        of_head += rows * (chunk - 1) // 2 * 2 * head_dim
+    if mechanism == 'delta':
+        # The inverse of each chunk's triangular matrix, from blocks of 1, 2, 4 ... numbers, with two products
+        # for each pair; and its product with a column for each feature of a key and a value.
+        whole = 2 ** math.ceil(math.log2(chunk))
+        pairs = [(block, whole // (2 * block)) for block in (2**i for i in range(10)) if block < whole]
+        of_head += chunks * sum(2 * block**3 * count for block, count in pairs)
+        of_head += rows * chunk * 2 * head_dim
     attention = config.num_layers * config.num_heads * of_head
     assert macs_run(config, length) == cost.total.macs - cost.attention.macs + attention
 
