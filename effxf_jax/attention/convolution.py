@@ -28,8 +28,8 @@ def convolved(mechanism: Mechanism, size: int) -> Mechanism:
     These are queries, keys and values, or what a mechanism has in their place. Every feature of every head
     has weights of its own, learned, which begin uniform within 1 / sqrt(size), as torch's depthwise
     convolutions do. This is the convolution of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060, section 7),
-    without its activation. The last `size - 1` positions join the memory; a state has a number more for each of these
-    features. The cache shows `probe` no matrices.
+    without its activation. The last `size - 1` positions join the memory; a state has a number more for each
+    of these features. The cache shows `probe` no matrices.
 
     Raises:
         ValueError: the size is below 1, or such inputs do not come first.
