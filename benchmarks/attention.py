@@ -100,7 +100,7 @@ def growth(rows, name: str) -> float:
 def plot(rows, path):
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4.5), layout='constrained')
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout='constrained')
     for name in ('PyTorch', *_MECHANISMS):
         points = [(row['length'], row['ms']) for row in rows if row['mechanism'] == name]
         style = {'color': 'black', 'linestyle': '--'} if name == 'PyTorch' else {}
@@ -110,7 +110,7 @@ def plot(rows, path):
     axes.set(xlabel='length L', ylabel='forward and backward, ms', title='One sequence, 4 heads of 32')
     axes.set_xticks(_LENGTHS, [f'{length // 1024}k' for length in _LENGTHS])
     axes.minorticks_off()
-    axes.legend()
+    figure.legend(loc='outside right upper')
     figure.savefig(path, dpi=150)
 
 
