@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from effxf_jax.attention.block_masked import default_block_size, kept_pairs
 from effxf_jax.attention.kernels import grouping, partial
-from effxf_jax.attention.kernels.layout import check_qkv, cut, heads_major_update, join
+from effxf_jax.attention.kernels.layout import blocks_update, check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import contract
 from effxf_jax.attention.mechanism import Cost, Mechanism, cost_of_pairs, keys_and_values
 from effxf_jax.attention.standard import memory
@@ -155,7 +155,7 @@ def _prefill(cache: BlockCache, q, k, v, *, blocks_kept: int):
     batch, stretch, heads, head_dim = q.shape
     blocks, size = cache.key.shape[2:4]
     first, offset = cache.index // size, cache.index % size
-    key, value = (_write(x, new, cache.index) for x, new in ((cache.key, k), (cache.value, v)))
+    key, value = (blocks_update(x, new, cache.index) for x, new in ((cache.key, k), (cache.value, v)))
     mean = _means(key)
 
     room = jnp.zeros((batch, size - 1 + stretch, heads, head_dim), q.dtype)
@@ -172,7 +172,9 @@ def _step(cache: BlockCache, q, k, v, *, blocks_kept: int):
     """Processes one token, whose query sees its own block and the blocks that it chooses."""
     size = cache.key.shape[3]
     own, offset = cache.index // size, cache.index % size
-    key, value = (_write(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v)))
+    key, value = (
+        blocks_update(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v))
+    )
     at_own = lambda x: jax.lax.dynamic_slice_in_dim(x, own, 1, axis=2)
     mean = jax.lax.dynamic_update_slice_in_dim(cache.mean, _means(at_own(key)), own, axis=2)
     query = q[:, :, None]
@@ -184,10 +186,3 @@ def _step(cache: BlockCache, q, k, v, *, blocks_kept: int):
         parts.append(partial.attend(query, *of_block, (block >= 0)[..., None, None]))
     out = partial.merge(parts)
     return BlockCache(key, value, mean, cache.index + 1), out[:, :, 0].astype(q.dtype)
-
-
-def _write(cached, stretch, index):
-    """Writes `[batch, length, heads, head_dim]` into a cache's blocks from position `index` on."""
-    batch, heads, blocks, size, head_dim = cached.shape
-    flat = cached.reshape(batch, heads, blocks * size, head_dim)
-    return heads_major_update(flat, stretch, index).reshape(cached.shape)

@@ -14,7 +14,7 @@ import numpy as np
 from effxf_jax.attention import block_masked
 from effxf_jax.attention.block_masked import default_block_size, kept_pairs
 from effxf_jax.attention.kernels.block_sparse import BlockMask
-from effxf_jax.attention.kernels.layout import check_qkv, cut, heads_major_update, join
+from effxf_jax.attention.kernels.layout import blocks_update, check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import Segment, masked_attention, segment_attention
 from effxf_jax.attention.mechanism import Mechanism
 from effxf_jax.attention.standard import memory
@@ -72,13 +72,6 @@ def strided_mask(stride: int, column_alone: bool = False) -> BlockMask:
     )
 
 
-def _write(cached, stretch, index):
-    """Writes `[batch, length, heads, head_dim]` into a cache's blocks from position `index` on."""
-    batch, heads, blocks, stride, head_dim = cached.shape
-    flat = cached.reshape(batch, heads, blocks * stride, head_dim)
-    return heads_major_update(flat, stretch, index).reshape(cached.shape)
-
-
 def _prefill(cache: StridedCache, q, k, v, *, mask_of: Callable[[int], BlockMask]):
     """Processes a stretch of tokens; the blocks that hold it attend to themselves and to earlier blocks."""
     check_qkv(q, k, v)
@@ -86,7 +79,7 @@ def _prefill(cache: StridedCache, q, k, v, *, mask_of: Callable[[int], BlockMask
     blocks, stride = cache.key.shape[2:4]
     first_block, offset = cache.index // stride, cache.index % stride
     mask = mask_of(stride)
-    key, value = _write(cache.key, k, cache.index), _write(cache.value, v, cache.index)
+    key, value = blocks_update(cache.key, k, cache.index), blocks_update(cache.value, v, cache.index)
 
     room = jnp.zeros((batch, stride - 1 + stretch, heads, head_dim), q.dtype)
     queries = cut(jax.lax.dynamic_update_slice_in_dim(room, q, offset, axis=1), stride)
@@ -118,7 +111,9 @@ def _step(cache: StridedCache, q, k, v, *, mask_of: Callable[[int], BlockMask]):
     """Processes one token, whose query sees parts of two blocks and one offset of all earlier blocks."""
     blocks, stride = cache.key.shape[2:4]
     block, offset = cache.index // stride, cache.index % stride
-    key, value = (_write(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v)))
+    key, value = (
+        blocks_update(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v))
+    )
 
     def in_reach(x):
         own = jax.lax.dynamic_index_in_dim(x, block, 2, keepdims=False)

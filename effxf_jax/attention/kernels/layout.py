@@ -25,6 +25,13 @@ def heads_major_update(cached, stretch, start):
     )
 
 
+def blocks_update(cached, stretch, start):
+    """Writes `[batch, length, heads, head_dim]` into `[batch, heads, blocks, block_size, head_dim]`."""
+    batch, heads, blocks, block_size, head_dim = cached.shape
+    flat = cached.reshape(batch, heads, blocks * block_size, head_dim)
+    return heads_major_update(flat, stretch, start).reshape(cached.shape)
+
+
 def cut(x: jax.Array, block_size: int) -> jax.Array:
     """`[batch, length, heads, head_dim] -> [batch, heads, blocks, block_size, head_dim]`, zero-padded."""
     batch, length, heads, head_dim = x.shape
