@@ -23,9 +23,10 @@ _COUNT = flags.DEFINE_integer('count', 1024, 'Held-out problems.')
 _ONLY = flags.DEFINE_list('only', list(catalogue.CONSTRUCTIONS), 'Tasks.')
 _DIRECTORY = flags.DEFINE_string('directory', 'runs/constructions', 'Where the runs are kept.')
 
-# Models wider than this are graded in parts, one seed each, and few problems at once: a part takes a quarter
-# of an hour of a core, and a state some MiB a problem.
-_WIDE, _PARTS, _AT_ONCE = 900, 8, 64
+# Models wider than this are graded in parts, one seed each: a part takes a quarter of an hour of a core.
+_WIDE, _PARTS = 900, 8
+# A state of linear attention has the square of the width, so a batch of wide ones is small.
+_WIDTHS_AT_ONCE, _AT_LEAST, _AT_MOST = 20_000, 16, 256
 _SIZES = {
     'edit_distance': [{'n': n} for n in (6, 12, 16, 20, 31)],
     'edit_distance_local': [{'rows': rows, 'pattern_length': 4} for rows in (6, 20, 50, 100)],
@@ -66,7 +67,7 @@ def grade(task: str, name: str, size: dict, width: int, count: int) -> dict:
 
 def _run(task: str, name: str, options: str, width: int, count: int, workdir: Path) -> None:
     shutil.rmtree(workdir, ignore_errors=True)  # of a run that was stopped
-    at_once = _AT_ONCE if width > _WIDE else min(count, 256)
+    at_once = min(max(_WIDTHS_AT_ONCE // width, _AT_LEAST), _AT_MOST, count)
     batch = f'num_eval_examples={count},num_progress_examples=16,eval_batch_size={at_once}'
     command = [sys.executable, '-m', 'experiments.construct', f'--construction={name}']
     command += [f'--config=experiments/{task}.py:{options},{batch}', f'--workdir={workdir}']
