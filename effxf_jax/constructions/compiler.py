@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from effxf_jax import attention
 from effxf_jax.constructions.program import (
     ConstructionError,
     Expression,
@@ -136,8 +135,8 @@ def _config(program: Program, mechanism: str, options, num_heads: int, dim: int 
         positions='learned',
         options=options or {},
     )
-    (made,) = attention.make(mechanism, options)
-    others = [part.name for part in (*made.projections, *made.parameters) if part.name not in _WRITTEN]
+    inputs = [part.name for of in config.mechanisms() for part in (*of.projections, *of.parameters)]
+    others = [name for name in dict.fromkeys(inputs) if name not in _WRITTEN]
     if others:
         raise ConstructionError(
             f'no weights are written for {" and ".join(others)} of {mechanism} attention; '
