@@ -144,8 +144,9 @@ def test_a_write_replaces_its_row_of_a_table_and_a_read_sums_rows():
     still = program.of_position('idle', idle)
     (row,) = layer.recall(one, key, [number], ['row'], idle=still)
     (all_rows,) = layer.recall([Expression({}, 1.0)] * 4, key, [number], ['all'], idle=still, rows=4)
-    program.write(2, all_rows * 1.0)
+    program.write(2, row + all_rows)
     actual, computed, numbers = held(program, row, 'delta', gate='off')
+    actual_sum, computed_sum, _ = held(program, all_rows, 'delta', gate='off')
     table = np.zeros(4)
     for t in range(LENGTH):
         if not idle[t]:
@@ -153,6 +154,8 @@ def test_a_write_replaces_its_row_of_a_table_and_a_read_sums_rows():
         if t >= 4:
             assert computed[t] == table[wanted[t]]
             assert actual[t] == pytest.approx(table[wanted[t]], abs=0.05)
+            assert computed_sum[t] == table.sum()
+            assert actual_sum[t] == pytest.approx(table.sum(), abs=0.05)
 
 
 def test_what_a_program_may_not_do_is_refused():
