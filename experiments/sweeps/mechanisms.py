@@ -5,7 +5,7 @@ Run with `python -m experiments.sweep --config=experiments/sweeps/mechanisms.py`
 laptop (default): the problems and the training of figure1.py:first_row, whose finished runs are taken with
 --reuse=results/figure1-first_row.jsonl; `only=edit_distance` and so on select one task. Neither the new
 mechanisms nor the convolution have been run.
-smoke: two to three minutes; the models learn nothing.
+smoke: three minutes; the models learn nothing.
 """
 
 from ml_collections import ConfigDict
