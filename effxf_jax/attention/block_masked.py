@@ -68,6 +68,12 @@ def kept_pairs(length: int, block_size: int, before: bool, earlier: int, within:
     return own + before * window + earlier * (blocks * (blocks - 1) // 2 * block_size + blocks * rest)
 
 
+def capped_sum(count: int, most: int) -> int:
+    """The sum of 0, 1, 2 ... over `count` terms, none of which exceeds `most`."""
+    rising = min(count, most)
+    return rising * (rising - 1) // 2 + (count - rising) * most
+
+
 def default_block_size(length: int) -> int:
     """The largest power of two <= sqrt(length)."""
     return 2 ** int(math.log2(math.isqrt(length)))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from effxf_jax.attention.block_masked import default_block_size, kept_pairs
+from effxf_jax.attention.block_masked import capped_sum, default_block_size, kept_pairs
 from effxf_jax.attention.kernels import grouping, partial
 from effxf_jax.attention.kernels.layout import blocks_update, check_qkv, cut, join
 from effxf_jax.attention.kernels.softmax import contract
@@ -73,9 +73,7 @@ def block_routing(block_size: int | None = None, blocks_kept: int = 2) -> Mechan
         size = size_for(length)
         blocks, rest = divmod(length, size)
         own = kept_pairs(length, size, before=False, earlier=0)
-        kept = (
-            sum(min(block, blocks_kept) for block in range(blocks)) * size + min(blocks, blocks_kept) * rest
-        )
+        kept = capped_sum(blocks, blocks_kept) * size + min(blocks, blocks_kept) * rest
         softmax = cost_of_pairs(own + kept * size, length, heads, head_dim)
         scored = blocks * (blocks - 1) // 2 * size + blocks * rest  # pairs of a query and an earlier block
         return Cost(softmax.macs + scored * heads * head_dim, softmax.bytes)
@@ -130,9 +128,9 @@ def _route(query, number, own_key, own_value, key, value, mean, blocks_kept) -> 
     size, head_dim = query.shape[3:]
     own = partial.attend(query, own_key, own_value, jnp.tri(size, dtype=bool))
     if key.shape[2] == 1:
-        return own.out / own.total[..., None]
+        return partial.merge([own])
     queries = query.reshape(*query.shape[:2], -1, head_dim)
-    chosen = jax.lax.stop_gradient(_chosen(queries, mean, jnp.repeat(number, size), blocks_kept))
+    chosen = _chosen(queries, mean, jnp.repeat(number, size), blocks_kept)
 
     @jax.vmap
     @jax.vmap

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from effxf_jax.attention.block_masked import default_block_size
+from effxf_jax.attention.block_masked import capped_sum, default_block_size
 from effxf_jax.attention.kernels import grouping, partial
 from effxf_jax.attention.kernels.layout import check_qkv, heads_major, heads_major_update
 from effxf_jax.attention.kernels.softmax import contract
@@ -85,7 +85,7 @@ def lsh(
         """The bucket of each position in each round, int32 `[batch, heads, hashes, length]`."""
         shape = (x.shape[1], num_hashes, x.shape[3], buckets // 2)
         matrices = jax.random.normal(jax.random.key(hash_seed), shape)
-        turned = contract('bhtd,hrdn->bhrtn', jax.lax.stop_gradient(x), matrices)
+        turned = contract('bhtd,hrdn->bhrtn', x, matrices)
         return jnp.concatenate([turned, -turned], axis=-1).argmax(axis=-1).astype(jnp.int32)
 
     def attend(x, v):
@@ -129,8 +129,7 @@ def lsh(
 
     def cost(length, heads, head_dim):
         size, buckets = sizes_for(length)
-        seen = min(length, size)
-        pairs = seen * (seen - 1) // 2 + (length - seen) * size  # of a round, at most
+        pairs = capped_sum(length, size)  # of a round, at most
         macs = num_hashes * (2 * pairs + length * buckets // 2) * heads * head_dim
         return Cost(macs, 4 * 3 * length * heads * head_dim)
 

@@ -363,13 +363,17 @@ class _Writer:
             'attention_out': {'kernel': self._balanced(out), 'bias': np.zeros(dim)},
         }
 
-    def _score(self, head: Search, kernel: np.ndarray, bias: np.ndarray) -> None:
-        """Writes the query and the key of a softmax head: kernels `[2, dim, head_dim]` and their biases."""
-        sharpness = SHARPNESS / head.gap * math.sqrt(self._config.head_dim)
-        for side, (parts, scale) in enumerate(((head.query, sharpness), (head.key, 1.0))):
+    def _sides(self, head, scales: tuple[float, float], kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Writes a head's query and key, times their scales: kernels `[2, dim, head_dim]` and biases."""
+        for side, (parts, scale) in enumerate(zip((head.query, head.key), scales, strict=True)):
             for place, part in enumerate(parts):
                 self._read(part * scale, kernel[side, :, place])
                 bias[side, place] = part.constant * scale
+
+    def _score(self, head: Search, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Writes the query and the key of a softmax head."""
+        sharpness = SHARPNESS / head.gap * math.sqrt(self._config.head_dim)
+        self._sides(head, (sharpness, 1.0), kernel, bias)
         if head.share is not None:
             place = len(head.key)
             bias[0, place] = math.sqrt(self._config.head_dim)
@@ -377,20 +381,14 @@ class _Writer:
             bias[1, place] = head.share.constant
 
     def _shared_features(self, head: Overlap, kernel: np.ndarray, bias: np.ndarray) -> None:
-        """Writes the query and the key of a linear head, kernels `[2, dim, head_dim]` and their biases."""
-        for side, parts in enumerate((head.query, head.key)):
-            for place, lacking in enumerate(parts):
-                self._read(lacking * -NOTHING, kernel[side, :, place])
-                bias[side, place] = -NOTHING * lacking.constant
+        """Writes the query and the key of a linear head that finds shared features."""
+        self._sides(head, (-NOTHING, -NOTHING), kernel, bias)
         # Features of a query are relative to its largest, so one that has no other needs one that no key has.
         bias[0, len(head.query)] = 0.0
 
     def _rows(self, head: Recall, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Writes the query, the key and the anchor of a head of the delta rule, `[3, dim, head_dim]`."""
-        for side, parts in enumerate((head.query, head.key)):
-            for place, part in enumerate(parts):
-                self._read(part, kernel[side, :, place])
-                bias[side, place] = part.constant
+        self._sides(head, (1.0, 1.0), kernel, bias)
         bias[2, len(head.values)] = ANCHOR
 
     def _features(self, head: Lookup, layer: int, kernel: np.ndarray) -> None:

@@ -342,11 +342,6 @@ def _affine(values: Sequence[Register | Expression]) -> tuple[Expression, ...]:
     return affine
 
 
-def _check_alike(query: Sequence, key: Sequence) -> None:
-    if len(query) != len(key):
-        raise ConstructionError(f'a query of {len(query)} numbers and a key of {len(key)} have no score')
-
-
 class Layer:
     """Heads of attention, then piecewise-linear updates; made by `Program.layer`."""
 
@@ -408,13 +403,9 @@ class Layer:
         Raises:
             ConstructionError: query and key differ in length, or an expression is not affine.
         """
-        _check_alike(query, key)
-        targets = tuple(map(Register, names))
         (share,) = (None,) if share is None else _affine([share])
-        self.heads.append(
-            Search(_affine(query), _affine(key), _affine(values), targets, gap, match, factor, share)
-        )
-        return list(targets)
+        of_search = {'gap': gap, 'match': match, 'factor': factor, 'share': share}
+        return self._add(Search, query, key, values, names, **of_search)
 
     def overlap(
         self,
@@ -432,10 +423,7 @@ class Layer:
         Raises:
             ConstructionError: query and key differ in length, or an expression is not affine.
         """
-        _check_alike(query, key)
-        targets = tuple(map(Register, names))
-        self.heads.append(Overlap(_affine(query), _affine(key), _affine(values), targets, factor))
-        return list(targets)
+        return self._add(Overlap, query, key, values, names, factor=factor)
 
     def recall(
         self,
@@ -454,10 +442,16 @@ class Layer:
         Raises:
             ConstructionError: query and key differ in length, or an expression is not affine.
         """
-        _check_alike(query, key)
-        targets = tuple(map(Register, names))
         (idle,) = _affine([idle])
-        self.heads.append(Recall(_affine(query), _affine(key), idle, _affine(values), targets, rows))
+        return self._add(Recall, query, key, values, names, idle=idle, rows=rows)
+
+    def _add(self, kind, query, key, values, names, **others) -> list[Register]:
+        """Adds a head whose query and key are affine expressions; the registers of what it reads."""
+        if len(query) != len(key):
+            raise ConstructionError(f'a query of {len(query)} numbers and a key of {len(key)} have no score')
+        targets = tuple(map(Register, names))
+        parts = {'query': _affine(query), 'key': _affine(key), 'values': _affine(values)}
+        self.heads.append(kind(**parts, targets=targets, **others))
         return list(targets)
 
     def set(self, name: str, value: Expression | Register) -> Register:
