@@ -5,7 +5,12 @@
                                                   with train_sizes=mixture, lines of all sizes
     show --split=train --count=3                  prints examples for reading, one step per line
 
-Exit status 0: success; 1: the file has bad lines or is empty; 2: nothing was done.
+A file of word problems in the format of GSM8K is checked without a config:
+
+    check --format=gsm8k --path=FILE              recomputes each calculator annotation, and says where the
+                                                  numbers of each step may come from
+
+Exit status 0: success; 1: the file has bad lines or wrong steps, or is empty; 2: nothing was done.
 """
 
 import os
@@ -16,38 +21,54 @@ from ml_collections import ConfigDict
 
 from effxf_jax.data import text_files
 from effxf_jax.data.blocks import SPLITS, DataError, generate
+from effxf_jax.gsm8k.records import FileError
 from effxf_jax.tasks import Task
-from experiments import command_line, configs
+from experiments import command_line, configs, gsm8k_check
 from experiments.command_line import CONFIG, refuse
 
 _SPLIT = flags.DEFINE_enum('split', 'train', SPLITS, 'Which examples, for export and show.')
 _COUNT = flags.DEFINE_integer('count', None, 'How many, for export (1,000) and show (3).', lower_bound=1)
 _OUT = command_line.define_path('out', 'The file to write, for export.')
 _PATH = command_line.define_path('path', 'The file to check, for check.')
+_FORMAT = flags.DEFINE_enum(
+    'format', 'text', ['text', 'gsm8k'], "The format of the file: Feng et al.'s text, or that of GSM8K."
+)
 
 
 def main(argv):
-    words = argv[1:]
-    problems = command_line.missing_config()
-    if len(words) != 1 or words[0] not in COMMANDS:
-        problems.append(f'expected one command of {", ".join(COMMANDS)}; got {" ".join(words) or "none"}')
-    elif words[0] == 'export' and _OUT.value is None:
-        problems.append('--out=FILE is missing, the file to write')
-    elif words[0] == 'check' and _PATH.value is None:
-        problems.append('--path=FILE is missing, the file to check')
-    if problems:
+    if problems := _problems(argv[1:]):
         return refuse(problems)
     try:
-        return COMMANDS[words[0]](configs.make_task(CONFIG.value), CONFIG.value)
+        if _FORMAT.value == 'gsm8k':
+            return gsm8k_check.check(_PATH.value)
+        return COMMANDS[argv[1]](configs.make_task(CONFIG.value), CONFIG.value)
     except configs.ConfigError as error:
         return refuse(error.problems)
-    except DataError as error:
+    except (DataError, FileError) as error:
         return refuse([str(error)])
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         return refuse([str(error)])
+
+
+def _problems(words: list[str]) -> list[str]:
+    """What is wrong with the command and its flags, given the words that are no flags."""
+    of_problems = _FORMAT.value == 'gsm8k'
+    known = ['check'] if of_problems else list(COMMANDS)
+    problems = [] if of_problems else command_line.missing_config()
+    if of_problems and CONFIG.value is not None:
+        problems.append('--config: with --format=gsm8k a file is checked without one')
+    if len(words) != 1 or words[0] not in known:
+        of_format = f' for --format={_FORMAT.value}' * of_problems
+        expected = f'expected one command of {", ".join(known)}{of_format}'
+        problems.append(f'{expected}; got {" ".join(words) or "none"}')
+    elif words[0] == 'export' and _OUT.value is None:
+        problems.append('--out=FILE is missing, the file to write')
+    elif words[0] == 'check' and _PATH.value is None:
+        problems.append('--path=FILE is missing, the file to check')
+    return problems
 
 
 def export(task: Task, config: ConfigDict) -> int:

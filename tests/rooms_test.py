@@ -8,8 +8,10 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / 'effxf_jax'
 KNOWN = {
     'registry': set(),
+    'dependencies': set(),
+    'gsm8k': {'dependencies'},
     'attention': {'registry'},  # a mechanism knows no task
-    'tasks': {'registry'},  # a task knows no model
+    'tasks': {'dependencies', 'registry'},  # a task knows no model
     'model': {'attention', 'registry'},
     'data': {'tasks', 'registry'},
     'decoding': {'model', 'tasks'},

@@ -97,7 +97,7 @@ class DpChains(tfds.core.GeneratorBasedBuilder):
     """The TFDS builder of `dp_chains`."""
 
     VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'Five tasks.'}
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'The tasks of effxf_jax.tasks.'}
     BUILDER_CONFIGS: ClassVar = [
         DpChainsConfig.of(kind(**options))
         for kind in tasks.TASKS.values()

@@ -9,6 +9,7 @@ from effxf_jax.tasks.edit_distance_local import EditDistanceLocal
 from effxf_jax.tasks.linear_equations import LinearEquations
 from effxf_jax.tasks.lis import LongestIncreasingSubsequence
 from effxf_jax.tasks.task import EOS, PAD, Examples, Grade, Task, Vocabulary
+from effxf_jax.tasks.word_problems import WordProblems
 
 TASKS = {
     'arithmetic': Arithmetic,
@@ -16,6 +17,7 @@ TASKS = {
     'edit_distance_local': EditDistanceLocal,
     'linear_equations': LinearEquations,
     'lis': LongestIncreasingSubsequence,
+    'word_problems': WordProblems,
 }
 """The class of each task, by name. A new task is one file with a class, whose fields declare the options, and
 one row here."""

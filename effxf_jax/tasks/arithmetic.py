@@ -11,6 +11,7 @@ chain reduces them in the reverse order. This is the distribution of Feng et al.
 
 import dataclasses
 import functools
+import itertools
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -276,6 +277,28 @@ class Arithmetic(Task):
         if self.answer_mode == 'direct':
             return 'answer'
         return f'line {np.count_nonzero(tokens[:position] == EQUALS)}'
+
+    def _sources(self, row):
+        """Of a line's numbers: the same number of the line before, or the two that are reduced to it."""
+        starts = [0, *(np.flatnonzero(row == EQUALS) + 1), len(row)]
+        lines = [row[start : end - 1] for start, end in itertools.pairwise(starts)]
+        width = 4 * self.n + 1
+        for number, (before, line) in enumerate(itertools.pairwise(lines)):
+            successors, legal = self._successors(np.pad(before, (0, width - len(before)))[None])
+            chosen = legal[0] & (successors[0] == np.pad(line, (0, width - len(line)))).all(axis=1)
+            is_operator = (before >= FIRST_OPERATOR) & (before < FIRST_OPERATOR + 4)
+            operator = np.flatnonzero(is_operator)[chosen.argmax()]
+            bracketed = (
+                before[max(operator - 2, 0)] == OPEN and before[min(operator + 2, len(before) - 1)] == CLOSE
+            )
+            reduced = operator - 1 - bracketed
+            for place in np.flatnonzero(line >= FIRST_NUMBER):
+                if place == reduced:
+                    sources = [operator - 1, operator + 1]
+                else:
+                    sources = [place + (2 + 2 * bracketed) * (place > reduced)]
+                at = int(starts[number + 1] + place)
+                yield at, [(at, int(starts[number] + source)) for source in sources]
 
     def _reduce(self, problems: Problems) -> list[np.ndarray]:
         """All lines of the chains, in the slot-major layout of `expressions`."""

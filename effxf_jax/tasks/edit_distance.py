@@ -220,6 +220,18 @@ class EditDistance(Task):
             return 'answer'
         return f'row {np.count_nonzero(chain == COMMA) + 1}'
 
+    def _sources(self, row):
+        """Two letters and the three neighbours; the answer repeats the last entry."""
+        bar, sep = (int(np.argmax(row == token)) for token in (BAR, SEP))
+        columns = sep - bar - 1
+        entry = lambda i, j: sep + 1 + i * (columns + 1) + j
+        for i in range(bar):
+            for j in range(columns):
+                neighbours = [(i - 1, j - 1), (i - 1, j), (i, j - 1)]
+                operands = [i, bar + 1 + j, *(entry(*cell) for cell in neighbours if min(cell) >= 0)]
+                yield entry(i, j), [(entry(i, j), operand) for operand in operands]
+        yield len(row) - 2, [(len(row) - 2, entry(bar - 1, columns - 1))]
+
     @property
     def _longer(self) -> int:
         """By how much the second string may be longer than n."""

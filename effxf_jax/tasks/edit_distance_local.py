@@ -254,6 +254,20 @@ class EditDistanceLocal(Task):
         row = (position - self._prompt_length) // self.tokens_per_row
         return f'row {row + 1}' if row < self.rows and self.answer_mode == 'chain' else 'answer'
 
+    def _sources(self, row):
+        """A letter of the stream, the pattern's before the entry, three neighbours; letters are repeated."""
+        m, answer = self.pattern_length, len(row) - 2
+        start = lambda i: self._prompt_length + i * self.tokens_per_row
+        entry = lambda i, j: start(i) + 2 * j + 2
+        for i in range(self.rows):
+            for j in range(m):
+                at = entry(i, j)
+                yield at - 1, [(at - 1, entry(i - 1, j) - 1 if i else j)]
+                neighbours = [(i - 1, j - 1), (i - 1, j), (i, j - 1)]
+                operands = [start(i), at - 1, *(entry(*cell) for cell in neighbours if min(cell) >= 0)]
+                yield at, [(at, operand) for operand in operands]
+        yield answer, [(answer, entry(self.rows - 1, m - 1))]
+
     @property
     def _prompt_length(self) -> int:
         return self.pattern_length + 1

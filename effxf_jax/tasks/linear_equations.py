@@ -173,6 +173,25 @@ class LinearEquations(Task):
         start = np.flatnonzero(tokens[:position] == SEP)[-1]
         return f'state {state}, equation {np.count_nonzero(tokens[start:position] == COMMA) + 1}'
 
+    def _sources(self, row):
+        """Of an entry: the one that it replaces, that row's factor, and the pivot row's entry and pivot."""
+        layout, entries = self._layout
+        places = np.flatnonzero(layout == NUMBER)
+        shape = (self.n + 1, self.n, self.n + 1)
+        position = dict(
+            zip(zip(*np.unravel_index(entries, shape), strict=True), places.tolist(), strict=True)
+        )
+        for state, equation, column in list(position)[self.n * (self.n + 1) :]:
+            before, variable = state - 1, state - 1
+            occurs = [
+                i for i in range(variable, self.n) if row[position[before, i, variable]] != self._first_number
+            ]
+            pivot = occurs[0]
+            old = pivot if equation == variable else variable if equation == pivot else equation
+            operands = {(before, i, j) for i in (old, pivot) for j in (column, variable)}
+            at = position[state, equation, column]
+            yield at, [(at, position[operand]) for operand in sorted(operands)]
+
     @property
     def _first_number(self) -> int:
         return FIRST_VARIABLE + self.n

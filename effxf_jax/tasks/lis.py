@@ -198,6 +198,15 @@ class LongestIncreasingSubsequence(Task):
         index = position - self.n
         return f'length {index}' if self.answer_mode == 'chain' and index <= self.n else 'answer'
 
+    def _sources(self, row):
+        """The number, the smaller ones before it and their lengths; the answer, from all lengths."""
+        n, answer = self.n, len(row) - 2
+        for i in range(n):
+            smaller = np.flatnonzero(row[:i] < row[i]).tolist()
+            operands = [i, *smaller, *(n + 1 + j for j in smaller)]
+            yield n + 1 + i, [(n + 1 + i, operand) for operand in operands]
+        yield answer, [(answer, n + 1 + i) for i in range(n)]
+
 
 _LONGEST_EXACT = 2000
 

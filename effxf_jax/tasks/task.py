@@ -9,10 +9,12 @@ import dataclasses
 import functools
 import itertools
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+
+from effxf_jax.dependencies import Chain, Operand, Place, Step
 
 PAD, EOS = 0, 1
 
@@ -180,7 +182,8 @@ class Task(abc.ABC):
             return Grade(none, none, np.zeros(len(tokens), np.int32))
         unknown = (tokens < 0) | (tokens >= self.vocabulary.size)
         if unknown.any():
-            tokens = np.where(np.logical_or.accumulate(unknown, axis=1), PAD, tokens)
+            behind = np.logical_or.accumulate(unknown, axis=1) & ~given.astype(bool)
+            tokens = np.where(unknown | behind, PAD, tokens)
         return self._grade(tokens.astype(np.int32, copy=False), given)
 
     def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
@@ -238,6 +241,56 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def step_at(self, tokens: np.ndarray, position: int) -> str:
         """The name of the step, such as 'row 3', that a position after a valid prompt belongs to."""
+
+    def dependencies(self, tokens: np.ndarray) -> Chain:
+        """Where the values of a right row come from: the operands of the dynamic programme's recurrence.
+
+        A value that is told, between steps too, counts as one of the prompt.
+
+        Args:
+            tokens: int `[length]`, a row without errors and with its `<eos>`.
+
+        Raises:
+            NotImplementedError: the task does not say where its values come from.
+            ValueError: the row is not right, or the task is in direct mode.
+        """
+        row = np.asarray(tokens, np.int32)
+        row = row[: row_length(row[None])[0] + 1]
+        if self.answer_mode != 'chain':
+            raise ValueError('dependencies are those of a chain; the task has the answer mode direct')
+        if not self.grade(row[None], np.zeros((1, len(row)), bool)).chain_correct[0]:
+            raise ValueError(f'dependencies are those of a right row; got {self.spell(row)[:200]}')
+        results: dict[int, Place] = {}
+        steps = []
+        for number, (position, used) in enumerate(self._sources(row), start=1):
+            origins = [(at, results.get(source, Place(0, source))) for at, source in used]
+            results[position] = Place(number, position)
+            steps.append(Step(tuple(Operand(at, (place,)) for at, place in origins), results[position]))
+        return Chain(tuple(steps), len(row))
+
+    def _sources(self, row: np.ndarray) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """Yields for each value of a right row, int `[length]`, its position and what it is computed from.
+
+        This is a list of pairs: where an operand is used, and the position of the value that it is.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not say where its values come from')
+
+    def to_record(self, tokens: np.ndarray) -> dict[str, str]:
+        """A right row, int `[length]`, as a record of GSM8K's format, with the keys `question` and `answer`.
+
+        Raises:
+            NotImplementedError: the task has no such form.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form in GSM8K's format")
+
+    def from_record(self, record: Mapping[str, str]) -> np.ndarray:
+        """The row of a record, int32 `[length]` without `<eos>`; `diagnose` says what is wrong with it.
+
+        Raises:
+            NotImplementedError: the task has no such form.
+            ValueError: the record has other text than tokens of the task.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form in GSM8K's format")
 
     def scaled(self, factor: float) -> 'Task':
         """The same task with its size multiplied by a factor and rounded down.

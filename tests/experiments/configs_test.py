@@ -6,10 +6,10 @@ import optax
 import pytest
 
 from effxf_jax import tasks, training
-from experiments import arith, configs, ed, ed_local, equations, lis
+from experiments import arith, configs, ed, ed_local, equations, lis, word_problems
 
 
-@pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis])
+@pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis, word_problems])
 @pytest.mark.parametrize('preset', ['laptop', 'quick', 'paper', 'smoke'])
 def test_every_preset_makes_an_experiment(module, preset):
     experiment = configs.make_experiment(module.get_config(preset))

@@ -64,7 +64,7 @@ def test_one_command_trains_decodes_grades_and_says_so(uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['ed', 'ed_local', 'equations', 'lis'])
+@pytest.mark.parametrize('name', ['ed', 'ed_local', 'equations', 'lis', 'word_problems'])
 def test_the_smoke_preset_of_every_config_trains_decodes_and_grades(name, tmp_path, capsys):
     experiment = configs.make_experiment(configs.load(f'experiments/{name}.py:smoke'), 4)
     (result,) = runs.run(experiment, tmp_path, console.TerminalListener(30))

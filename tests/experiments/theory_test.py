@@ -7,7 +7,7 @@ import pytest
 from effxf_jax import attention, tasks
 from effxf_jax.model import ModelConfig
 from effxf_jax.theory import bottleneck, complexity
-from experiments import arith, configs, construct, ed, ed_local, equations, lis, theory
+from experiments import arith, configs, construct, ed, ed_local, equations, lis, theory, word_problems
 from experiments.reporting.looks import look_of
 
 
@@ -71,7 +71,7 @@ def test_there_are_tables_and_a_drawing(tmp_path, program):
     assert path.read_bytes().startswith(b'\x89PNG')
 
 
-@pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis])
+@pytest.mark.parametrize('module', [arith, ed, ed_local, equations, lis, word_problems])
 def test_every_config_is_described_and_drawn(module, tmp_path):
     experiment = configs.make_experiment(module.get_config('mechanism=linear+standard'))
     report = theory.describe(experiment.task, experiment.model, [64])

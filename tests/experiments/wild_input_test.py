@@ -27,7 +27,7 @@ from experiments.theory import describe
 from tests.experiments import programs
 
 EXAMPLES = int(os.environ.get('EFFXF_EXAMPLES', '80'))
-CONFIGS = ('arith', 'ed', 'ed_local', 'equations', 'lis')
+CONFIGS = ('arith', 'ed', 'ed_local', 'equations', 'lis', 'word_problems')
 PRESETS = ('laptop', 'quick', 'paper', 'smoke')
 
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -102,6 +102,8 @@ TASKS = [
     tasks.make('linear_equations', n=2),
     tasks.make('lis', n=12),
     tasks.make('arithmetic', n=2, answer_mode='direct'),
+    tasks.make('word_problems', num_steps=3),
+    tasks.make('word_problems', num_steps=3, told='between'),
 ]
 
 

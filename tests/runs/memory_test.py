@@ -26,7 +26,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_written(overrides, part, 
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('config', ['arith', 'ed', 'ed_local', 'equations', 'lis'])
+@pytest.mark.parametrize('config', ['arith', 'ed', 'ed_local', 'equations', 'lis', 'word_problems'])
 @pytest.mark.parametrize('preset', ['laptop', 'quick', 'paper', 'smoke'])
 def test_every_preset_is_let_through(config, preset):
     made = configs.make_experiment(configs.load(f'experiments/{config}.py:{preset}'))

@@ -1,0 +1,1 @@
+"""What word problems are made of: their sentences, draws, solutions, faults and records."""
