@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # also when called through a symlink
 python=$here/.venv/bin/python
-programs='main sweep report theory probe construct dataset bench test setup'
+programs='main sweep report theory probe construct dataset dependencies bench test setup'
 
 say() { echo "launch.sh: $*" >&2; }
 
@@ -24,6 +24,7 @@ Programs; "./launch.sh PROGRAM --help" describes each with its flags:
   probe      exchanges and shrinks the state of a trained model
   construct  writes weights by hand that solve a task, and grades them
   dataset    shows, exports and checks examples
+  dependencies  measures how far back the steps of chains look, and how much they keep
   bench      measures speed, against PyTorch where there is a counterpart
   test       runs the linter and the tests; takes pytest's flags, with paths relative to the repository
   setup      creates or updates .venv, and nothing else

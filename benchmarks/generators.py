@@ -34,6 +34,8 @@ CASES = [
         for rows, m in ((10, 4), (40, 4), (40, 8))
     ],
     *[('linear_equations', {'n': n}) for n in (3, 4, 5)],
+    *[('word_problems', {'num_steps': n, 'alive': 3, 'distractors': 2}) for n in (4, 8, 16)],
+    ('word_problems', {'num_steps': 8, 'alive': 3, 'distractors': 2, 'told': 'between'}),
 ]
 
 

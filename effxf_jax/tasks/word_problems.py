@@ -2,12 +2,14 @@
 
     Dan gets what Ann had plus Cat had . Ann has 5 books . Cat gets 3 more books than Eve had .
     Fay wants 9 books . Eve has 4 books . How many books does Dan have ?
-    Cat has << 4 + 3 = 7 >> 7 books . Dan has << 5 + 7 = 12 >> 12 books . #### 12
+    Cat : Eve 's 4 plus the number 3 = << 4 + 3 = 7 >> 7 , Cat has 7 books .
+    Dan : Ann 's 5 plus Cat 's 7 = << 5 + 7 = 12 >> 12 , Dan has 12 books . #### 12
 
 The quantities form an acyclic graph: some are stated, each of the others is derived from one or two. `had`
 marks the last reference to a quantity, `has` one that others follow, so a reader knows which quantities are
-alive. A step writes one derived quantity with GSM8K's calculator annotation; every order is right in which
-operands come before what is derived from them. Wishes do not matter.
+alive. A step names the operands of one derived quantity, looks them up, and computes it in a calculator
+annotation of GSM8K; every order is right in which operands come before what is derived from them. Wishes do
+not matter.
 
 Sentences told before the chain, in shuffled order, are a problem of GSM8K's form; a model must remember all
 that is not yet used. Sentences told between the steps, each just before its step, are a story; a model must
@@ -41,6 +43,7 @@ from effxf_jax.tasks.words.grammar import (
     KINDS,
     NAMES,
     NUMBER_PLACES,
+    OPERATOR_WORDS,
     OPERATORS,
     PLUS,
     QUESTION_LENGTH,
@@ -214,12 +217,18 @@ class WordProblems(Task):
             parts = [sentences.reshape(count, -1), question, *end]
             return self._packed(parts, [True, True, False, False])
         end = [column(words.id('####')), *end]
-        operators = np.array([words.id(operator) for operator in OPERATORS])
+        at_step = lambda field: np.take_along_axis(field, solution.order, axis=1)
+        spelled = lambda spellings: np.array([words.id(word) for word in spellings])[solution.operator]
+        is_binary = at_step(told.kind) >= PLUS
         steps = words.write_step(
-            subject=words.names + np.take_along_axis(told.subject, solution.order, axis=1),
+            subject=words.names + at_step(told.subject),
+            first=words.names + at_step(told.first),
+            second=np.where(is_binary, words.names + at_step(told.second), words.id('the')),
+            possessive=np.where(is_binary, words.id("'s"), words.id('number')),
             left=number(solution.left),
-            operator=operators[solution.operator],
             right=number(solution.right),
+            word=spelled(OPERATOR_WORDS),
+            operator=spelled(OPERATORS),
             value=number(solution.value),
             item=words.items + told.item[:, None],
         )

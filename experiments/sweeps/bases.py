@@ -30,6 +30,11 @@ FIRST_ROW = {
 }
 FIXED, STRIDED = (f'mechanism=sparse,pattern={pattern},block_size=8' for pattern in ('fixed', 'strided'))
 
+WORD_PROBLEMS = (
+    f'experiments/word_problems.py:laptop,told=between,distractors=0,steps=1000,batch_size=32,eval_every=1000,'
+    f'{GRADED}'
+)
+
 # For the presets named gpu.
 EDIT_DISTANCE_GPU = (
     'experiments/ed.py:laptop,steps=12000,optimizer=adamw,learning_rate=0.004,batch_size=64,warmup_steps=1000,'

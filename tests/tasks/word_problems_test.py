@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from effxf_jax import dependencies, tasks
+from effxf_jax.gsm8k import judging
 from effxf_jax.tasks import EOS
 from effxf_jax.tasks.words import grammar
 from effxf_jax.theory.enumeration import count_classes
@@ -55,11 +56,19 @@ def test_steps_and_answer_are_what_the_words_say():
         text = task.decode_text(row)
         question, chain = text.split(' ? ')
         values = quantities(f'{question} ?')
-        steps = re.findall(r'(\w+) has << (\d+) ([-+*]) (\d+) = (\d+) >> (\d+)', chain)
+        steps = re.findall(
+            r"(\w+) : (\w+) 's (\d+) (\w+) (\w+) (?:'s|number) (\d+) = "
+            r'<< (\d+) ([-+*]) (\d+) = (\d+) >> (\d+) , \1 has \11 ',
+            chain,
+        )
         assert len(steps) == task.num_steps
-        for name, left, operator, right, value, again in steps:
+        for name, first, left, word, second, right, *annotation, value, again in steps:
             assert int(value) == int(again) == values[name]
+            operator = {'plus': '+', 'minus': '-', 'times': '*'}[word]
+            assert annotation == [left, operator, right]
             left, right = int(left), int(right)
+            assert values[first] == left
+            assert values.get(second, right) == right
             assert values[name] == {'+': left + right, '-': left - right, '*': left * right}[operator]
         asked = re.search(r'does (\w+) have', question)[1]
         assert text.endswith(f'#### {values[asked]}')
@@ -103,7 +112,7 @@ def test_the_story_is_told_in_the_order_of_its_steps_and_names_come_again():
     for told in text:
         for sentence, step in itertools.pairwise(told):
             if ' gets ' in sentence:
-                assert step.split()[:3] == [sentence.split()[0], 'has', '<<']
+                assert step.split()[:2] == [sentence.split()[0], ':']
     owners = [[s.split()[0] for s in told if ' gets ' in s] for told in text]
     assert any(len(set(names)) < len(names) for names in owners)
 
@@ -115,9 +124,9 @@ def test_every_order_with_operands_first_is_right_and_no_other():
         'Ben has 5 pens . Eve gets what Cat had plus Dan had . How many pens does Eve have ? '
     )
     steps = {
-        'Cat': 'Cat has << 3 + 1 = 4 >> 4 pens . ',
-        'Dan': 'Dan has << 5 + 2 = 7 >> 7 pens . ',
-        'Eve': 'Eve has << 4 + 7 = 11 >> 11 pens . ',
+        'Cat': "Cat : Ann 's 3 plus the number 1 = << 3 + 1 = 4 >> 4 , Cat has 4 pens . ",
+        'Dan': "Dan : Ben 's 5 plus the number 2 = << 5 + 2 = 7 >> 7 , Dan has 7 pens . ",
+        'Eve': "Eve : Cat 's 4 plus Dan 's 7 = << 4 + 7 = 11 >> 11 , Eve has 11 pens . ",
     }
     length = len(question.split())
     for order in itertools.permutations(steps):
@@ -128,10 +137,14 @@ def test_every_order_with_operands_first_is_right_and_no_other():
         right = order[-1] == 'Eve'
         assert grade.chain_correct[0] == right
         if not right:
-            assert grade.first_wrong[0] == length + 12 * order.index('Eve')
-    swapped = question + ''.join(steps.values()).replace('4 + 7', '7 + 4') + '#### 11'
+            assert grade.first_wrong[0] == length + 24 * order.index('Eve')
+    swapped = (
+        question
+        + ''.join(steps.values()).replace("Cat 's 4 plus Dan 's 7", "Dan 's 7 plus Cat 's 4")
+        + '#### 11'
+    )
     assert task.diagnose(task.parse_text(swapped)) == (
-        f'wrong value at position {length + 27}, step 3: 7 where 4 is expected'
+        f'wrong value at position {length + 50}, step 3: Dan where Cat is expected'
     )
 
 
@@ -228,6 +241,20 @@ def test_a_row_is_the_record_that_it_becomes(options, mode):
         task.from_record(record | {'question': 'Ann has €5 pens .'})
     with pytest.raises(ValueError, match="unknown token 'Bob'"):
         task.from_record(record | {'question': 'Bob has 5 pens .'})
+
+
+@both
+def test_the_judge_of_the_format_finds_nothing_wrong_with_the_records(options):
+    task, rows = draw(**options)
+    for row in rows:
+        judgement = judging.judge(**task.to_record(row))
+        assert not judgement.faults
+        assert judgement.ends_in_answer
+        assert len(judgement.annotations) == task.num_steps
+        for judged in judgement.annotations:
+            assert judged.verdict == judging.EXACT
+            assert judged.is_shown
+            assert all(operand.origins for operand in judged.operands)
 
 
 def problems(task):

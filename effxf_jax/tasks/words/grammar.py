@@ -27,15 +27,23 @@ _SENTENCES = (
     '{subject} gets what {first} {first_verb} times {second} {second_verb} .',
 )
 QUESTION = 'How many {item} does {asked} have ?'
-STEP = '{subject} has << {left} {operator} {right} = {value} >> {value} {item} .'
+STEP = (
+    "{subject} : {first} 's {left} {word} {second} {possessive} {right} = "
+    '<< {left} {operator} {right} = {value} >> {value} , {subject} has {value} {item} .'
+)
+"""A number in the second operand's place is `the number 3`."""
 
 STATEMENT_LENGTH = len(_SENTENCES[BASE].split())
 RELATION_LENGTH = len(_SENTENCES[PLUS].split())
 QUESTION_LENGTH = len(QUESTION.split())
 STEP_LENGTH = len(STEP.split())
 
-STEP_PLACES = {word[1:-1]: place for place, word in enumerate(STEP.split()) if word.startswith('{')}
-"""The place of each slot in a step; of a value that occurs twice, the second."""
+STEP_PLACES = {
+    'left': STEP.split().index('{left}'),
+    'right': STEP.split().index('{right}'),
+    'value': len(STEP.split()) - 3,
+}
+"""Where a step takes its operands from the text, and where others find its result."""
 
 NUMBER_PLACES = [
     sentence.split().index('{number}') if '{number}' in sentence else -1 for sentence in _SENTENCES
@@ -45,8 +53,12 @@ NUMBER_PLACES = [
 _SLOTS = ('', 'subject', 'number', 'item', 'first', 'first_verb', 'second', 'second_verb')
 
 OPERATORS = '+-*'
-_PUNCTUATION = ('.', '?', '<<', '>>', *OPERATORS, '=', '####')
-_WORDS = tuple('has had gets wants How many does have more fewer than times the what plus minus'.split())  # noqa: SIM905
+OPERATOR_WORDS = 'plus', 'minus', 'times'
+_PUNCTUATION = ('.', ',', '?', ':', "'s", '<<', '>>', *OPERATORS, '=', '####')
+_WORDS = (
+    *('has', 'had', 'gets', 'wants', 'How', 'many', 'does', 'have', 'more', 'fewer', 'than', 'times', 'the'),
+    *('what', 'plus', 'minus', 'number'),
+)
 ITEMS = ('apples', 'books', 'coins', 'eggs', 'marbles', 'pens', 'shells', 'stamps')
 NAMES = tuple(
     """Ann Ben Cat Dan Eve Fay Gus Hal Ida Jon Kim Leo Mia Ned Ola Pam Quin Ray Sue Tom Una Vic Wes Xia Yan

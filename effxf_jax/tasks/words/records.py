@@ -8,14 +8,14 @@ import numpy as np
 from effxf_jax.tasks.task import Task, row_length
 from effxf_jax.tasks.words.grammar import RELATION_LENGTH
 
-_WORD = re.compile(r'<<|>>|####|\d+|[^\W\d_]+|[-+*=.?]')
+_WORD = re.compile(r"<<|>>|####|'s|\d+|[^\W\d_]+|[-+*=.,?:]")
 
 
 def to_record(task: Task, tokens: np.ndarray) -> dict[str, str]:
     """A right row, int `[length]`, as a record: the keys `question` and `answer`.
 
-    A step is a line of the answer, `Cat has <<4+3=7>>7 books.`, and the last line is `#### 7`. In direct mode
-    the answer is the last line alone.
+    A step is a line of the answer, `Dan: Ann's 5 plus Cat's 7 = <<5+7=12>>12, Dan has 12 books.`, and the
+    last line is `#### 12`. In direct mode the answer is the last line alone.
     """
     row = np.asarray(tokens)[: row_length(np.asarray(tokens)[None])[0]]
     is_given = task.given(row[None])[0]
@@ -50,9 +50,9 @@ def from_record(task: Task, record: Mapping[str, str]) -> np.ndarray:
 
 
 def _running(words: list[str]) -> str:
-    """Words as running text: annotations without spaces, and none before a full stop."""
+    """Words as running text: annotations without spaces, and none before a mark of punctuation."""
     text = re.sub(r'<< (.*?) >> ', lambda match: f'<<{match[1].replace(" ", "")}>>', ' '.join(words))
-    return re.sub(r' ([.?])', r'\1', text)
+    return re.sub(r" ([.,?:]|'s)", r'\1', text)
 
 
 def _words(text: str) -> list[str]:

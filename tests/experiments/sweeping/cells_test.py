@@ -10,6 +10,7 @@ from experiments.sweeps import (
     figure1,
     from_construction,
     learning_rates,
+    live_set,
     locality,
     mechanisms,
     min_width,
@@ -23,6 +24,7 @@ from experiments.sweeps import (
 WITH_SMOKE = (
     figure1,
     from_construction,
+    live_set,
     locality,
     mechanisms,
     min_width,

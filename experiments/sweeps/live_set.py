@@ -1,0 +1,73 @@
+"""Does the needed width follow the quantities alive, or the number of steps and tokens?
+
+Run with `python -m experiments.sweep --config=experiments/sweeps/live_set.py`. Word problems whose sentences
+come between the steps; every mechanism has a convolution of four tokens, without which a model of this size
+spends most of its training on binding a value to a name.
+
+laptop (default), by the smallest width that reaches 90% of chains, and at one width:
+    alive         1 to 6 quantities alive at eight steps (some 280 tokens)
+    steps         4 to 16 steps (some 140 to 530 tokens) at two quantities alive
+    fixed_width   the accuracy at width 32 by the quantities alive
+smoke: a minute; the models learn nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.sweeping import cells
+from experiments.sweeping.cells import grid, values
+from experiments.sweeps import bases
+
+_LADDER = values('dim', 8, 16, 24, 32, 48, 64)
+_MECHANISMS = (
+    'mechanism=standard',
+    'mechanism=linear',
+    'mechanism=delta',
+    'mechanism=sparse,pattern=fixed,block_size=16',
+    'mechanism=sliding_window,window=64',
+)
+
+
+def _search(sizes):
+    return grid(
+        bases.WORD_PROBLEMS,
+        {'mechanism': _MECHANISMS, 'size': sizes, 'width': _LADDER},
+        search=True,
+    )
+
+
+def _alive(*alive):
+    return tuple(f'num_steps=8,alive={count}' for count in alive)
+
+
+PRESETS = {
+    'laptop': {
+        'grids': {
+            'alive': _search(_alive(1, 2, 4, 6)),
+            'steps': _search(tuple(f'num_steps={steps},alive=2' for steps in (4, 16))),
+            'fixed_width': grid(
+                bases.WORD_PROBLEMS,
+                {'mechanism': _MECHANISMS, 'size': _alive(1, 2, 3, 4, 6), 'width': values('dim', 32)},
+            ),
+        },
+    },
+    'smoke': {
+        'num_seeds': 1,
+        'side_by_side': 1,
+        'grids': {
+            'alive': grid(
+                'experiments/word_problems.py:smoke,told=between',
+                {
+                    'mechanism': _MECHANISMS[:2],
+                    'size': ('num_steps=2,alive=1', 'num_steps=2,alive=2'),
+                    'width': values('dim', 8, 16),
+                },
+                search=True,
+            ),
+        },
+    },
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The configuration of a preset with overrides; see `experiments.sweeping.cells`."""
+    return cells.build('live_set', arg, PRESETS)
