@@ -9,7 +9,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
@@ -102,6 +102,12 @@ PRESET_OPTIONS = 'preset_options'
 where the option's own field is not set and the chosen mechanism or optimiser has the option."""
 
 
+class SameAs(NamedTuple):
+    """A preset's value: that of another field, by dotted name, as long as the field is not set itself."""
+
+    field: str
+
+
 class ConfigError(ValueError):
     """A configuration is invalid.
 
@@ -122,8 +128,9 @@ def build(arg: str | None, task: str, presets: Mapping[str, Mapping[str, Any]]) 
     Args:
         arg: a preset's name and overrides, separated by commas; both may be missing.
         task: the task's name.
-        presets: for each preset, values by dotted name, which replace the dataclasses' defaults. Options of
-            an optimiser or a mechanism are used only if it is the chosen one.
+        presets: for each preset, values by dotted name, which replace the dataclasses' defaults; SameAs
+            follows another field, also where flags set it later. Options of an optimiser or a mechanism are
+            used only if it is the chosen one.
 
     Raises:
         ConfigError: parts of arg are invalid; the message names all of them.
@@ -141,6 +148,9 @@ def build(arg: str | None, task: str, presets: Mapping[str, Mapping[str, Any]]) 
         section, _, field = name.rpartition('.')
         if section in SECTIONS and field in option_fields(section):
             preset_options[section][field] = value
+        elif isinstance(value, SameAs):
+            of, _, name_of = value.field.rpartition('.')
+            config[section][field] = config[of].get_oneway_ref(name_of)
         else:
             _assign(config, name, value)
     config[PRESET_OPTIONS] = ConfigDict(preset_options)

@@ -5,7 +5,8 @@
                                                   with train_sizes=mixture, lines of all sizes
     show --split=train --count=3                  prints examples for reading, one step per line
 
-A file of word problems in the format of GSM8K is checked without a config:
+With --format=gsm8k, export and check are of files in GSM8K's format, one JSON object per line, for tasks that
+have this form. Without a config, check judges word problems by themselves:
 
     check --format=gsm8k --path=FILE              recomputes each calculator annotation, and says where the
                                                   numbers of each step may come from
@@ -19,8 +20,8 @@ import sys
 from absl import flags
 from ml_collections import ConfigDict
 
-from effxf_jax.data import text_files
 from effxf_jax.data.blocks import SPLITS, DataError, generate
+from effxf_jax.data.sources import FORMATS
 from effxf_jax.gsm8k.records import FileError
 from effxf_jax.tasks import Task
 from experiments import command_line, configs, gsm8k_check
@@ -31,7 +32,7 @@ _COUNT = flags.DEFINE_integer('count', None, 'How many, for export (1,000) and s
 _OUT = command_line.define_path('out', 'The file to write, for export.')
 _PATH = command_line.define_path('path', 'The file to check, for check.')
 _FORMAT = flags.DEFINE_enum(
-    'format', 'text', ['text', 'gsm8k'], "The format of the file: Feng et al.'s text, or that of GSM8K."
+    'format', 'text', [*FORMATS], "The format of the file: Feng et al.'s text, or that of GSM8K."
 )
 
 
@@ -39,7 +40,7 @@ def main(argv):
     if problems := _problems(argv[1:]):
         return refuse(problems)
     try:
-        if _FORMAT.value == 'gsm8k':
+        if CONFIG.value is None:
             return gsm8k_check.check(_PATH.value)
         return COMMANDS[argv[1]](configs.make_task(CONFIG.value), CONFIG.value)
     except configs.ConfigError as error:
@@ -55,13 +56,11 @@ def main(argv):
 
 def _problems(words: list[str]) -> list[str]:
     """What is wrong with the command and its flags, given the words that are no flags."""
-    of_problems = _FORMAT.value == 'gsm8k'
-    known = ['check'] if of_problems else list(COMMANDS)
-    problems = [] if of_problems else command_line.missing_config()
-    if of_problems and CONFIG.value is not None:
-        problems.append('--config: with --format=gsm8k a file is checked without one')
+    is_of_records = _FORMAT.value == 'gsm8k'
+    known = ['export', 'check'] if is_of_records else list(COMMANDS)
+    problems = [] if is_of_records and words == ['check'] else command_line.missing_config()
     if len(words) != 1 or words[0] not in known:
-        of_format = f' for --format={_FORMAT.value}' * of_problems
+        of_format = f' for --format={_FORMAT.value}' * is_of_records
         expected = f'expected one command of {", ".join(known)}{of_format}'
         problems.append(f'{expected}; got {" ".join(words) or "none"}')
     elif words[0] == 'export' and _OUT.value is None:
@@ -73,17 +72,18 @@ def _problems(words: list[str]) -> list[str]:
 
 def export(task: Task, config: ConfigDict) -> int:
     count = _COUNT.value or 1000
-    text_files.write(_OUT.value, task, config.seed, _SPLIT.value, count)
+    FORMATS[_FORMAT.value].write(_OUT.value, task, config.seed, _SPLIT.value, count)
     print(f'{_OUT.value}: {count:,} {_SPLIT.value} examples of {task}')
     return 0
 
 
 def check(task: Task, config: ConfigDict) -> int:
-    right = bad = completed = 0
-    for lines in text_files.read(_PATH.value, task, config.data.train_sizes == 'mixture'):
-        right += len(lines.tokens)
+    right = bad = completed = left_out = 0
+    for lines in FORMATS[_FORMAT.value].read(_PATH.value, task, config.data.train_sizes == 'mixture'):
+        right += len(lines.tokens) + lines.left_out
         bad += len(lines.bad)
         completed += lines.completed
+        left_out += lines.left_out
         for line in lines.bad:
             print(f'line {line.number}: {line.reason}')
     if not right + bad:
@@ -92,6 +92,8 @@ def check(task: Task, config: ConfigDict) -> int:
     print(f'{_PATH.value}: {right:,} of {right + bad:,} chains are right, {bad:,} are bad')
     if completed:
         print(f'{completed:,} of the right ones are prompts alone, whose chains are computed')
+    if left_out:
+        print(f'{left_out:,} of the right ones are longer than the rows of the task')
     return 1 if bad else 0
 
 

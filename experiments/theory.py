@@ -233,8 +233,9 @@ def larger_tasks(task: Task) -> list[Task]:
 
 def draw(task: Task, config: ModelConfig, precision: int | None, path: str) -> None:
     """Draws the least width and the cost at that width against length; the legend has the slopes."""
-    if task.answer_mode == 'direct':
-        raise ValueError('no width is claimed for direct answers, so there is nothing to draw')
+    if not task.required_bits().lower:
+        what = 'direct answers' if task.answer_mode == 'direct' else 'this task'
+        raise ValueError(f'no width is claimed for {what}, so there is nothing to draw')
     import matplotlib
 
     matplotlib.use('agg')

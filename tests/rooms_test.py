@@ -11,9 +11,9 @@ KNOWN = {
     'dependencies': set(),
     'gsm8k': {'dependencies'},
     'attention': {'registry'},  # a mechanism knows no task
-    'tasks': {'dependencies', 'registry'},  # a task knows no model
+    'tasks': {'dependencies', 'gsm8k', 'registry'},  # a task knows no model
     'model': {'attention', 'registry'},
-    'data': {'tasks', 'registry'},
+    'data': {'gsm8k', 'tasks', 'registry'},
     'decoding': {'model', 'tasks'},
     'training': {'data', 'model', 'registry', 'tasks'},
     'evaluation': {'decoding', 'model', 'tasks', 'training'},

@@ -10,13 +10,28 @@ import zlib
 
 import numpy as np
 
-from effxf_jax.data.blocks import BLOCK_SIZE, TEST_ONE_IN, generate_block
+from effxf_jax.data.blocks import BLOCK_SIZE, TEST_ONE_IN, DataError, generate_block
 from effxf_jax.tasks import PAD, Examples, Task
 from effxf_jax.tasks.task import prompt_hash
 
 
+def check_has_sizes(task: Task) -> None:
+    """Refuses a task whose problems exist at one size.
+
+    Raises:
+        DataError: its problems are those of files.
+    """
+    if task.of_files:
+        raise DataError(f"train_sizes 'mixture' needs a task of several sizes; got {task}")
+
+
 def smaller_sizes(task: Task) -> list[Task]:
-    """The task at every smaller size at which it exists, in ascending order."""
+    """The task at every smaller size at which it exists, in ascending order.
+
+    Raises:
+        DataError: its problems are those of files.
+    """
+    check_has_sizes(task)
     found = []
     for size in range(1, getattr(task, task.size_option)):
         try:

@@ -1,6 +1,6 @@
 """Sources of examples.
 
-A source returns examples by index. It generates them on demand, or reads a TensorFlow dataset or text files.
+A source returns examples by index. It generates them on demand, or reads a TensorFlow dataset or files.
 """
 
 import contextlib
@@ -19,14 +19,24 @@ import numpy as np
 from absl import logging
 
 from effxf_jax import registry
-from effxf_jax.data import text_files
-from effxf_jax.data.blocks import BLOCK_SIZE, SPLITS, DataError, generate_block, token_dtype
+from effxf_jax.data import record_files, text_files
+from effxf_jax.data.blocks import (
+    BLOCK_SIZE,
+    SPLITS,
+    TEST_ONE_IN,
+    DataError,
+    generate_block,
+    token_dtype,
+)
 from effxf_jax.data.dp_chains import DpChains
-from effxf_jax.data.mixtures import generate_mixed_block
+from effxf_jax.data.mixtures import check_has_sizes, generate_mixed_block
 from effxf_jax.tasks import Examples, Task
 from effxf_jax.tasks.task import prompt_hash
 
-SOURCES = ('generated', 'tfds', 'text')
+SOURCES = ('generated', 'tfds', 'text', 'gsm8k')
+FORMATS = {'text': text_files, 'gsm8k': record_files}
+"""The modules that read the files of a source."""
+
 TRAIN_SIZES = ('single', 'mixture')
 
 # If this many blocks of test problems in a row hold only problems of the training file, all test problems are
@@ -40,16 +50,19 @@ class DataConfig:
 
     Attributes:
         source: 'generated': generated on demand; 'tfds': the same examples in the same order, from the
-            TensorFlow dataset `dp_chains`, which is prepared first if needed; 'text': read from text files.
+            TensorFlow dataset `dp_chains`, which is prepared first if needed; 'text': read from text files;
+            'gsm8k': read from files in GSM8K's format.
         num_train_examples: size of a fixed training set, read in a new random order each epoch (the paper:
-            10^6). None: an endless stream of (almost always) new examples or, for 'tfds' and 'text', all
-            examples of the dataset or file.
-        path: for 'tfds' the data directory, by default TFDS's own; for 'text' the training file. A ~ at the
-            start of a path is expanded.
-        test_path: for 'text' the file of test examples; its lines may be prompts alone. By default they are
-            generated: the task's test split without the problems of the training file.
+            10^6). None: an endless stream of (almost always) new examples or, for other sources than
+            'generated', all examples of the dataset or file.
+        path: for 'tfds' the data directory, by default TFDS's own; for 'text' and 'gsm8k' the training file.
+            A ~ at the start of a path is expanded.
+        test_path: for 'text' and 'gsm8k' the file of test examples; its lines may be prompts alone in
+            'text'. By default they are generated: the task's test split without the problems of the training
+            file. If the task's problems are those of files, they are the examples of the training file that
+            hash into the test split, which are not trained on.
         train_sizes: 'single': all training examples have the task's size; 'mixture': they have all sizes up
-            to it, generated with size i in proportion to i, see `mixtures`, or as the text file has them.
+            to it, generated with size i in proportion to i, see `mixtures`, or as the file has them.
             Test examples have the task's size. Not for 'tfds'.
 
     Raises:
@@ -69,16 +82,19 @@ class DataConfig:
             problems.append(f'source must be one of {", ".join(SOURCES)}; got {self.source!r}')
         if self.num_train_examples is not None and self.num_train_examples < 1:
             problems.append(f'num_train_examples must be at least 1, or None; got {self.num_train_examples}')
-        if self.source == 'text' and self.path is None:
-            problems.append("path must be given for source 'text'")
+        readers = ', '.join(FORMATS)
+        if self.source in FORMATS and self.path is None:
+            problems.append(f'path must be given for source {self.source!r}')
         if self.source == 'generated' and self.path is not None:
-            problems.append(f"path is read for source 'tfds' or 'text' only; got {self.path!r}")
-        if self.source != 'text' and self.test_path is not None:
-            problems.append(f"test_path is read for source 'text' only; got {self.test_path!r}")
+            problems.append(f'path is read for the sources tfds, {readers} only; got {self.path!r}')
+        if self.source not in FORMATS and self.test_path is not None:
+            problems.append(f'test_path is read for the sources {readers} only; got {self.test_path!r}')
         if self.train_sizes not in TRAIN_SIZES:
             problems.append(f'train_sizes must be one of {", ".join(TRAIN_SIZES)}; got {self.train_sizes!r}')
         elif self.train_sizes == 'mixture' and self.source == 'tfds':
-            problems.append("train_sizes 'mixture' requires source 'generated' or 'text'; got 'tfds'")
+            problems.append(
+                f"train_sizes 'mixture' requires one of the sources generated, {readers}; got 'tfds'"
+            )
         if problems:
             raise ValueError('\n'.join(problems))
 
@@ -111,6 +127,10 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
     """
     paths = {name: getattr(config, name) for name in ('path', 'test_path')}
     config = dataclasses.replace(config, **{n: p and os.path.expanduser(p) for n, p in paths.items()})
+    if config.source == 'tfds' and task.of_files:
+        raise DataError(f"source 'tfds' needs a task that makes its problems; got {task}")
+    if config.train_sizes == 'mixture':
+        check_has_sizes(task)
     if config.source == 'generated':
         for split in SPLITS:  # raises now if a split is empty
             generate_block(task, seed, split, 0)
@@ -122,13 +142,17 @@ def open_sources(config: DataConfig, task: Task, seed: int) -> Sources:
     if config.source == 'tfds':
         train, test = (prepared(task, seed, split, config.path) for split in SPLITS)
         return Sources(_first(train, config.num_train_examples, 'the TensorFlow dataset'), test)
-    tokens = text_files.load(config.path, task, config.train_sizes == 'mixture')
-    train = _first(_in_memory(task, tokens), config.num_train_examples, config.path)
+    files = FORMATS[config.source]
+    tokens = files.load(config.path, task, config.train_sizes == 'mixture')
     if config.test_path is not None:
-        test = text_files.load(config.test_path, task)
+        test = files.load(config.test_path, task)
         _check_disjoint(task, config, tokens, test)
-        return Sources(train, _in_memory(task, test))
-    return Sources(train, _unseen(task, seed, tokens))
+        sources = Sources(_in_memory(task, tokens), _in_memory(task, test))
+    elif task.of_files:
+        sources = _split(task, config, tokens)
+    else:
+        sources = Sources(_in_memory(task, tokens), _unseen(task, seed, tokens))
+    return sources._replace(train=_first(sources.train, config.num_train_examples, config.path))
 
 
 def generated(task: Task, seed: int, split: str, num_examples: int | None = None) -> Source:
@@ -266,6 +290,21 @@ def _prompt_hashes(task: Task, rows: np.ndarray) -> np.ndarray:
     """The hashes of the prompts of valid rows `[count, max_length]`, uint64 `[count]`."""
     blocks = np.array_split(rows, -(-len(rows) // BLOCK_SIZE))
     return np.concatenate([prompt_hash(Examples(block, task.given(block))) for block in blocks])
+
+
+def _split(task: Task, config: DataConfig, tokens: np.ndarray) -> Sources:
+    """Both sources from the rows of one file, `[count, max_length]`; a prompt's hash decides, as in `blocks`.
+
+    Raises:
+        DataError: one of them is empty.
+    """
+    in_test = _prompt_hashes(task, tokens) % np.uint64(TEST_ONE_IN) == 0
+    if in_test.all() or not in_test.any():
+        raise DataError(
+            f'{in_test.sum():,} of the {len(tokens):,} examples of {config.path} belong to the test split; '
+            'give test_path'
+        )
+    return Sources(_in_memory(task, tokens[~in_test]), _in_memory(task, tokens[in_test]))
 
 
 def _unseen(task: Task, seed: int, seen: np.ndarray) -> Source:

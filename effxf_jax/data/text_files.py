@@ -9,44 +9,19 @@ option `--under` makes it for arithmetic.
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
-from absl import logging
 
-from effxf_jax.data.blocks import BLOCK_SIZE, DataError, generate, token_dtype
-from effxf_jax.data.mixtures import smaller_sizes, translate
-from effxf_jax.tasks import EOS, PAD, Task
-from effxf_jax.tasks.task import row_length
+from effxf_jax.data import example_lines
+from effxf_jax.data.blocks import BLOCK_SIZE, DataError, generate
+from effxf_jax.data.example_lines import Lines
+from effxf_jax.tasks import Task
 
 # A line is too long beyond this many bytes, or twice the task's longest example if that is more.
 _LEAST_LINE_LIMIT = 1 << 16
-_SHOWN = 5
-
-
-class BadLine(NamedTuple):
-    """A line that is not a valid example: its number, counted from 1, and the reason."""
-
-    number: int
-    reason: str
-
-
-class Lines(NamedTuple):
-    """Consecutive lines of a file.
-
-    Attributes:
-        tokens: the valid examples in order, `[count, max_length]`, with dtype `token_dtype(task)`.
-        bad: the bad lines in order.
-        completed: how many of the valid examples were prompts alone.
-    """
-
-    tokens: np.ndarray
-    bad: list[BadLine]
-    completed: int
 
 
 def read(path: str | os.PathLike, task: Task, mixture: bool = False) -> Iterator[Lines]:
@@ -58,9 +33,10 @@ def read(path: str | os.PathLike, task: Task, mixture: bool = False) -> Iterator
         mixture: whether examples of the task's smaller sizes are valid, too.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or the task's examples have several lines.
     """
-    sizes = [task, *reversed(smaller_sizes(task))] if mixture else [task]
+    _check_has_single_lines(task)
+    sizes = example_lines.sizes_of(task, mixture)
     longest = task.max_length * (1 + max(map(len, task.vocabulary.tokens)))
     with _opened(path) as file:
         start = 0
@@ -68,7 +44,7 @@ def read(path: str | os.PathLike, task: Task, mixture: bool = False) -> Iterator
             rows = [row for _ in range(BLOCK_SIZE) if (row := _next_row(file, task, longest)) is not None]
             if not rows:
                 return
-            yield _grade(sizes, rows, start)
+            yield example_lines.grade(sizes, rows, start)
             start += len(rows)
 
 
@@ -78,47 +54,24 @@ def load(path: str | os.PathLike, task: Task, mixture: bool = False) -> np.ndarr
     Raises:
         DataError: the file cannot be read, is empty, or has bad lines; the message names the first of them.
     """
-    tokens, bad, bad_count, completed = [], [], 0, 0
-    for lines in read(path, task, mixture):
-        tokens.append(lines.tokens)
-        bad += lines.bad[: _SHOWN - len(bad)]
-        bad_count += len(lines.bad)
-        completed += lines.completed
-    if not tokens:
-        raise DataError(f'{path} is empty; expected one line per example')
-    if bad:
-        shown = ''.join(f'; line {line.number}: {line.reason}' for line in bad)
-        raise DataError(f'{path} has {bad_count:,} bad lines{shown}{"; ..." * (bad_count > len(bad))}')
-    if completed:
-        logging.warning('%s: %s lines are prompts alone; their chains are computed.', path, f'{completed:,}')
-    return np.concatenate(tokens)
+    return example_lines.load(path, read(path, task, mixture))
 
 
 def write(path: str | os.PathLike, task: Task, seed: int, split: str, count: int) -> None:
     """Writes the first `count` examples of a split to a file, which is there when it is complete.
 
     Raises:
-        DataError: another process writes this file.
+        DataError: another process writes this file, or the task's examples have several lines.
         OSError: the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.tmp')  # the next call writes over what a killed one has left
-    with temporary.open('a', encoding='utf-8') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = os.path.samestat(os.fstat(file.fileno()), temporary.stat())
-        except (BlockingIOError, FileNotFoundError):  # or the other has just finished
-            is_ours = False
-        if not is_ours:
-            raise DataError(f'another process is writing {path}')
-        try:
-            file.truncate(0)
-            for examples in generate(task, seed, split, count):
-                file.writelines(task.decode_text(row) + '\n' for row in examples.tokens)
-            file.flush()
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    _check_has_single_lines(task)
+    blocks = generate(task, seed, split, count)
+    example_lines.write(path, (task.decode_text(row) for examples in blocks for row in examples.tokens))
+
+
+def _check_has_single_lines(task: Task) -> None:
+    if '\n' in task.vocabulary.tokens:
+        raise DataError(f"examples of {task} have several lines; their files have GSM8K's format")
 
 
 @contextlib.contextmanager
@@ -151,58 +104,3 @@ def _next_row(file: BinaryIO, task: Task, longest: int) -> np.ndarray | str | No
         return row
     # A right row may be too long, such as one with more brackets than are needed.
     return task.diagnose(row) or f'too long: {len(row)} tokens; the task has at most {task.max_length - 1}'
-
-
-def _grade(sizes: list[Task], rows: list[np.ndarray | str], start: int) -> Lines:
-    """Grades consecutive lines, the first of which has the number start + 1.
-
-    Args:
-        sizes: the task, and the smaller sizes of it that are valid, too.
-        rows: the lines' token ids in the task's vocabulary, or the reasons why they are bad.
-        start: the number of lines before these.
-    """
-    task = sizes[0]
-    tokens = np.full((len(rows), task.max_length), PAD, np.int32)
-    for line, row in zip(tokens, rows, strict=True):
-        if not isinstance(row, str):
-            line[: len(row)] = row
-            line[len(row)] = EOS
-    right, completed = np.zeros((2, len(rows)), bool)
-    for size in sizes:
-        others = np.flatnonzero(~right)
-        filled, were_prompts = _complete(size, translate(tokens[others], task, size))
-        graded = size.grade(filled, np.zeros(filled.shape, bool)).chain_correct
-        tokens[others[graded]] = translate(filled[graded], size, task)
-        right[others[graded]] = True
-        completed[others[graded]] = were_prompts[graded]
-    bad = [
-        BadLine(start + i + 1, rows[i] if isinstance(rows[i], str) else _reason(sizes, rows[i]))
-        for i in np.flatnonzero(~right)
-    ]
-    return Lines(tokens[right].astype(token_dtype(task)), bad, int(completed.sum()))
-
-
-def _complete(task: Task, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Completes the rows, int `[count, length]`, that are a prompt alone; also returns which they were."""
-    lengths, given = row_length(tokens), task.given(tokens).sum(axis=1)
-    prompts = np.flatnonzero(lengths == given)
-    completed = np.zeros(len(tokens), bool)
-    if prompts.size:
-        right = task.complete(tokens[prompts])
-        # A row that is malformed, that lacks inputs between its steps, or for which there is no room remains.
-        fits = (right[:, 0] != PAD) & (row_length(right) < tokens.shape[1])
-        fits &= task.given(right).sum(axis=1) == given[prompts]
-        width = min(tokens.shape[1], right.shape[1])
-        tokens = tokens.copy()
-        tokens[prompts[fits], :width] = right[fits, :width]
-        completed[prompts[fits]] = True
-    return tokens, completed
-
-
-def _reason(sizes: list[Task], row: np.ndarray) -> str:
-    """Why a row, in the first task's ids, is bad: by the size that its prompt has, otherwise by the first."""
-    for size in sizes:
-        translated = translate(row[None], sizes[0], size)[0]
-        if size.prompt_fault(translated) is None:
-            return size.diagnose(translated)
-    return sizes[0].diagnose(row)

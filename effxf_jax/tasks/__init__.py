@@ -6,6 +6,7 @@ from effxf_jax import registry
 from effxf_jax.tasks.arithmetic import Arithmetic
 from effxf_jax.tasks.edit_distance import EditDistance
 from effxf_jax.tasks.edit_distance_local import EditDistanceLocal
+from effxf_jax.tasks.gsm8k_problems import GradeSchoolMath
 from effxf_jax.tasks.linear_equations import LinearEquations
 from effxf_jax.tasks.lis import LongestIncreasingSubsequence
 from effxf_jax.tasks.task import EOS, PAD, Examples, Grade, Task, Vocabulary
@@ -15,6 +16,7 @@ TASKS = {
     'arithmetic': Arithmetic,
     'edit_distance': EditDistance,
     'edit_distance_local': EditDistanceLocal,
+    'gsm8k': GradeSchoolMath,
     'linear_equations': LinearEquations,
     'lis': LongestIncreasingSubsequence,
     'word_problems': WordProblems,

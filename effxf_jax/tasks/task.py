@@ -130,6 +130,8 @@ class Task(abc.ABC):
         metric: the accuracy that reports use, a field of `evaluation.Evaluation`; the paper's metric if the
             paper has the task.
         published_sizes: the options of each size that is available as a named TensorFlow dataset.
+        of_files: whether the task's problems are those of files, from which `sample` draws; there are no
+            others to test on.
         stream_options: the options that are always part of `stream_key`. Options added later are not listed
             here: they are part of the key only where they differ from their default, so that a new option
             leaves existing examples unchanged.
@@ -141,6 +143,7 @@ class Task(abc.ABC):
     size_option: ClassVar[str] = 'n'
     metric: ClassVar[str] = 'chain_accuracy'
     published_sizes: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    of_files: ClassVar[bool] = False
     stream_options: ClassVar[tuple[str, ...]] = ()
 
     @property

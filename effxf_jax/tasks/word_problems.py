@@ -189,7 +189,7 @@ class WordProblems(Task):
         )
 
     def solve(self, problems: Sentences) -> Solution:
-        """The chain whose every step is the first possible one, in the order in which they are told."""
+        """The chain that goes on with the newest quantity where it can; see `words.solving.solve`."""
         return self._solve(problems)
 
     def _solve(self, told: Sentences, written: np.ndarray | None = None) -> Solution:

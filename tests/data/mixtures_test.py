@@ -123,7 +123,7 @@ def test_a_configuration_chooses_the_mixture_for_training_alone():
 
 
 def test_a_mixture_is_refused_of_stored_examples_and_of_another_name():
-    with pytest.raises(ValueError, match="train_sizes 'mixture' requires source .* or 'text'; got 'tfds'"):
+    with pytest.raises(ValueError, match="'mixture' requires one of the sources .*, text, gsm8k; got 'tfds'"):
         DataConfig(source='tfds', train_sizes='mixture')
     with pytest.raises(ValueError, match="train_sizes must be one of single, mixture; got 'all'"):
         DataConfig(train_sizes='all')

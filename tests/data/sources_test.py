@@ -316,10 +316,14 @@ def test_more_examples_than_there_are_cannot_be_asked_for(prepared, text):
 @pytest.mark.parametrize(
     ('values', 'messages'),
     [
-        ({'source': 'disk', 'num_train_examples': 0}, ["generated, tfds, text; got 'disk'", 'at least 1']),
+        (
+            {'source': 'disk', 'num_train_examples': 0},
+            ["generated, tfds, text, gsm8k; got 'disk'", 'at least 1'],
+        ),
         ({'source': 'text'}, ["path must be given for source 'text'"]),
+        ({'source': 'gsm8k'}, ["path must be given for source 'gsm8k'"]),
         ({'path': 'x', 'test_path': 'y'}, ["got 'x'", "got 'y'"]),
-        ({'source': 'tfds', 'path': 'x', 'test_path': 'y'}, ["'text' only; got 'y'"]),
+        ({'source': 'tfds', 'path': 'x', 'test_path': 'y'}, ["sources text, gsm8k only; got 'y'"]),
     ],
 )
 def test_everything_wrong_with_a_data_config_is_named(values, messages):

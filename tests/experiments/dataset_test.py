@@ -95,6 +95,23 @@ def test_what_is_wrong_in_word_problems_is_named_by_line_and_step(tmp_path, prog
     assert rows['a common conversion, such as 60'] == '1 (14.3%)'
 
 
+def test_a_task_writes_word_problems_that_it_and_the_judge_find_right(tmp_path, program):
+    config, path = '--config=experiments/word_problems.py:num_steps=2', tmp_path / 'made.jsonl'
+    code, _, err = program('dataset', 'export', '--format=gsm8k', config, '--count=40', f'--out={path}')
+    assert (code, err) == (0, '')
+    assert program('dataset', 'check', '--format=gsm8k', f'--path={path}')[0] == 0
+    code, out, _ = program('dataset', 'check', '--format=gsm8k', config, f'--path={path}')
+    assert code == 0
+    assert '40 of 40 chains are right, 0 are bad' in out
+    lines = path.read_text().splitlines()
+    path.write_text('\n'.join([*lines[:2], lines[2].replace('####', '#### 0'), PROBLEM]))
+    code, out, _ = program('dataset', 'check', '--format=gsm8k', config, f'--path={path}')
+    assert code == 1
+    assert 'line 3: ' in out
+    assert 'line 4: ' in out
+    assert '2 of 4 chains are right, 2 are bad' in out
+
+
 @pytest.mark.parametrize(
     'answer', ['<<1+1=3>>3\n#### 3', '<<1+1=2>>3\n#### 2', '<<1+1=2>>2', '<<a=2>>\n#### 2']
 )
@@ -117,8 +134,10 @@ def test_one_wrong_thing_in_word_problems_is_status_1(answer, tmp_path, program)
         (['check', '--format=gsm8k', '--path=no_such_file'], ['no_such_file cannot be read: No such file']),
         (['check', '--format=gsm8k', '--path=tests'], ['tests cannot be read: Is a directory']),
         (['check', '--format=gsm', '--path=x'], ['text|gsm8k']),
-        (['check', '--format=gsm8k', ED, '--path=x'], ['--config: with --format=gsm8k']),
-        (['export', '--format=gsm8k'], ['expected one command of check for --format=gsm8k; got export']),
+        (['check', '--format=gsm8k', ED, '--path=x'], ['x cannot be read: No such file']),
+        (['export', '--format=gsm8k'], ['--config=FILE is missing', '--out=FILE is missing']),
+        (['export', '--format=gsm8k', ED, '--out=x'], ["EditDistance has no form in GSM8K's format"]),
+        (['show', '--format=gsm8k', ED], ['expected one command of export, check for --format=gsm8k']),
         (['show', ED, '--split=validation'], ['train|test']),
         (['show', ED, '--count=0'], ['count']),
         (['export', ED, '--out=no_such_folder/file.txt'], ['no_such_folder']),

@@ -46,7 +46,7 @@ def solve(
     is_story: bool,
     written: np.ndarray | None = None,
 ) -> Solution:
-    """Solves problems, each step by the first told sentence that is possible.
+    """Solves problems. A step takes a possible sentence that uses the newest quantity, or the first told.
 
     Sentences that say `had` wait for those that say `has` of the same quantity, so no more quantities are
     alive than in the order in which the problem was drawn. Where all wait for each other, the first one goes.
@@ -70,6 +70,7 @@ def solve(
     ):
         row, place = np.nonzero(stays)
         np.add.at(references, (row, operand[row, place]), 1)
+    newest = np.full(count, -1)
     possible = np.ones(count, bool)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in Solution._fields[:5]}
 
@@ -95,7 +96,8 @@ def solve(
             ready = left_over & known
             must_wait = waits(told.first, told.first_left) | is_binary & waits(told.second, told.second_left)
             free = ready & ~must_wait
-            place = np.where(free.any(axis=1), free.argmax(axis=1), ready.argmax(axis=1))
+            goes_on = free & ((told.first == newest[:, None]) | is_binary & (told.second == newest[:, None]))
+            place = _first_of(goes_on, free, ready)
             if written is not None:
                 wanted = ready & (told.subject == written[:, step, None])
                 place = np.where(wanted.any(axis=1), wanted.argmax(axis=1), place)
@@ -107,6 +109,7 @@ def solve(
             left_over[rows, place] & (first >= 0) & (second >= 0) & (result >= 0) & (result <= largest)
         )
         left_over[rows, place] = False
+        newest = told.subject[rows, place]
         references[rows, told.first[rows, place]] -= told.first_left[rows, place]
         references[rows, told.second[rows, place]] -= is_binary[rows, place] & told.second_left[rows, place]
         value[rows, told.subject[rows, place]] = np.where(possible, result, 0)
@@ -114,3 +117,11 @@ def solve(
             column.append(np.where(possible, entries, 0))
     stacked = {name: np.stack(column, axis=1).astype(np.int32) for name, column in columns.items()}
     return Solution(**stacked, answer=np.maximum(value[rows, told.asked], 0), possible=possible)
+
+
+def _first_of(*choices: np.ndarray) -> np.ndarray:
+    """The first place of the first choice, bool `[count, places]`, that has any, `[count]`; otherwise 0."""
+    place = np.zeros(len(choices[0]), int)
+    for choice in reversed(choices):
+        place = np.where(choice.any(axis=1), choice.argmax(axis=1), place)
+    return place

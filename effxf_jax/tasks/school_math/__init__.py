@@ -1,0 +1,1 @@
+"""What the task of files in GSM8K's format is made of: its tokens, its files, and grading."""
