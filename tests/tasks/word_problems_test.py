@@ -13,7 +13,7 @@ from effxf_jax.tasks import EOS
 from effxf_jax.tasks.words import grammar
 from effxf_jax.theory.enumeration import count_classes
 
-BEFORE = {'num_steps': 6, 'alive': 3, 'distractors': 2}
+BEFORE = {'num_steps': 12, 'alive': 3, 'distractors': 2}
 STORY = {'num_steps': 12, 'alive': 3, 'distractors': 2, 'told': 'between'}
 both = pytest.mark.parametrize('options', [BEFORE, STORY], ids=['before', 'between'])
 
