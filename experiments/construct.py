@@ -16,6 +16,7 @@ With noise, such as --config=experiments/ed.py:n=6,start_noise=0.003,optimizer=a
 --steps=1000, this shows whether training repairs the weights.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from effxf_jax.constructions import catalogue
+from effxf_jax.constructions import catalogue, zeros
 from effxf_jax.constructions.compiler import LOGIT_SCALE, NEVER, Compiled
 from effxf_jax.constructions.program import ConstructionError
 from effxf_jax.data.blocks import DataError
@@ -65,8 +66,10 @@ def main(argv):
     print(f'construction: {name}, width {compiled.config.dim}')
     print(f'task: {experiment.task}\nworkdir: {workdir}', flush=True)
     listener = console.TerminalListener(experiment.train.steps)
+    is_exact = experiment.train.steps == 0 and experiment.run.start_noise == 0
     try:
-        run.run(experiment, workdir, listener)
+        with zeros.left_out(compiled.params) if is_exact else contextlib.nullcontext():
+            run.run(experiment, workdir, listener)
         describe(experiment, compiled, RunDirectory(workdir))
     except (MismatchError, InUseError, DataError, MemoryLimitError) as error:
         return refuse([str(error)])
@@ -160,7 +163,8 @@ def score_margin(compiled: Compiled, examples) -> float:
     A program's scores of two adjacent numbers differ by 1 or more; see `compiler.LOGIT_SCALE`.
     """
     model = Transformer(compiled.config)
-    logits = np.array(jax.jit(model.apply)({'params': compiled.params}, examples.tokens)[:, :-1])
+    with zeros.left_out(compiled.params):
+        logits = np.array(jax.jit(model.apply)({'params': compiled.params}, examples.tokens)[:, :-1])
     following = examples.tokens[:, 1:]
     written = produced(examples)[:, 1:]
     right = np.take_along_axis(logits, following[..., None], axis=-1)[..., 0]

@@ -2,8 +2,8 @@
 
 Run with `python -m experiments.main --config=experiments/word_problems.py`.
 
-laptop (default): four steps, two quantities alive, told before the chain in shuffled order, with a distractor;
-three layers of width 64 with a convolution of four tokens, some 20 minutes of one core.
+laptop (default): four steps, two quantities alive, told before the chain in shuffled order, with a
+distractor; three layers of width 64 with a convolution of four tokens, some 20 minutes of one core.
 quick: two steps, told between the steps.
 paper: eight steps and three quantities alive, with the training of Feng et al. It is meant for accelerators
 and has not been run.

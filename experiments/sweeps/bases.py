@@ -31,7 +31,7 @@ FIRST_ROW = {
 FIXED, STRIDED = (f'mechanism=sparse,pattern={pattern},block_size=8' for pattern in ('fixed', 'strided'))
 
 WORD_PROBLEMS = (
-    f'experiments/word_problems.py:laptop,told=between,distractors=0,steps=1000,batch_size=32,eval_every=1000,'
+    f'experiments/word_problems.py:laptop,told=between,distractors=0,steps=1500,batch_size=32,eval_every=1500,'
     f'{GRADED}'
 )
 

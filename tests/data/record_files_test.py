@@ -113,22 +113,6 @@ def test_loading_refuses_what_is_not_there_or_empty(tmp_path):
         record_files.load(tmp_path / 'empty', TASK)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / 'file.jsonl'
-    path.write_text('what was there\n')
-
-    def fails_at_block_1(task, seed, split, number):
-        if number == 1:
-            raise KeyboardInterrupt
-        return generate_block(task, seed, split, number)
-
-    monkeypatch.setattr(blocks, 'generate_block', fails_at_block_1)
-    with pytest.raises(KeyboardInterrupt):
-        record_files.write(path, TASK, 0, 'train', 2000)
-    assert path.read_text() == 'what was there\n'
-    assert list(tmp_path.iterdir()) == [path]
-
-
 # As a source of training.
 
 

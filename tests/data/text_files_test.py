@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from effxf_jax import tasks
-from effxf_jax.data import blocks, text_files
+from effxf_jax.data import blocks, record_files, text_files
 from effxf_jax.data.blocks import DataError, generate_block
 from effxf_jax.data.mixtures import smaller_sizes
 from effxf_jax.tasks.task import ANSWER_MODES
@@ -204,8 +204,13 @@ def test_loading_refuses_what_is_not_there_empty_or_bad(tmp_path):
         text_files.load(path, TASK)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / 'file.txt'
+@pytest.mark.parametrize(
+    'files, task',
+    [(text_files, TASK), (record_files, tasks.make('word_problems', num_steps=2))],
+    ids=['text', 'gsm8k'],
+)
+def test_a_file_is_written_whole_or_not_at_all(files, task, tmp_path, monkeypatch):
+    path = tmp_path / 'file'
     path.write_text('what was there\n')
 
     def fails_at_block_1(task, seed, split, number):
@@ -215,7 +220,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(blocks, 'generate_block', fails_at_block_1)
     with pytest.raises(KeyboardInterrupt):
-        text_files.write(path, TASK, 0, 'train', 2000)
+        files.write(path, task, 0, 'train', 2000)
     assert path.read_text() == 'what was there\n'
     assert list(tmp_path.iterdir()) == [path]
 
