@@ -27,8 +27,8 @@ def left_out(params: Mapping[str, Any]) -> Iterator[None]:
     kernels = {path: np.asarray(layer['kernel']) != 0 for path, layer in _layers(params)}
 
     def multiply(following, args, kwargs, context):
-        path = context.module.path
-        if context.method_name != '__call__' or path not in kernels:
+        path, is_new = context.module.path, context.module.is_initializing()
+        if context.method_name != '__call__' or path not in kernels or is_new:
             return following(*args, **kwargs)
         is_used = kernels[path]
         inputs = np.flatnonzero(is_used.any(axis=1))

@@ -165,6 +165,8 @@ def test_every_order_with_operands_first_is_right_and_no_other():
         ('does Dan have', 'does Eve have', 'every quantity except the one asked for'),
         ('How many pens', 'How many eggs', 'is no question about the things told of'),
         ('Ann has 5 pens', 'Ann has 1 pens', 'is not from 0 to 20'),
+        ('gets 2 more', 'gets 16 more', 'is not from 0 to 20'),
+        ('than Ann had', 'than Ann does', 'is no sentence of this task'),
         ('than Ann had', 'than Dan had', ''),
         ('Ben has 4 pens . How many pens does Dan have ?', 'Ben has 4', 'the text ends within the prompt'),
     ],
@@ -178,6 +180,30 @@ def test_a_prompt_that_is_no_problem_is_refused_with_the_reason(old, new, messag
     assert task.prompt_fault(task.parse_text(prompt)) is None
     assert old in prompt
     assert re.search(message, task.prompt_fault(task.parse_text(prompt.replace(old, new))).detail)
+
+
+def test_a_quantity_may_be_used_up_before_others_have_used_it():
+    task = tasks.make('word_problems', num_steps=3, alive=1)
+    text = (
+        'Cat gets 1 more pens than Ann had . Dan gets what Ann has plus Cat had . Ann has 3 pens . '
+        'Eve gets 2 more pens than Dan had . How many pens does Eve have ? '
+        "Cat : Ann 's 3 plus the number 1 = << 3 + 1 = 4 >> 4 , Cat has 4 pens . "
+        "Dan : Ann 's 3 plus Cat 's 4 = << 3 + 4 = 7 >> 7 , Dan has 7 pens . "
+        "Eve : Dan 's 7 plus the number 2 = << 7 + 2 = 9 >> 9 , Eve has 9 pens . #### 9"
+    )
+    assert task.diagnose(task.parse_text(text)) is None
+
+
+def test_another_number_of_stated_quantities_is_refused():
+    text = (
+        'Ann has 3 pens . Ben has 4 pens . Cat has 5 pens . Dan gets what Ann had plus Ben had . '
+        'Eve gets what Dan had plus Cat had . How many pens does Eve have ?'
+    )
+    for alive, distractors, is_refused in (3, 0, False), (2, 1, True):
+        task = tasks.make('word_problems', num_steps=2, alive=alive, distractors=distractors)
+        fault = task.prompt_fault(task.parse_text(text))
+        assert (fault is not None) == is_refused
+    assert 'another number of stated quantities than 2' in fault.detail
 
 
 @pytest.mark.parametrize(
@@ -237,6 +263,8 @@ def test_a_row_is_the_record_that_it_becomes(options, mode):
     assert record['answer'].splitlines()[-1].startswith('#### ')
     if mode == 'chain':
         assert len(record['answer'].splitlines()) == task.num_steps + 1
+    answer_alone = task.from_record(record | {'answer': record['answer'].splitlines()[-1]})
+    assert (task.diagnose(answer_alone) is None) == (mode == 'direct')
     with pytest.raises(ValueError, match="'€' is no word"):
         task.from_record(record | {'question': 'Ann has €5 pens .'})
     with pytest.raises(ValueError, match="unknown token 'Bob'"):
@@ -331,3 +359,9 @@ def test_the_bound_of_a_story_follows_the_quantities_alive_and_that_of_a_problem
     assert bits(num_steps=8, alive=4, **story) == bits(num_steps=16, alive=4, **story) == 4 * math.log2(21)
     assert bits(num_steps=16, alive=8, **story) == 2 * bits(num_steps=16, alive=4, **story)
     assert bits(num_steps=16, alive=4) > 1.5 * bits(num_steps=8, alive=4)
+    for told in 'before', 'between':
+        task = tasks.make('word_problems', num_steps=4, told=told)
+        lengths = range(task.hardest_length, task.max_length)
+        lower = [task.required_bits(length).lower for length in lengths]
+        assert lower == sorted(lower, reverse=True)
+        assert lower[-1] == 0
