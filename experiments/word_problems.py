@@ -3,8 +3,10 @@
 Run with `python -m experiments.main --config=experiments/word_problems.py`.
 
 laptop (default): four steps, two quantities alive, told before the chain in shuffled order, with a
-distractor; three layers of width 64 with a convolution of four tokens, some 20 minutes of one core.
-quick: two steps, told between the steps.
+distractor; three layers of width 64 with a convolution of four tokens, some 8 minutes of two cores. Chain
+accuracy on 4,096 held-out problems is 0.993, 0.951 and 0.977 with seeds 0 to 2. Expect 0.93 or more.
+quick: two steps, told between the steps, a minute and a half; 1.000 and 1.000 on 1,024 held-out problems with
+seeds 0 and 1. Expect 0.95 or more.
 paper: eight steps and three quantities alive, with the training of Feng et al. It is meant for accelerators
 and has not been run.
 smoke: seconds; the model learns nothing.
