@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ('main', 'sweep', 'report', 'theory', 'probe', 'construct', 'dataset')
+PROGRAMS = ('main', 'sweep', 'report', 'theory', 'probe', 'construct', 'dataset', 'dependencies')
 # Writes down what it is called with, a line a word, and answers nothing but questions about the machine.
 FAKE_PYTHON = f"""#!/bin/sh
 [ "$1" != -c ] || exec {sys.executable} "$@"
@@ -172,7 +172,7 @@ def test_a_programs_help_describes_it_without_setting_up(bare, program):
     expected = {
         'main': '--workdir', 'sweep': '--reuse', 'report': '--export', 'theory': '--widths',
         'probe': '--position', 'dataset': 'check --path', 'bench': 'pipeline  ', 'bench startup': '--out',
-        'test': 'pytest', 'setup': 'EFFXF_BACKEND', 'construct': '--construction',
+        'test': 'pytest', 'setup': 'EFFXF_BACKEND', 'construct': '--construction', 'dependencies': '--task',
     }  # fmt: skip
     assert expected[program] in done.stdout
     assert '"""' not in done.stdout

@@ -10,9 +10,7 @@ from effxf_jax.model import Transformer
 
 CASES = [
     ('lis', {'n': 11}, 'fixed'),
-    ('lis', {'n': 11}, 'linear'),
     ('edit_distance', {'n': 5}, 'linear_table'),
-    ('edit_distance', {'n': 5}, 'routed'),
 ]
 
 
