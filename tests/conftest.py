@@ -7,7 +7,8 @@ import tempfile
 os.environ.pop('PYTHONWARNDEFAULTENCODING', None)  # for the tests' processes, not for programs they start
 os.environ['JAX_PLATFORMS'] = os.environ.get('TEST_PLATFORMS', 'cpu')  # others for accelerator_test.py alone
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-os.environ['RAY_memory_monitor_refresh_ms'] = '0'  # it ends workers for the memory of other processes
+# Ray would end workers for the memory that other processes take.
+os.environ['RAY_memory_monitor_refresh_ms'] = '0'  # noqa: SIM112
 os.environ['JAX_COMPILATION_CACHE_DIR'] = f'{tempfile.gettempdir()}/effxf_jax-tests-{getpass.getuser()}'
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 if os.environ['JAX_PLATFORMS'] == 'cpu':
