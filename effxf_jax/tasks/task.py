@@ -105,8 +105,8 @@ class Fault(NamedTuple):
     Attributes:
         kind: 'malformed prompt', 'malformed expression', 'wrong value', 'missing separator', 'truncated'
             or 'too long'.
-        position: the position, from 0, of the first token with which no right text continues; the number of
-            tokens where more are expected.
+        position: the position, from 0, of the first token with which no right text continues, or of the
+            sentence at fault; the number of tokens where more are expected.
         detail: the token at this position, and the tokens expected.
     """
 

@@ -72,8 +72,8 @@ class WordProblems(Task):
         num_steps: derived quantities.
         alive: stated quantities, and how many are alive at once: each derived one takes the place of one that
             is not needed again, until the last steps merge what is left.
-        lookback: how many steps back a step refers to at most; a quantity told before the first step counts
-            as its step 0. None: any.
+        lookback: how many steps back a step refers to at most, if told 'between'; a quantity told before the
+            first step counts as its step 0. None: any.
         distractors: sentences about wishes.
         largest: the largest number; the smallest is 0.
         told: 'before': all sentences in shuffled order, then the chain; 'between': each sentence of a derived
@@ -110,9 +110,9 @@ class WordProblems(Task):
     answer_mode: str = 'chain'
 
     def __post_init__(self):
-        needed = self.alive + (self.num_steps if self.told == 'before' else 1)
+        needed = self._most_named
         if self.names is None:
-            object.__setattr__(self, 'names', max(16, needed))
+            object.__setattr__(self, 'names', self._default_names)
         problems = []
         if self.alive < 1:
             problems.append(f'alive must be at least 1; got {self.alive}')
@@ -121,7 +121,11 @@ class WordProblems(Task):
             problems.append(
                 f'num_steps must be at least {least}, to merge {self.alive} quantities; got {self.num_steps}'
             )
-        if self.lookback is not None and self.lookback < self.alive:
+        if self.lookback is not None and self.told == 'before':
+            problems.append(
+                f"lookback requires told 'between': before, any order is right; got {self.lookback}"
+            )
+        elif self.lookback is not None and self.lookback < self.alive:
             problems.append(f'lookback must be at least alive = {self.alive}, or None; got {self.lookback}')
         if self.distractors < 0:
             problems.append(f'distractors must be at least 0; got {self.distractors}')
@@ -129,12 +133,31 @@ class WordProblems(Task):
             problems.append(f'largest must be from 1 to {LARGEST:,}; got {self.largest}')
         if self.told not in TOLD:
             problems.append(f'told must be one of {", ".join(TOLD)}; got {self.told!r}')
+        elif needed > len(NAMES):
+            problems.append(
+                f'alive{" + num_steps" * (self.told == "before")} must be at most '
+                f'{len(NAMES) - (self.told == "between")}, as there are {len(NAMES)} names; got {needed}'
+            )
         elif not needed <= self.names <= len(NAMES):
             problems.append(
                 f'names must be from {needed}, so many have a quantity at once, to {len(NAMES)}; '
                 f'got {self.names}'
             )
         refuse_options(problems, self.answer_mode)
+
+    @property
+    def _most_named(self) -> int:
+        """How many quantities have a name at once, at most."""
+        return self.alive + (self.num_steps if self.told == 'before' else 1)
+
+    @property
+    def _default_names(self) -> int:
+        return max(16, self._most_named)
+
+    def scaled(self, factor: float) -> 'WordProblems':
+        """Scales the number of steps, and takes as many names as that needs unless another number was set."""
+        names = None if self.names == self._default_names else self.names
+        return dataclasses.replace(self, num_steps=int(self.num_steps * factor), names=names)
 
     @property
     def _words(self) -> Grammar:
@@ -169,7 +192,7 @@ class WordProblems(Task):
         return STEP_LENGTH if self.told == 'between' and self.answer_mode == 'chain' else 0
 
     def locality(self) -> int | None:
-        """What is told or written within the last `lookback` steps, if sentences come between the steps."""
+        """The tokens of `lookback` steps, the step itself and all statements, if told between the steps."""
         if self.told == 'before' or self.lookback is None or self.answer_mode == 'direct':
             return None
         statements = (self.alive + self.distractors) * STATEMENT_LENGTH
@@ -319,7 +342,7 @@ class WordProblems(Task):
         fields, is_sentence = words.read(found[:, :-1, :RELATION_LENGTH])
         question = found[:, -1, :QUESTION_LENGTH]
         items = fields.pop('item')
-        item = np.where(is_sentence.any(axis=1), items.max(axis=1), 0)
+        item = np.take_along_axis(items, (items >= 0).argmax(axis=1)[:, None], axis=1)[:, 0]
         asked = question[:, 4] - words.names
         asked_fits = (asked >= 0) & (asked < self.names)
         told = sentences_of(**fields, item=np.maximum(item, 0), asked=np.where(asked_fits, asked, 0))
@@ -343,6 +366,11 @@ class WordProblems(Task):
         if not len(tokens):
             return Fault('truncated', 0, 'the text ends within the prompt')
         told, faults, starts = self._read(tokens[None])
+        question = np.flatnonzero(tokens == self._words.id('How'))
+        if question.size and (told_in_all := int((starts[0] < question[0]).sum())) != self.sentences:
+            detail = word_faults.DETAILS['number'].format(sentences=self.sentences)
+            if told_in_all < self.sentences:
+                return Fault('malformed prompt', int(question[0]), detail)
         kinds = [word_faults.name_of(fault) for fault in faults[0]]
         in_form = [kind in word_faults.OF_FORM for kind in kinds]  # what it says is read if its form is right
         place = int(np.argmax(in_form if any(in_form) else faults[0] > 0))
@@ -390,9 +418,11 @@ class WordProblems(Task):
         told, _, starts = self._read(row[None])
         solution = self._solve(told, self._written(row[None]))
         value_at = {}
-        for place in np.flatnonzero(told.kind[0] == BASE):
-            value_at[told.subject[0, place]] = starts[0, place] + NUMBER_PLACES[BASE]
+        stated = np.flatnonzero(told.kind[0] == BASE).tolist()
         for step, place in enumerate(solution.order[0]):
+            while stated and (self.told == 'before' or stated[0] < place):
+                base = stated.pop(0)
+                value_at[told.subject[0, base]] = starts[0, base] + NUMBER_PLACES[BASE]
             kind, subject, first, second = (
                 x[0, place] for x in (told.kind, told.subject, told.first, told.second)
             )
@@ -419,10 +449,11 @@ class WordProblems(Task):
     def _prefix_bits(self, length: int) -> tuple[float, float]:
         """The lower bound from quantities alive and names to come, the upper bound from all that is told.
 
-        Lower: consider problems that state the quantities first. Every step adds 0 to a quantity, until one
-        multiplies it by 0; the others then multiply the product, which stays 0, one by one. So each quantity
-        can have any value and a step writes it, in an order that no reader can choose; the steps after a cut
-        write all that are alive there. Told before the chain, derived quantities can have any names, too.
+        Lower: consider problems that state the quantities first. Every step adds 0 to the newest quantity
+        (told between the steps: to the oldest, so that none is too old), until one multiplies it by 0; the
+        others then multiply the product, which stays 0, one by one. So each quantity can have any value (where
+        all steps merge: each but one) and a step writes it, in an order that no reader can choose; the steps
+        after a cut write all that are alive there. Told before, derived quantities can have any names, too.
 
         Upper: between the steps, names and values of the quantities alive, how old they are, the kinds of
         sentences told so far, and the unfinished sentence and step. Told before, all sentences and which

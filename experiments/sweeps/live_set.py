@@ -1,8 +1,8 @@
 """Does the needed width follow the quantities alive, or the number of steps and tokens?
 
 Run with `python -m experiments.sweep --config=experiments/sweeps/live_set.py`. Word problems whose sentences
-come between the steps; every mechanism has a convolution of four tokens, without which a model of this size
-spends most of its training on binding a value to a name.
+come between the steps; in laptop every mechanism has a convolution of four tokens, without which a model of
+this size spends most of its training on binding a value to a name.
 
 laptop (default), by the smallest width that reaches 90% of chains, and at one width:
     alive         1, 2 and 4 quantities alive at four steps (some 150 tokens)

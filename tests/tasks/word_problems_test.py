@@ -169,6 +169,8 @@ def test_every_order_with_operands_first_is_right_and_no_other():
         ('than Ann had', 'than Ann does', 'is no sentence of this task'),
         ('than Ann had', 'than Dan had', ''),
         ('Ben has 4 pens . How many pens does Dan have ?', 'Ben has 4', 'the text ends within the prompt'),
+        ('Ann has 5 pens . ', '', 'the question comes elsewhere than after 4 sentences'),
+        ('gets 2 more pens', 'gets 2 more eggs', '^.Eve gets 2 more eggs.* is about other things'),
     ],
 )
 def test_a_prompt_that_is_no_problem_is_refused_with_the_reason(old, new, message):
@@ -192,6 +194,30 @@ def test_a_quantity_may_be_used_up_before_others_have_used_it():
         "Eve : Dan 's 7 plus the number 2 = << 7 + 2 = 9 >> 9 , Eve has 9 pens . #### 9"
     )
     assert task.diagnose(task.parse_text(text)) is None
+
+
+def test_a_larger_problem_has_as_many_names_as_it_needs():
+    assert tasks.make('word_problems', num_steps=12).scaled(2) == tasks.make('word_problems', num_steps=24)
+    assert tasks.make('word_problems', num_steps=12, names=30).scaled(2).names == 30
+
+
+def test_a_name_that_is_told_again_has_the_place_of_its_own_quantity():
+    task = tasks.make('word_problems', num_steps=2, told='between', names=4)
+    text = (
+        'Ann has 5 pens . Ben gets 2 more pens than Ann had . '
+        "Ben : Ann 's 5 plus the number 2 = << 5 + 2 = 7 >> 7 , Ben has 7 pens . "
+        'Ann has 3 pens . Cat gets what Ben had plus Ann had . '
+        "Cat : Ben 's 7 plus Ann 's 3 = << 7 + 3 = 10 >> 10 , Cat has 10 pens . "
+        'How many pens does Cat have ? #### 10'
+    )
+    row = np.append(task.parse_text(text), EOS)
+    chain = task.dependencies(row)
+    words = text.split()
+    dependencies.check(chain)
+    assert [[words[o.origins[0].position] for o in step.operands] for step in chain.steps[:2]] == [
+        ['5', '2'],
+        ['7', '3'],
+    ]
 
 
 def test_another_number_of_stated_quantities_is_refused():
@@ -242,12 +268,18 @@ def test_options_out_of_range_are_all_named():
         tasks.make('word_problems', num_steps=1, alive=3, lookback=2, distractors=-1, largest=0, names=2)
     for part in (
         'num_steps must be at least 2, to merge 3 quantities; got 1',
-        'lookback must be at least alive = 3',
+        "lookback requires told 'between'",
         'distractors must be at least 0; got -1',
         'largest must be from 1 to 10,000; got 0',
         'names must be from 4',
     ):
         assert part in str(error.value)
+    with pytest.raises(ValueError, match='lookback must be at least alive = 3'):
+        tasks.make('word_problems', num_steps=4, alive=3, lookback=2, told='between')
+    with pytest.raises(
+        ValueError, match=r'alive \+ num_steps must be at most 62, as there are 62 names; got 63'
+    ):
+        tasks.make('word_problems', num_steps=61)
     with pytest.raises(ValueError, match="told must be one of before, between; got 'after'"):
         tasks.make('word_problems', num_steps=1, told='after')
 

@@ -20,7 +20,7 @@ DETAILS = {
 }
 """The faults, with a description of each; its fields are the options and the sentence."""
 
-OF_FORM = ('no sentence', 'number', 'question')
+OF_FORM = ('no sentence', 'item', 'number', 'question')
 """The faults of how something is said, rather than of what."""
 
 _NAMES = ('', *DETAILS)

@@ -37,7 +37,9 @@ def from_record(task: Task, record: Mapping[str, str]) -> np.ndarray:
     question, answer = (task.parse_text(' '.join(_words(record[key]))) for key in ('question', 'answer'))
     ids = task.vocabulary.ids()
     if task.answer_mode == 'direct':
-        return np.concatenate([question, answer[answer != ids['####']]])
+        if answer[:1].tolist() != [ids['####']]:
+            raise ValueError('the answer must begin with ####')
+        return np.concatenate([question, answer[1:]])
     if task.told == 'before':
         return np.concatenate([question, answer])
     steps = _sentences(answer, ids['.'])
