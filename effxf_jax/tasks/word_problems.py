@@ -451,8 +451,8 @@ class WordProblems(Task):
 
         Lower: consider problems that state the quantities first. Every step adds 0 to the newest quantity
         (told between the steps: to the oldest, so that none is too old), until one multiplies it by 0; the
-        others then multiply the product, which stays 0, one by one. So each quantity can have any value (where
-        all steps merge: each but one) and a step writes it, in an order that no reader can choose; the steps
+        others then multiply the product, which stays 0, one by one. So each quantity can have any value (each
+        but one, where all steps merge) and a step writes it, in an order that no reader can choose; the steps
         after a cut write all that are alive there. Told before, derived quantities can have any names, too.
 
         Upper: between the steps, names and values of the quantities alive, how old they are, the kinds of
