@@ -211,18 +211,14 @@ class WordProblems(Task):
             is_story=self.told == 'between',
         )
 
-    def solve(self, problems: Sentences) -> Solution:
-        """The chain that goes on with the newest quantity where it can; see `words.solving.solve`."""
-        return self._solve(problems)
-
-    def _solve(self, told: Sentences, written: np.ndarray | None = None) -> Solution:
-        is_story = self.told == 'between'
+    def solve(self, problems: Sentences, written: np.ndarray | None = None) -> Solution:
+        """The chain that goes on with the newest quantity, or as written, where it can; see `words.solving`."""
         return solve(
-            told,
+            problems,
             steps=self.num_steps,
             largest=self.largest,
             names=self.names,
-            is_story=is_story,
+            is_story=self.told == 'between',
             written=written,
         )
 
@@ -291,7 +287,7 @@ class WordProblems(Task):
 
     def _grade(self, tokens: np.ndarray, given: np.ndarray) -> Grade:
         told, faults, _ = self._read(tokens)
-        solution = self._solve(told, self._written(tokens))
+        solution = self.solve(told, self._written(tokens))
         return grade_against(self._right(told, faults, solution), tokens, given)
 
     def _written(self, tokens: np.ndarray) -> np.ndarray | None:
@@ -301,28 +297,30 @@ class WordProblems(Task):
         places = self._told_length + np.arange(self.num_steps) * STEP_LENGTH
         return np.pad(tokens, ((0, 0), (0, self.max_length)))[:, places] - self._words.names
 
-    def _walk(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where sentences begin in rows `[count, length]`, of this task at any number of steps.
+    def _walk(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where sentences stand in rows `[count, length]`, of this task at any number of steps.
 
         Returns:
-            The positions, int `[count, most]`, the length of a row behind its last; and the number of told
-            sentences, int `[count]`, which is also the place of the question; -1 if there is none.
+            Where they begin, int `[count, most]`, the length of a row behind its last; how many tokens each
+            has, 0 behind the last; and the number of told sentences, int `[count]`, which is also the place
+            of the question; -1 if there is none.
         """
         count, length = tokens.shape
         stop, question = self._words.id('.'), self._words.id('How')
-        padded = np.pad(tokens, ((0, 0), (0, RELATION_LENGTH)))
-        position, starts = np.zeros(count, int), []
+        padded, rows = np.pad(tokens, ((0, 0), (0, RELATION_LENGTH))), np.arange(count)
+        position, starts, sizes = np.zeros(count, int), [], []
         number = np.full(count, -1)
         while ((number < 0) & (position < length)).any():
+            is_told = (number < 0) & (position < length)
+            is_question = is_told & (padded[rows, position] == question)
+            is_short = padded[rows, position + STATEMENT_LENGTH - 1] == stop
+            size = np.where(is_short, STATEMENT_LENGTH, RELATION_LENGTH)
             starts.append(position)
-            at = lambda place, start=position: np.take_along_axis(padded, (start + place)[:, None], axis=1)[
-                :, 0
-            ]
-            number[(number < 0) & (at(0) == question)] = len(starts) - 1
-            is_short = at(STATEMENT_LENGTH - 1) == stop
-            ahead = np.where(is_short, STATEMENT_LENGTH, RELATION_LENGTH + self._step_length)
+            sizes.append(np.where(is_question, QUESTION_LENGTH, np.where(is_told, size, 0)))
+            number[is_question] = len(starts) - 1
+            ahead = size + self._step_length * ~is_short
             position = np.where(number < 0, np.minimum(position + ahead, length), length)
-        return np.stack([*starts, position], axis=1), number
+        return np.stack([*starts, position], axis=1), np.stack([*sizes, 0 * position], axis=1), number
 
     def _read(self, tokens: np.ndarray) -> tuple[Sentences, np.ndarray, np.ndarray]:
         """Reads what rows `[count, length]` tell.
@@ -332,7 +330,7 @@ class WordProblems(Task):
             question and of all sentences together; and where they begin, `[count, sentences + 1]`.
         """
         words, (count, length) = self._words, tokens.shape
-        starts, number = self._walk(tokens)
+        starts, _, number = self._walk(tokens)
         starts = np.pad(starts, ((0, 0), (0, self.sentences + 1)), constant_values=length)
         starts = starts[:, : self.sentences + 1]
         width = max(RELATION_LENGTH, QUESTION_LENGTH)
@@ -367,10 +365,9 @@ class WordProblems(Task):
             return Fault('truncated', 0, 'the text ends within the prompt')
         told, faults, starts = self._read(tokens[None])
         question = np.flatnonzero(tokens == self._words.id('How'))
-        if question.size and (told_in_all := int((starts[0] < question[0]).sum())) != self.sentences:
+        if question.size and (starts[0] < question[0]).sum() < self.sentences:
             detail = word_faults.DETAILS['number'].format(sentences=self.sentences)
-            if told_in_all < self.sentences:
-                return Fault('malformed prompt', int(question[0]), detail)
+            return Fault('malformed prompt', int(question[0]), detail)
         kinds = [word_faults.name_of(fault) for fault in faults[0]]
         in_form = [kind in word_faults.OF_FORM for kind in kinds]  # what it says is read if its form is right
         place = int(np.argmax(in_form if any(in_form) else faults[0] > 0))
@@ -391,16 +388,10 @@ class WordProblems(Task):
         columns = np.arange(tokens.shape[1])
         if not self._step_length:
             return columns <= (tokens == self._words.id('?')).argmax(axis=1)[:, None]
-        starts, number = self._walk(tokens)
+        starts, sizes, _ = self._walk(tokens)
         given = np.zeros(tokens.shape, bool)
-        stop = self._words.id('.')
-        padded = np.pad(tokens, ((0, 0), (0, RELATION_LENGTH)))
-        for place in range(starts.shape[1] - 1):
-            start = starts[:, place, None]
-            is_short = np.take_along_axis(padded, start + STATEMENT_LENGTH - 1, axis=1) == stop
-            length = np.where(is_short, STATEMENT_LENGTH, RELATION_LENGTH)
-            length = np.where(number[:, None] == place, QUESTION_LENGTH, length)
-            given |= (columns >= start) & (columns < start + length)
+        for start, size in zip(starts.T[:, :, None], sizes.T[:, :, None], strict=True):
+            given |= (columns >= start) & (columns < start + size)
         return given
 
     def step_at(self, tokens: np.ndarray, position: int) -> str:
@@ -416,7 +407,7 @@ class WordProblems(Task):
     def _sources(self, row):
         """Both operands of a step: stated or derived quantities, or the number in a sentence."""
         told, _, starts = self._read(row[None])
-        solution = self._solve(told, self._written(row[None]))
+        solution = self.solve(told, self._written(row[None]))
         value_at = {}
         stated = np.flatnonzero(told.kind[0] == BASE).tolist()
         for step, place in enumerate(solution.order[0]):
