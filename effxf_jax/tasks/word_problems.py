@@ -212,7 +212,7 @@ class WordProblems(Task):
         )
 
     def solve(self, problems: Sentences, written: np.ndarray | None = None) -> Solution:
-        """The chain that goes on with the newest quantity, or as written, if possible; see `words.solving`."""
+        """The chain that goes on with the newest quantity, or as written, if possible; see `solving`."""
         return solve(
             problems,
             steps=self.num_steps,
