@@ -33,17 +33,20 @@ def main(argv):
     pipeline = train_batches(stream, experiment.train.batch_size)
     held = cycle(list(islice(pipeline, 32)))
     layout = Layout()
-    states = [layout.to_devices([training.init_state(model, optimizer, experiment.seed)])]
+    state = training.init_state(model, optimizer, experiment.seed)
+    num_params = sum(x.size for x in jax.tree.leaves(state.params))
+    in_call = training.updates_in_call(experiment.train, experiment.model, num_params)
+    states = [layout.to_devices([state])]
 
     def seconds_per_step(batches):
         begun, late = time.perf_counter(), None
-        steps = training.run_steps(train_step, layout, states.pop(), islice(batches, _STEPS), 0, _STEPS)
-        for _, state, fetch in steps:
-            states[:] = [state]
+        calls = training.run_steps(train_step, layout, states.pop(), batches, 0, _STEPS, in_call)
+        for call in calls:
+            states[:] = [call.state]
             if late:
-                late()
-            late = fetch
-        late()
+                late.fetch()
+            late = call
+        late.fetch()
         return (time.perf_counter() - begun) / _STEPS
 
     seconds_per_step(held)

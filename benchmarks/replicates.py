@@ -37,16 +37,18 @@ def steps_of(config: str):
     train_step = training.make_train_step(model, optimizer, [r.seed for r in replicates])
     batches = train_batches(streams, experiment.train.batch_size)
     layout = Layout(len(replicates))
+    num_params = sum(x.size for x in jax.tree.leaves(states[0].params))
+    in_call = training.updates_in_call(experiment.train, experiment.model, num_params)
     held = [layout.to_devices(states)]
 
     def steps():
         late = None
-        for _, state, fetch in training.run_steps(train_step, layout, held.pop(), batches, 0, STEPS):
-            held[:] = [state]
+        for call in training.run_steps(train_step, layout, held.pop(), batches, 0, STEPS, in_call):
+            held[:] = [call.state]
             if late:
-                late()
-            late = fetch
-        return late()
+                late.fetch()
+            late = call
+        return late.fetch()
 
     return steps
 

@@ -20,7 +20,7 @@ from effxf_jax.runs.directory import MetricsLog, RunDirectory, check_same
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.runs.listener import Listener
 from effxf_jax.runs.termination import Interrupted, Termination
-from effxf_jax.training import DivergedError, Metrics, TrainState
+from effxf_jax.training import Call, DivergedError, Metrics, TrainState
 from effxf_jax.training.layout import Layout
 
 
@@ -115,7 +115,7 @@ class TrainingLoop:
             self._listener.started(num_params, start)
             logs = [stack.enter_context(MetricsLog(r.directory, start)) for r in self._replicates]
             layout = Layout(len(seeds))
-            updates = training.run_steps(
+            calls = training.run_steps(
                 training.make_train_step(self._model, optimizer, seeds),
                 layout,
                 layout.to_devices(states),
@@ -128,15 +128,16 @@ class TrainingLoop:
                 ),
                 start,
                 train.steps,
+                training.updates_in_call(train, self._experiment.model, num_params),
+                ends=(config.eval_every, config.checkpoint_every),
             )
-            unread = None  # the previous step, whose metrics are copied to the host while this one runs
+            unread = None  # the previous call, whose metrics are copied to the host while this one runs
             wall_before, resumed = self._totals.wall_seconds, time.monotonic()
-            for step, on_devices, fetch in updates:
+            for call in calls:
                 self._termination.defer()  # from here on a state is saved before the process stops
                 if unread:
-                    last, fetch_last = unread
-                    self._report(logs, last, self._read(last, fetch_last))
-                unread = step, fetch
+                    self._report(logs, unread.steps[-1], self._read(logs, unread))
+                unread, step = call, call.steps[-1]
                 signal_number = self._termination.asked(step)
                 evaluates = step % config.eval_every == 0 and step < train.steps
                 saves = step % config.checkpoint_every == 0 or step == train.steps or signal_number
@@ -144,8 +145,8 @@ class TrainingLoop:
                     continue
 
                 # Divergence is detected before a state is evaluated or saved.
-                metrics, unread = self._read(step, fetch), None
-                states = layout.to_host(on_devices)
+                metrics, unread = self._read(logs, call), None
+                states = layout.to_host(call.state)
                 train_seconds = self._totals.train_seconds + time.monotonic() - resumed
                 measured = {}
                 if evaluates:
@@ -176,9 +177,18 @@ class TrainingLoop:
     def _trained(self) -> list[Replicate]:
         return [replicate for replicate in self._replicates if replicate.diverged is None]
 
-    def _read(self, step: int, fetch) -> dict[int, Metrics]:
+    def _read(self, logs, call: Call) -> dict[int, Metrics]:
+        """Reports the steps of a call except the last one, whose metrics by seed it returns."""
+        metrics = {}
+        for step, of_step in zip(call.steps, call.fetch(), strict=True):
+            if step > call.steps[0]:
+                self._report(logs, step - 1, metrics)
+            metrics = self._checked(step, of_step)
+        return metrics
+
+    def _checked(self, step: int, of_step: Sequence[Metrics]) -> dict[int, Metrics]:
         """A step's metrics by seed, except those of replicates that diverged at this step or before."""
-        metrics = {r.experiment.seed: m for r, m in zip(self._replicates, fetch(), strict=True)}
+        metrics = {r.experiment.seed: m for r, m in zip(self._replicates, of_step, strict=True)}
         for replicate in self._trained():
             try:
                 training.check_finite(step, metrics[replicate.experiment.seed])

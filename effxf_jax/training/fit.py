@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import jax
+
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.data.sources import Source
 from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.training.calls import Call, check_finite, run_steps, updates_in_call
 from effxf_jax.training.config import TrainConfig, make_optimizer
 from effxf_jax.training.layout import Layout
-from effxf_jax.training.step import check_finite, init_state, make_train_step, run_steps
+from effxf_jax.training.step import init_state, make_train_step
 
 
 def fit(model: ModelConfig, config: TrainConfig, source: Source, seed: int = 0) -> Any:
@@ -32,18 +35,26 @@ def fit(model: ModelConfig, config: TrainConfig, source: Source, seed: int = 0) 
     if config.num_replicates != 1:
         raise ValueError(f'fit requires num_replicates 1; got {config.num_replicates}')
     transformer, optimizer, layout = Transformer(model), make_optimizer(config, model), Layout()
-    updates = run_steps(
+    state = init_state(transformer, optimizer, seed)
+    num_params = sum(x.size for x in jax.tree.leaves(state.params))
+    calls = run_steps(
         make_train_step(transformer, optimizer, [seed]),
         layout,
-        layout.to_devices([init_state(transformer, optimizer, seed)]),
+        layout.to_devices([state]),
         train_batches(Stream(source, seed), config.batch_size),
         start=0,
         stop=config.steps,
+        in_call=updates_in_call(config, model, num_params),
     )
-    fetch = None
-    for step, states, fetch_next in updates:
-        if fetch:  # one step late, so that the devices never wait for the host
-            check_finite(step - 1, fetch()[0])
-        after, fetch = states, fetch_next
-    check_finite(config.steps, fetch()[0])
-    return layout.to_host(after)[0].params
+    last = None
+    for call in calls:
+        if last:  # one call late, so that the devices never wait for the host
+            _check(last)
+        last = call
+    _check(last)
+    return layout.to_host(last.state)[0].params
+
+
+def _check(call: Call) -> None:
+    for step, (metrics,) in zip(call.steps, call.fetch(), strict=True):
+        check_finite(step, metrics)

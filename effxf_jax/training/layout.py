@@ -68,19 +68,27 @@ class Layout:
         leaves = [np.concatenate([shard[0] for shard in of_leaf]) for of_leaf in shards]
         return [tree.unflatten(leaf[i] for leaf in leaves) for i in range(self.num_replicates)]
 
-    def shard(self, batch: Examples) -> Examples:
-        """Distributes a host's batch, `[rows, length]` or `[replicates, rows, length]`, over its devices.
+    def shard(self, batches: Sequence[Examples]) -> Examples:
+        """Distributes batches of this host over its devices.
+
+        Args:
+            batches: one batch per update, all of one shape: Examples `[rows, length]` or `[replicates, rows,
+                length]`.
+
+        Returns:
+            Examples `[devices, replicates of a group, updates, rows of a device, length]`.
 
         Raises:
             ValueError: the rows are not divisible by the number of devices in a group.
         """
-        *_, rows, length = batch.tokens.shape
+        *_, rows, length = batches[0].tokens.shape
         devices = self.devices_in_group
         if rows % devices:
             raise ValueError(f'a batch must be divisible by {devices} devices; got {rows} rows')
-        split = (self.num_groups, self.replicates_in_group, devices, rows // devices, length)
+        split = (-1, self.num_groups, self.replicates_in_group, devices, rows // devices, length)
 
-        def lay(x):
-            return x.reshape(split).swapaxes(1, 2).reshape(-1, self.replicates_in_group, *split[3:])
+        def lay(*of_updates):
+            by_device = np.stack(of_updates).reshape(split).transpose(1, 3, 2, 0, 4, 5)
+            return by_device.reshape(-1, *by_device.shape[2:])
 
-        return Examples(*map(lay, batch))
+        return Examples(*map(lay, *batches))

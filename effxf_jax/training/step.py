@@ -1,14 +1,13 @@
-"""The pmapped train step, and the loop of updates."""
+"""The pmapped train step."""
 
-import collections
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from jax import flatten_util
 
 from effxf_jax.model import Transformer
 from effxf_jax.tasks import PAD, Examples
@@ -31,7 +30,7 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Metrics of one update, over the whole batch.
+    """Metrics of one update, over the whole batch; or arrays of them, one element per update.
 
     Attributes:
         loss: mean negative log-likelihood of a produced token, in nats.
@@ -42,10 +41,6 @@ class Metrics(NamedTuple):
     loss: jax.Array
     tokens: jax.Array
     grad_norm: jax.Array
-
-
-class DivergedError(FloatingPointError):
-    """The loss or the gradient is no longer finite."""
 
 
 def init_state(model: Transformer, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -61,12 +56,14 @@ def _init(model: Transformer, optimizer: optax.GradientTransformation, seed: jax
 
 def make_train_step(
     model: Transformer, optimizer: optax.GradientTransformation, seeds: Sequence[int]
-) -> Callable[[TrainState, Examples], tuple[TrainState, Metrics]]:
-    """Makes the update `(state, batch) -> (state, metrics)`, pmapped over devices, vmapped over replicates.
+) -> Callable[[TrainState, Examples, int], tuple[TrainState, Metrics]]:
+    """Makes `(state, batches, count) -> (state, metrics)`: one update on each of the first `count` batches.
 
-    `Layout(len(seeds))` defines the layout of states, batches and metrics. Devices sum losses and counted
-    tokens separately, so the loss is the mean over the batch's tokens even if these are distributed unevenly.
-    The state passed in is donated.
+    The step is pmapped over devices and vmapped over replicates. `Layout(len(seeds))` defines the layout of
+    states, batches and metrics; metrics of updates that are not made are zero. The count is no constant of
+    the compiled program: one program makes any number of updates, and their result does not depend on how
+    they are divided into calls. Devices sum losses and counted tokens separately, so the loss is the mean
+    over the batch's tokens even if these are distributed unevenly. The state passed in is donated.
 
     Args:
         model: the Transformer.
@@ -100,22 +97,35 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step) if model.config.dropout else None
         loss, count, gradient = summed_over_slices(state.params, batch, key, first_row)
         tokens = jnp.sum(batch.tokens != PAD, dtype=jnp.int32)
-        loss, count, tokens, gradient = jax.lax.psum(
-            (loss, count, tokens, gradient), 'devices', axis_index_groups=layout.axis_index_groups
+        # One array: devices wait for each other once for every array that they sum.
+        flat, unflatten = flatten_util.ravel_pytree((loss, gradient))
+        counts = jnp.stack([count, tokens])
+        flat, (count, tokens) = jax.lax.psum(
+            (flat, counts), 'devices', axis_index_groups=layout.axis_index_groups
         )
+        loss, gradient = unflatten(flat)
         count = jnp.maximum(count, 1)  # if no token counts, the gradient is zero, not NaN
         gradient = jax.tree.map(lambda g: g / count, gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
         return state, Metrics(loss / count, tokens, optax.global_norm(gradient))
 
-    def train_step(states, batches):
+    def train_step(states, batches, count):
         in_group = jax.device_count() // layout.num_groups
         group, place = jnp.divmod(jax.lax.axis_index('devices'), in_group)
-        first_row = place * batches.tokens.shape[-2]
-        return _vmapped(functools.partial(update, first_row=first_row))(seeds[group], states, batches)
+        update_all = _vmapped(functools.partial(update, first_row=place * batches.tokens.shape[-2]))
 
-    return jax.pmap(train_step, axis_name='devices', donate_argnums=0)
+        def next_update(number, carry):
+            states, metrics = carry
+            batch = jax.tree.map(lambda x: x[:, number], batches)
+            states, of_update = update_all(seeds[group], states, batch)
+            return states, jax.tree.map(lambda all, x: all.at[:, number].set(x), metrics, of_update)
+
+        zeros = functools.partial(jnp.zeros, batches.tokens.shape[:2])
+        metrics = Metrics(zeros(jnp.float32), zeros(jnp.int32), zeros(jnp.float32))
+        return jax.lax.fori_loop(0, count, next_update, (states, metrics))
+
+    return jax.pmap(train_step, axis_name='devices', in_axes=(0, 0, None), donate_argnums=0)
 
 
 def _vmapped(function):
@@ -140,31 +150,3 @@ def _num_slices(rows: int, numbers_in_row: int) -> int:
         return 1
     fits = lambda n: rows % n == 0 and rows // n * numbers_in_row <= _MOST_AT_A_TIME
     return next(filter(fits, range(1, rows)), rows)
-
-
-def run_steps(
-    train_step, layout: Layout, state: TrainState, batches: Iterator[Examples], start: int, stop: int
-) -> Iterator[tuple[int, TrainState, Callable[[], list[Metrics]]]]:
-    """Makes the updates start + 1 ... stop of all replicates.
-
-    Yields, after dispatching each update, its number, the state after it, and a function that waits for each
-    replicate's metrics and returns them. A caller that fetches metrics one step late never makes a device
-    wait. At most two updates are under way; the CPU's collectives would time out behind a longer queue. The
-    state is donated to the next update, so use it before continuing.
-    """
-    under_way = collections.deque()
-    for step in range(start + 1, stop + 1):
-        state, metrics = train_step(state, layout.shard(next(batches)))
-        under_way.append(metrics)
-        yield step, state, functools.partial(layout.to_host, metrics)
-        if len(under_way) > 1:
-            jax.block_until_ready(under_way.popleft())
-
-
-def check_finite(step: int, metrics: Metrics) -> None:
-    """Raises DivergedError, naming the step, if the loss or the gradient's norm is not finite."""
-    if not (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm)):
-        raise DivergedError(
-            f'the loss is {metrics.loss} and the norm of its gradient {metrics.grad_norm} at step {step}; '
-            'a lower learning_rate or clip_norm, or a longer warmup, may help'
-        )

@@ -20,7 +20,7 @@ def test_fit_makes_every_update_and_returns_the_parameters():
     step = training.make_train_step(model, optimizer, seeds=[5])
     for number in range(3):
         batch = source.read(np.arange(8) + 8 * number)
-        states, _ = step(states, layout.shard(batch))
+        states, _ = step(states, layout.shard([batch]), 1)
     expected = layout.to_host(states)[0].params
     fitted = training.fit(MODEL, config, source, seed=5)
     np.testing.assert_allclose(fitted['head']['kernel'], expected['head']['kernel'], rtol=1e-5)

@@ -1,5 +1,7 @@
 """Replicates and rows are laid out over devices as the update expects, and the inverse restores them."""
 
+import itertools
+
 import chex
 import jax
 import numpy as np
@@ -48,22 +50,26 @@ def test_states_come_back_as_they_went_and_a_groups_devices_hold_the_same(layout
 
 def test_each_devices_rows_are_of_its_replicates_and_next_to_one_another(layout):
     count = layout.num_replicates
-    tokens = np.arange(count * 8 * 5).reshape(count, 8, 5)
-    batch = Examples(tokens, tokens % 2 == 0)
+    tokens = np.arange(3 * count * 8 * 5).reshape(3, count, 8, 5)
+    batches = [Examples(of_update, of_update % 2 == 0) for of_update in tokens]
     if count == 1:  # with or without an axis over replicates
-        batch = Examples(*(x[0] for x in batch))
-    sharded = layout.shard(batch)
+        batches = [Examples(*(x[0] for x in batch)) for batch in batches]
+    sharded = layout.shard(batches)
     rows = 8 // layout.devices_in_group
-    assert sharded.tokens.shape == (4, layout.replicates_in_group, rows, 5)
-    for device in range(4):
+    assert sharded.tokens.shape == (4, layout.replicates_in_group, 3, rows, 5)
+    for device, update in itertools.product(range(4), range(3)):
         group, place = divmod(device, layout.devices_in_group)
         first = group * layout.replicates_in_group
-        expected = tokens[first : first + layout.replicates_in_group, place * rows : (place + 1) * rows]
-        np.testing.assert_array_equal(sharded.tokens[device], expected)
-        np.testing.assert_array_equal(sharded.given[device], expected % 2 == 0)
+        replicates, own = (
+            slice(first, first + layout.replicates_in_group),
+            slice(place * rows, place * rows + rows),
+        )
+        expected = tokens[update, replicates, own]
+        np.testing.assert_array_equal(sharded.tokens[device, :, update], expected)
+        np.testing.assert_array_equal(sharded.given[device, :, update], expected % 2 == 0)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
     rows = np.zeros((6, 5), np.int32)
     with pytest.raises(ValueError, match='divisible by 4 devices; got 6 rows'):
-        Layout().shard(Examples(rows, rows == 0))
+        Layout().shard([Examples(rows, rows == 0)])
