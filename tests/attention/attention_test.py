@@ -11,7 +11,7 @@ import pytest
 
 from effxf_jax import attention
 from effxf_jax.attention import fixed, strided
-from effxf_jax.attention.kernels import softmax, tiled
+from effxf_jax.attention.kernels import block_sparse, softmax, tiled
 from effxf_jax.attention.sliding_window import window_mask as declared_window
 from tests.attention.contract import (
     HEAD_DIM,
@@ -171,6 +171,10 @@ def test_attend_equals_the_oracle_where_it_takes_a_sequence_piece_by_piece(
     case, length, weights_kept, monkeypatch
 ):
     monkeypatch.setattr(softmax, '_MOST_WEIGHTS_KEPT', weights_kept)
+    for module, name in (
+        (tiled, 'LONGEST_IN_ROWS'), (block_sparse, '_LONGEST_DENSE'), (block_sparse, '_LONGEST_DENSE_TINY')
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, 0)
     monkeypatch.setattr(tiled, 'TILE', 8)
     monkeypatch.setattr(softmax, '_QUERIES_AT_A_TIME', 8)
     check_against_oracle(case, length)
@@ -206,7 +210,7 @@ def test_values_and_gradients_stay_finite_for_extreme_inputs(case):
 
 
 def test_values_and_gradients_of_tiles_stay_finite_for_extreme_inputs():
-    check_finite(attention.standard(), tiled.TILE + 100, scale=60.0)
+    check_finite(attention.standard(), tiled.LONGEST_IN_ROWS + 1, scale=60.0)
 
 
 @pytest.mark.slow

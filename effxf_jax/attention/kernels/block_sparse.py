@@ -6,11 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.attention.kernels.layout import check_qkv, cut, join
+from effxf_jax.attention.kernels import tiled
+from effxf_jax.attention.kernels.layout import check_qkv, cut, heads_major, join
 from effxf_jax.attention.kernels.softmax import Segment, segment_attention
 
 # Blocks of at most _TINY positions are merged into larger ones of at most _TILE positions.
-_TINY, _TILE = 4, 32
+_TINY, _TILE = 8, 32
+# Where each query sees its own offset in every earlier block, all pairs in rows are faster up to this length,
+# and for blocks of at most 4 positions up to the second one.
+_LONGEST_DENSE, _LONGEST_DENSE_TINY = 256, tiled.LONGEST_IN_ROWS
 
 
 class BlockMask(NamedTuple):
@@ -46,27 +50,36 @@ class BlockMask(NamedTuple):
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Array:
     """Softmax attention under a mask; shapes as for `Mechanism.attend`."""
     check_qkv(q, k, v)
-    mask = in_tiles(mask, q.shape[1])
+    length = q.shape[1]
+    if _is_faster_dense(mask, length):
+        return heads_major(tiled.attend_in_rows(*map(heads_major, (q, k, v)), mask.dense(length)))
+    mask = in_tiles(mask, length)
     queries, key, value = (cut(x, mask.block_size) for x in (q, k, v))
-    return join(segment_attention(queries, segments(key, value, mask)))[:, : q.shape[1]]
+    return join(segment_attention(queries, segments(key, value, mask)))[:, :length]
+
+
+def _is_faster_dense(mask: BlockMask, length: int) -> bool:
+    is_summary = np.all(mask.earlier == mask.earlier[0])
+    return not is_summary and length <= (_LONGEST_DENSE_TINY if mask.block_size <= 4 else _LONGEST_DENSE)
 
 
 def in_tiles(mask: BlockMask, length: int) -> BlockMask:
     """Merges tiny blocks into larger ones without changing the mask over single positions.
 
-    Masks with larger blocks, or that see more of earlier blocks than summaries, are returned unchanged. Many
-    products of a few rows take longer than fewer, larger products of which the mask discards a part.
+    Many products of a few rows take longer than fewer, larger products of which the mask discards a part.
+    Masks of larger blocks, and those that see more of earlier blocks than summaries, are returned unchanged;
+    so are those that see both a summary of earlier blocks and the preceding block.
     """
-    is_summary = not mask.before.any() and np.all(mask.earlier == mask.earlier[0])
+    is_summary = np.all(mask.earlier == mask.earlier[0])
     blocks = -(-length // mask.block_size)
-    if mask.block_size > _TINY or not is_summary:
+    if mask.block_size > _TINY or not is_summary or (mask.before.any() and mask.earlier.any()):
         return mask
     tiles = -(-blocks // (_TILE // mask.block_size))
     of_tile = -(-blocks // tiles)
     size = of_tile * mask.block_size
     return BlockMask(
         within=mask.dense(size),
-        before=np.zeros((size, size), bool),
+        before=mask.dense(2 * size)[size:, :size] & mask.before.any(),
         earlier=np.tile(mask.earlier, (of_tile, of_tile)),
     )
 
@@ -83,9 +96,12 @@ def segments(key: jax.Array, value: jax.Array, mask: BlockMask) -> list[Segment]
     if blocks == 1:
         return parts
     if mask.before.any():
-        one_later = lambda x: jnp.pad(x[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
+        # Of a large block only the end may be seen.
+        first = np.flatnonzero(mask.before.any(axis=0))[0]
+        first = first if first > mask.block_size // 2 else 0
+        one_later = lambda x: jnp.pad(x[:, :, :-1, first:], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
         is_there = np.arange(blocks)[:, None, None] > 0
-        parts.append(Segment('block', one_later(key), one_later(value), mask.before & is_there))
+        parts.append(Segment('block', one_later(key), one_later(value), mask.before[:, first:] & is_there))
     if mask.earlier.any():
         parts.append(_earlier_segment(key, value, mask))
     return parts

@@ -65,7 +65,7 @@ def masked_attention(q, k, v, mask):
     return contract('bhqk,bhkd->bqhd', weights.astype(v.dtype), v).astype(q.dtype)
 
 
-def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
+def segment_attention(q: jax.Array, segments: Sequence[Segment], parts: int = 1) -> jax.Array:
     """Softmax attention of blocks of queries to the union of some segments.
 
     Blocks are processed in groups, so that the scores of a group fit a core's cache. The backward pass
@@ -75,15 +75,17 @@ def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
     Args:
         q: `[batch, heads, blocks, block_size, head_dim]`.
         segments: the keys and values that the blocks see; every query must see a key.
+        parts: how many such calls a sequence takes; they share the room for weights that are kept.
 
     Returns:
         `[batch, heads, blocks, block_size, head_dim]`, in q's dtype.
     """
     sharing, keys, values, masks = zip(*segments, strict=True)
+    most_kept = _MOST_WEIGHTS_KEPT // parts
     blocks, block_size = q.shape[2:4]
     at_a_time = max(_QUERIES_AT_A_TIME // block_size, 1)
     if blocks <= at_a_time:
-        return _attend(sharing, q, keys, values, masks)
+        return _attend(sharing, most_kept, q, keys, values, masks)
 
     groups = -(-blocks // at_a_time)
 
@@ -105,7 +107,7 @@ def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
             tuple(x if part is None else part for part, x in zip(*pair, strict=True))
             for pair in zip(parts, whole, strict=True)
         )
-        return _attend(sharing, q, *parts)
+        return _attend(sharing, most_kept, q, *parts)
 
     by_block = [shared == 'block' for shared in sharing]
     mask_by_block = [mask.ndim == 3 and mask.shape[0] == blocks for mask in masks]
@@ -119,12 +121,12 @@ def segment_attention(q: jax.Array, segments: Sequence[Segment]) -> jax.Array:
     return out.reshape(*q.shape[:2], groups * at_a_time, *q.shape[3:])[:, :, :blocks]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(sharing, q, keys, values, masks):
-    return _forward(sharing, q, keys, values, masks)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _attend(sharing, most_kept, q, keys, values, masks):
+    return _forward(sharing, most_kept, q, keys, values, masks)[0]
 
 
-def _forward(sharing, q, keys, values, masks):
+def _forward(sharing, most_kept, q, keys, values, masks):
     scale = q.shape[-1] ** -0.5
     scores = [_scores(shared, q, key, mask) for shared, key, mask in zip(sharing, keys, masks, strict=True)]
     top = functools.reduce(jnp.maximum, [s.max(axis=-1, keepdims=True) for s in scores])
@@ -135,14 +137,15 @@ def _forward(sharing, q, keys, values, masks):
         for shared, w, value in zip(sharing, weights, values, strict=True)
     )
     out = (out / total).astype(q.dtype)
-    if sum(w.size for w in weights) <= _MOST_WEIGHTS_KEPT:
+    if sum(w.size for w in weights) <= most_kept:
         kept = [w / total for w in weights]
     else:
         kept = top * scale + jnp.log(total)
     return out, (q, keys, values, masks, out, kept)
 
 
-def _backward(sharing, residuals, out_gradient):
+def _backward(sharing, most_kept, residuals, out_gradient):
+    del most_kept
     q, keys, values, masks, out, kept = residuals
     scale = q.shape[-1] ** -0.5
     pull = normaliser_pull(out, out_gradient)

@@ -1,18 +1,27 @@
 """Causal softmax attention without the quadratic matrix of scores.
 
-The scores are computed tile by tile with a running maximum, after Rabe and Staats (2021) and Dao et al.
-(2022, algorithm 1). One tile of scores exists at a time; the backward pass keeps the output and the logarithm
-of each row's normaliser.
+A short sequence is cut into rows: a few blocks of queries, each with all keys up to its end. The scores of a
+long one are computed tile by tile with a running maximum, after Rabe and Staats (2021) and Dao et al. (2022,
+algorithm 1). One tile of scores exists at a time; the backward pass keeps the output and the logarithm of
+each row's normaliser.
+
+With n rows or tiles along a side, 1 / (n + 1) of the pairs that are computed are masked.
 """
+
+import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from effxf_jax.attention.kernels.softmax import Segment, contract, normaliser_pull, segment_attention
 
+LONGEST_IN_ROWS = 1536
+"""Up to this length rows are faster than tiles."""
+_SHORTEST_CUT, _ROW, _MOST_ROWS = 64, 40, 8
 TILE = 512
-"""Positions along a tile's side: its scores fit a core's cache, and its matrix products are still large."""
-_SHORTEST_HALVED = 64
+"""The most positions along a tile's side: its scores fit a core's cache, and its products are still large."""
+_LEAST_TILES = 6
 
 
 def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -24,34 +33,55 @@ def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     Returns:
         `[batch, heads, length, head_dim]`, in q's dtype.
     """
+    if q.shape[2] <= LONGEST_IN_ROWS:
+        return attend_in_rows(q, k, v, np.tri(q.shape[2], dtype=bool))
+    return _in_tiles(q, k, v)
+
+
+def num_rows(length: int) -> int:
+    """Into how many rows a sequence of at most LONGEST_IN_ROWS is cut."""
+    return 1 if length < _SHORTEST_CUT else min(max(length // _ROW, 2), _MOST_ROWS)
+
+
+def attend_in_rows(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray) -> jax.Array:
+    """Softmax attention under a causal mask; shapes as for `causal_attention`.
+
+    Args:
+        q, k, v: `[batch, heads, length, head_dim]`, of at most LONGEST_IN_ROWS positions.
+        mask: bool `[length, length]`, queries by keys: which pairs are kept, none with a later key.
+    """
+    length = q.shape[2]
+    rows = num_rows(length)
+    ends = [length * number // rows for number in range(rows + 1)]
+    one_block = lambda x: x[:, :, None]
+    out = []
+    for begin, end in itertools.pairwise(ends):
+        seen = Segment('block', one_block(k[:, :, :end]), one_block(v[:, :, :end]), mask[begin:end, :end])
+        out.append(segment_attention(one_block(q[:, :, begin:end]), [seen], parts=rows)[:, :, 0])
+    return jnp.concatenate(out, axis=2)
+
+
+def num_tiles(length: int) -> int:
+    """Into how many tiles along a side a sequence above LONGEST_IN_ROWS is cut."""
+    return max(-(-length // TILE), _LEAST_TILES)
+
+
+def _in_tiles(q, k, v):
     batch, heads, length, head_dim = q.shape
-    if length <= TILE:
-        if length < _SHORTEST_HALVED:
-            return _attend_last(q, k, v)
-        # The first half's queries do not see the second half's keys, a quarter of the pairs.
-        half = length // 2
-        first = _attend_last(*(x[:, :, :half] for x in (q, k, v)))
-        return jnp.concatenate([first, _attend_last(q[:, :, half:], k, v)], axis=2)
-    tiles = -(-length // TILE)
+    tiles = num_tiles(length)
+    size = -(-length // tiles)  # equal tiles, so that the last one is not mostly padding
 
     def cut(x):
-        x = jnp.pad(x, ((0, 0), (0, 0), (0, tiles * TILE - length), (0, 0)))
-        return jnp.moveaxis(x.reshape(batch, heads, tiles, TILE, head_dim), 2, 0)
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, tiles * size - length), (0, 0)))
+        return jnp.moveaxis(x.reshape(batch, heads, tiles, size, head_dim), 2, 0)
 
     out = jnp.moveaxis(_attend(cut(q), cut(k), cut(v)), 0, 2)
-    return out.reshape(batch, heads, tiles * TILE, head_dim)[:, :, :length]
-
-
-def _attend_last(q, k, v):
-    """Attention of the last positions' queries to all keys, without tiles."""
-    one_block = lambda x: x[:, :, None]
-    causal = jnp.tri(q.shape[2], k.shape[2], k=k.shape[2] - q.shape[2], dtype=bool)
-    return segment_attention(one_block(q), [Segment('block', one_block(k), one_block(v), causal)])[:, :, 0]
+    return out.reshape(batch, heads, tiles * size, head_dim)[:, :, :length]
 
 
 @jax.custom_vjp
 def _attend(q, k, v):
-    """Causal attention over arrays cut into tiles, `[tiles, batch, heads, TILE, head_dim]`."""
+    """Causal attention over arrays cut into tiles, `[tiles, batch, heads, size, head_dim]`."""
     return _forward(q, k, v)[0]
 
 
