@@ -15,25 +15,40 @@ from effxf_jax.tasks import EOS, PAD
 _PREFILL_STEP = 8
 
 
-def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
+def prefill_length(given) -> int:
+    """How many tokens one parallel pass may process before rows differ: their shortest leading run of given
+    ones, rounded down to a multiple of 8 if it is longer.
+
+    Args:
+        given: bool `[rows, length]`.
+    """
+    given = np.asarray(given, bool)
+    shortest = int(np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1)).min())
+    return shortest - shortest % _PREFILL_STEP if shortest > _PREFILL_STEP else shortest
+
+
+def greedy_decode(model: Transformer, params, tokens, given, prefill: int | None = None) -> np.ndarray:
     """Generates the tokens that are not given, each the most likely one after the tokens before it.
 
-    One parallel pass, the prefill, processes the batch's shortest leading run of given tokens (rounded down).
-    The model then decodes one token at a time with caches; given tokens are forced. A row ends at the first
-    `<eos>` that it generates with no given token after it; decoding stops when every row has ended.
+    One parallel pass, the prefill, processes the first tokens, which all rows must be given. The model then
+    decodes one token at a time with caches; given tokens are forced. A row ends at the first `<eos>` that it
+    generates with no given token after it; decoding stops when every row has ended.
 
     Args:
         model: the Transformer.
         params: its parameters.
         tokens: int `[batch, length]`; values at positions that are not given are ignored.
         given: bool `[batch, length]`; the first token of each row must be given.
+        prefill: how many tokens the prefill processes, by default `prefill_length(given)`. A program is
+            compiled for each number and shape, so batches of one evaluation should share it.
 
     Returns:
         int32 `[batch, length]`: the given and the generated tokens, and `<pad>` after a row's end.
 
     Raises:
         ValueError: tokens and given differ in shape, a row is longer than the model's max_length, the first
-            token of a row is not given, or a given token is not an id of the model's vocabulary.
+            token of a row is not given, prefill is not a number of tokens that all rows are given, or a given
+            token is not an id of the model's vocabulary.
     """
     tokens, given = np.asarray(tokens, np.int32), np.asarray(given, bool)
     if tokens.ndim != 2 or tokens.shape != given.shape or tokens.size == 0:
@@ -48,21 +63,21 @@ def greedy_decode(model: Transformer, params, tokens, given) -> np.ndarray:
     strange = tokens[given & ((tokens < 0) | (tokens >= size))]
     if strange.size:
         raise ValueError(f'given tokens must be from 0 to {size - 1}; got {strange[0]}')
-    leading_run = int(np.where(given.all(axis=1), given.shape[1], np.argmin(given, axis=1)).min())
-    # Rounded down, so that batches whose shortest prompts differ a little share one program.
-    if leading_run > _PREFILL_STEP:
-        leading_run -= leading_run % _PREFILL_STEP
+    if prefill is None:
+        prefill = prefill_length(given)
+    elif not (prefill >= 1 and given[:, :prefill].all()):
+        raise ValueError(f'prefill must be a number of tokens that all rows are given; got {prefill}')
     devices = jax.local_devices()[: math.gcd(len(tokens), jax.local_device_count())]
-    out = _decode(model, params, tokens, given, prefill_length=leading_run, devices=tuple(devices))
+    out = _decode(model, params, tokens, given, prefill=prefill, devices=tuple(devices))
     return np.asarray(out)
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'prefill_length', 'devices'))
-def _decode(model: Transformer, params, tokens, given, *, prefill_length: int, devices: tuple):
+@functools.partial(jax.jit, static_argnames=('model', 'prefill', 'devices'))
+def _decode(model: Transformer, params, tokens, given, *, prefill: int, devices: tuple):
     """Distributes the rows over devices; each device stops when its own rows have ended."""
     by_row, whole = PartitionSpec('rows'), PartitionSpec()
     return jax.shard_map(
-        functools.partial(_decode_rows, model, prefill_length),
+        functools.partial(_decode_rows, model, prefill),
         mesh=jax.sharding.Mesh(np.array(devices), ('rows',)),
         in_specs=(whole, by_row, by_row),
         out_specs=by_row,
@@ -70,17 +85,17 @@ def _decode(model: Transformer, params, tokens, given, *, prefill_length: int, d
     )(params, tokens, given)
 
 
-def _decode_rows(model: Transformer, prefill_length: int, params, tokens, given):
+def _decode_rows(model: Transformer, prefill: int, params, tokens, given):
     batch, length = tokens.shape
     apply = functools.partial(model.apply, {'params': params})
     tokens = jnp.where(given, tokens, PAD)
     init_cache = functools.partial(apply, batch, method='init_cache')
-    cache_lengths = _cache_lengths(init_cache, prefill_length, length)
-    caches, logits = apply(init_cache(cache_lengths[0]), tokens[:, :prefill_length], 0, method='prefill')
+    cache_lengths = _cache_lengths(init_cache, prefill, length)
+    caches, logits = apply(init_cache(cache_lengths[0]), tokens[:, :prefill], 0, method='prefill')
     ended = jnp.zeros(batch, bool)
-    if prefill_length < length:
-        tokens, ended = _write(tokens, given, _last_given(given), ended, logits[:, -1], prefill_length)
-    loop = _Loop(jnp.int32(prefill_length), tokens, ended, caches)
+    if prefill < length:
+        tokens, ended = _write(tokens, given, _last_given(given), ended, logits[:, -1], prefill)
+    loop = _Loop(jnp.int32(prefill), tokens, ended, caches)
     for cache_length in cache_lengths:
         room = jax.eval_shape(functools.partial(init_cache, cache_length))
         loop = loop._replace(caches=_padded_to(loop.caches, room))
@@ -149,7 +164,7 @@ def _write(tokens, given, last_given, ended, logits, position):
     return tokens, ended | ((chosen == EOS) & ~is_given & (position > last_given))
 
 
-def _cache_lengths(init_cache, prefill_length: int, length: int) -> list[int]:
+def _cache_lengths(init_cache, prefill: int, length: int) -> list[int]:
     """The lengths of the successive caches; the time of a step grows with its cache's length.
 
     If caches for a quarter of the tokens are much smaller than those for all, they grow by quarters.
@@ -158,7 +173,7 @@ def _cache_lengths(init_cache, prefill_length: int, length: int) -> list[int]:
     numbers = lambda n: sum(x.size for x in jax.tree.leaves(jax.eval_shape(lambda: init_cache(n))))
     if numbers(length) < 2 * numbers(quarters[0]):
         return [length]
-    return [n for n in quarters if n > prefill_length or n == length]
+    return [n for n in quarters if n > prefill or n == length]
 
 
 def _padded_to(caches, shapes):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effxf_jax.decoding import greedy_decode
+from effxf_jax.decoding import greedy_decode, prefill_length
 from effxf_jax.model import Transformer
 from effxf_jax.tasks import Examples, Grade, Task
 from effxf_jax.tasks.task import produced, prompt_hash
@@ -52,13 +52,14 @@ def evaluate(
     """
     count = len(examples.tokens)
     batch_size = min(batch_size, count)
+    prefill = prefill_length(examples.given)  # of all batches, so that one program decodes them
     tokens, losses, counted, matched = [], [], [], []
     for start in range(0, count, batch_size):
         # The last batch repeats earlier rows, so that all batches have one shape.
         first = min(start, count - batch_size)
         new = slice(start - first, None)
         batch = Examples(*(x[first : first + batch_size] for x in examples))
-        tokens.append(greedy_decode(model, params, *batch)[new])
+        tokens.append(greedy_decode(model, params, *batch, prefill)[new])
         loss, number, match = (np.asarray(x)[new] for x in _teacher_forced(model, params, batch))
         losses.append(loss)
         counted.append(number)

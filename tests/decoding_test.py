@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effxf_jax.decoding import _decode, greedy_decode
+from effxf_jax.decoding import _decode, greedy_decode, prefill_length
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import EOS, PAD
 
@@ -84,6 +84,17 @@ def test_a_long_common_prompt_is_prefilled_and_a_whole_given_row_comes_back(shor
     out = greedy_decode(model, params, tokens, given)
     np.testing.assert_array_equal(out, by_full_forward_passes(model, params, tokens, given))
     np.testing.assert_array_equal(out[given], tokens[given])
+
+
+def test_a_shorter_prefill_changes_nothing():
+    model, params = make('standard')
+    tokens, given = ragged(1, shortest=17, longest=30)
+    assert prefill_length(given) == 16
+    out = greedy_decode(model, params, tokens, given)
+    np.testing.assert_array_equal(greedy_decode(model, params, tokens, given, prefill=8), out)
+    for prefill in (0, 31):
+        with pytest.raises(ValueError, match=f'prefill must be .* all rows are given; got {prefill}'):
+            greedy_decode(model, params, tokens, given, prefill)
 
 
 def test_what_stands_at_positions_not_given_is_ignored():

@@ -6,7 +6,7 @@ import pytest
 
 from effxf_jax import evaluation, tasks, training
 from effxf_jax.data.sources import generated
-from effxf_jax.decoding import greedy_decode
+from effxf_jax.decoding import _decode, greedy_decode
 from effxf_jax.evaluation import Generations
 from effxf_jax.model import ModelConfig, Transformer
 from effxf_jax.tasks import Examples, Grade
@@ -52,6 +52,16 @@ def test_batch_size_changes_nothing(measured, batch_size):
     actual, rows = evaluation.evaluate(*measured[:2], TASK, measured[2], batch_size=batch_size)
     assert actual == pytest.approx(expected, rel=1e-5)
     np.testing.assert_array_equal(rows.tokens, all_rows.tokens)
+
+
+@pytest.mark.slow
+def test_an_evaluation_compiles_one_decoder_whatever_the_prompts(measured):
+    model, params, (tokens, _) = measured
+    shortest = 1 + np.arange(37) // 9  # a different one in each batch
+    given = np.arange(tokens.shape[1]) < shortest[:, None]
+    _decode.clear_cache()
+    evaluation.evaluate(model, params, TASK, Examples(tokens, given), batch_size=9)
+    assert _decode._cache_size() == 1
 
 
 def describe(text, end='<eos>'):
