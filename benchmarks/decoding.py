@@ -11,15 +11,14 @@ import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 from absl import app, flags
 
 from benchmarks import measure, peers
+from benchmarks.one_token import STEPS_AT_POSITION, microseconds_at, with_random_weights
 from effxf_jax.decoding import greedy_decode
-from effxf_jax.model import ModelConfig, Transformer
-from effxf_jax.tasks import EOS
+from effxf_jax.model import ModelConfig
 
 _DIM = flags.DEFINE_integer('dim', 128, 'Width of the model.')
 _LENGTH = flags.DEFINE_integer('length', 212, 'Tokens in a row.')
@@ -38,14 +37,11 @@ _MECHANISMS = (
 )
 _VOCAB = 20
 _POSITIONS = (256, 512, 1024, 2048, 4096)
-_STEPS_AT_POSITION = 32
 
 
 def make(mechanism: str, length: int):
-    model = Transformer(ModelConfig(_VOCAB, length, dim=_DIM.value, mechanism=mechanism, dropout=0.0))
-    params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']
-    params['head']['bias'] = params['head']['bias'].at[EOS].set(-1e9)  # so that no row ends early
-    return model, params
+    """A model of a mechanism, and its parameters."""
+    return with_random_weights(ModelConfig(_VOCAB, length, dim=_DIM.value, mechanism=mechanism, dropout=0.0))
 
 
 def throughput() -> list[dict]:
@@ -83,44 +79,12 @@ def throughput() -> list[dict]:
 
 def by_position(positions: Sequence[int]) -> list[dict]:
     """The time of one token of one row at several positions, in microseconds, by mechanism."""
-    microseconds = {mechanism: microseconds_at(mechanism, positions) for mechanism in _MECHANISMS}
+    length = max(positions) + STEPS_AT_POSITION
+    microseconds = {name: microseconds_at(*make(name, length), positions) for name in _MECHANISMS}
     return [
         {'position': position, **{mechanism: microseconds[mechanism][position] for mechanism in _MECHANISMS}}
         for position in positions
     ]
-
-
-def microseconds_at(mechanism: str, positions: Sequence[int]) -> dict[int, float]:
-    """The time of one token of one row, by the number of tokens before it, with the decoder's step.
-
-    One model is measured at all positions; its max_length fits the last one. Caches have room for exactly the
-    tokens up to the end of the measurement (those of `greedy_decode` grow by quarters of a row).
-    """
-    model, params = make(mechanism, max(positions) + _STEPS_AT_POSITION)
-
-    @functools.partial(jax.jit, static_argnames='position')
-    def prefill(params, position):
-        apply = functools.partial(model.apply, {'params': params})
-        caches = apply(1, position + _STEPS_AT_POSITION, method='init_cache')
-        return apply(caches, jnp.ones((1, position), jnp.int32), 0, method='prefill')[0]
-
-    @jax.jit
-    def write(params, caches, position):
-        apply = functools.partial(model.apply, {'params': params})
-
-        def one(step, loop):
-            caches, token = loop
-            caches, logits = apply(caches, token, position + step, method='step')
-            return caches, jnp.argmax(logits, axis=-1).astype(jnp.int32)
-
-        return jax.lax.fori_loop(0, _STEPS_AT_POSITION, one, (caches, jnp.ones(1, jnp.int32)))[1]
-
-    def call(position):
-        caches = prefill(params, position)
-        return lambda: jax.block_until_ready(write(params, caches, position))
-
-    seconds = measure.in_turn({position: call(position) for position in positions})
-    return {position: value / _STEPS_AT_POSITION * 1e6 for position, value in seconds.items()}
 
 
 def plot(rows, path):

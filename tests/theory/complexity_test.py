@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
@@ -96,36 +97,41 @@ def macs_run(config, length):
 def pairs_run(mechanism, length):
     """Pairs of query and key whose scores are computed, those in the future and in padding included."""
     if mechanism == 'standard':
-        if length < 64:
-            return length**2
-        if length <= 512:
-            return (length // 2) ** 2 + (length - length // 2) * length
-        tiles = -(-length // 512)
-        return 512**2 * tiles * (tiles + 1) // 2
+        if length <= 1536:
+            rows = min(max(length // 40, 2), 8) if length >= 64 else 1
+            ends = [length * number // rows for number in range(rows + 1)]
+            return sum((end - begin) * end for begin, end in itertools.pairwise(ends))
+        tiles = max(math.ceil(length / 512), 6)
+        return math.ceil(length / tiles) ** 2 * tiles * (tiles + 1) // 2
     size = 2 ** int(math.log2(math.isqrt(length)))
     blocks = -(-length // size)
-    if mechanism == 'sliding_window':
-        return blocks * size**2 * (1 + (blocks > 1))
-    if size > 4:
-        return blocks * size**2 + blocks * size * (blocks - 1)
+    if size > 8:
+        return blocks * size**2 * (1 + (blocks > 1) if mechanism == 'sliding_window' else 1) + (
+            blocks * size * (blocks - 1) if mechanism == 'sparse' else 0
+        )
     # Tiny blocks are taken together, in tiles alike of up to 32 rows.
-    tiles = math.ceil(blocks * size / 32)
+    tiles = math.ceil(blocks / (32 // size))
     of_tile = math.ceil(blocks / tiles)
     rows = tiles * of_tile * size
+    if mechanism == 'sliding_window':  # the preceding tile's end too, if that is less than half of it
+        before = size - 1 if size - 1 < of_tile * size / 2 else of_tile * size
+        return rows * (of_tile * size + before * (tiles > 1))
     return rows * of_tile * size + rows * (tiles - 1) * of_tile
 
 
 @pytest.mark.parametrize(
     ('mechanism', 'length'),
     [
-        slow('standard', 40),  # at once, in halves, in tiles
+        slow('standard', 40),  # at once, in rows, in tiles
         ('standard', 100),
         slow('standard', 600),
+        slow('standard', 1600),
         ('sparse', 7),  # of tiny blocks, one tile and several; of larger ones
         slow('sparse', 40),
-        slow('sparse', 250),
+        slow('sparse', 300),
         ('sliding_window', 7),
         slow('sliding_window', 100),
+        slow('sliding_window', 300),
     ],
 )
 def test_macs_are_those_run_but_for_pairs_that_a_mask_takes_away(mechanism, length):

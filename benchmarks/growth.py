@@ -1,0 +1,167 @@
+"""Seconds and bytes of training and decoding as problems grow, each mechanism at the width that it needs.
+
+    python -m benchmarks.growth [--largest=126] [--out=DIR]
+
+The task is edit distance of two strings of n letters each. Two widths for each mechanism: that of its
+construction, whose layers the model then has, also beyond the sizes at which float32 holds the weights; and
+the theory's lower bound, with three layers. Training: one update on some 16,384 tokens, at least one row on
+each device. Decoding: one token of one row at the row's end. Bytes are those that the compiled update
+allocates on a device besides its arguments, and those of the caches. Weights are random.
+"""
+
+import dataclasses
+import functools
+import statistics
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from benchmarks import measure
+from benchmarks.one_token import STEPS_AT_POSITION, microseconds_at, with_random_weights
+from effxf_jax import tasks, training
+from effxf_jax.constructions import catalogue, compiler
+from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.tasks import Task
+from effxf_jax.theory import bottleneck
+from effxf_jax.training.layout import Layout
+
+_LARGEST = flags.DEFINE_integer('largest', 126, 'The largest number of letters.')
+_LETTERS = (10, 15, 21, 30, 44, 62, 89, 126)  # 135 to 16,259 tokens
+_TOKENS = 16_384
+_CONSTRUCTIONS = (
+    'standard', 'fixed', 'strided', 'linear_table', 'linear_overwriting', 'delta', 'routed',
+)  # fmt: skip
+
+
+class Model(NamedTuple):
+    """A model to measure.
+
+    Attributes:
+        kind: which width it has, 'constructed' or 'bound'.
+        construction: the construction whose mechanism it has.
+        config: its configuration.
+    """
+
+    kind: str
+    construction: str
+    config: ModelConfig
+
+
+def models(task: Task) -> list[Model]:
+    """The models of a size; a bound is the same for constructions of one mechanism."""
+    found, bounds = [], {}
+    for name in _CONSTRUCTIONS:
+        construction = catalogue.CONSTRUCTIONS['edit_distance'][name]
+        config = compiler.model_config(
+            construction.program(task), construction.mechanism, construction.options(task)
+        )
+        found.append(Model('constructed', name, config))
+        least = bottleneck.least_width(task, dataclasses.replace(config, num_layers=3)).width
+        dim = bottleneck.round_up(least, config.num_heads)
+        own = dataclasses.replace(config, num_layers=3, dim=dim)
+        if own not in bounds:
+            bounds[own] = name
+            found.append(Model('bound', name, own))
+    return found
+
+
+def training_step(config: ModelConfig, task: Task) -> tuple[float, int, int]:
+    """The seconds of an update, the bytes that it allocates on a device, and its tokens."""
+    devices = jax.device_count()
+    rows = max(_TOKENS // task.max_length // devices, 1) * devices
+    model = Transformer(config)
+    train = training.TrainConfig(steps=10**6, batch_size=rows, learning_rate=1e-4, optimizer='muon')
+    optimizer, layout = training.make_optimizer(train, config), Layout()
+    rng = np.random.default_rng(0)
+    batches = layout.shard([task.encode(task.sample(rng, rows))])
+    state = layout.to_devices([training.init_state(model, optimizer, seed=0)])
+    count = jnp.int32(1)
+    step = training.make_train_step(model, optimizer, seeds=[0]).lower(state, batches, count).compile()
+    allocated = step.memory_analysis().temp_size_in_bytes
+    seconds = []
+    for _ in range(2 + measure.runs()):
+        begun = time.perf_counter()
+        state, metrics = step(state, batches, count)
+        layout.to_host(metrics)
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds[2:]), allocated, rows * task.max_length
+
+
+def cache_bytes(config: ModelConfig, length: int) -> int:
+    """The bytes of the caches of one row of `length` tokens."""
+    init = functools.partial(Transformer(config).init_cache, 1, length)
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(init)))
+
+
+def row_of(model: Model, task: Task) -> dict:
+    """The row of the table."""
+    length = task.max_length
+    config = dataclasses.replace(model.config, dropout=0.0)
+    seconds, allocated, tokens = training_step(config, task)
+    # Room for the steps that are timed, beyond the row's end.
+    longer = dataclasses.replace(config, max_length=length + STEPS_AT_POSITION)
+    one_token = microseconds_at(*with_random_weights(longer), [length])[length]
+    return {
+        'n': task.n,
+        'length': length,
+        'width': model.kind,
+        'construction': model.construction,
+        'dim': config.dim,
+        'layers': config.num_layers,
+        'training, ms per 1,000 tokens': seconds * 1e6 / tokens,
+        'training, MB': allocated / 1e6,
+        'decoding, us a token': one_token,
+        'caches, kB': cache_bytes(config, length) / 1e3,
+    }
+
+
+_PANELS = (
+    'training, ms per 1,000 tokens', 'training, MB', 'decoding, us a token', 'caches, kB'
+)  # fmt: skip
+
+
+def plot(rows, path):
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(2, 2, figsize=(10, 7), layout='constrained', sharex=True)
+    for axes, quantity in zip(panels.flat, _PANELS, strict=True):
+        for color, name in enumerate(_CONSTRUCTIONS):
+            for kind, style in (('constructed', 'o-'), ('bound', 'x:')):
+                points = [
+                    (r['length'], r[quantity])
+                    for r in rows
+                    if (r['construction'], r['width']) == (name, kind)
+                ]
+                if points:
+                    label = name if kind == 'constructed' else None
+                    x, y = zip(*points, strict=True)
+                    axes.loglog(x, y, style, color=f'C{color}', label=label, markersize=4)
+        axes.set(ylabel=quantity)
+        axes.minorticks_off()
+    for axes in panels[1]:
+        lengths = sorted({r['length'] for r in rows})
+        axes.set_xticks(lengths, [f'{x:,}' for x in lengths], rotation=45)
+        axes.set(xlabel='tokens L of edit distance')
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside right upper', title='construction\n(dotted: bound)')
+    figure.savefig(path, dpi=150)
+
+
+def main(argv):
+    del argv
+    rows = []
+    for n in _LETTERS:
+        if n <= _LARGEST.value:
+            task = tasks.make('edit_distance', n=n, lengths='equal')
+            for model in models(task):
+                rows.append(row_of(model, task))
+                print(rows[-1], flush=True)
+    measure.report('growth', rows, functools.partial(plot, rows))
+
+
+if __name__ == '__main__':
+    app.run(main)
