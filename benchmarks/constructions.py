@@ -28,7 +28,7 @@ _WIDE, _PARTS = 900, 8
 # A state of linear attention has the square of the width, so a batch of wide ones is small.
 _WIDTHS_AT_ONCE, _AT_LEAST, _AT_MOST = 20_000, 16, 256
 _SIZES = {
-    'edit_distance': [{'n': n} for n in (6, 12, 16, 20, 31)],
+    'edit_distance': [{'n': n} for n in (6, 12, 16, 20, 31, 36)],
     'edit_distance_local': [{'rows': rows, 'pattern_length': 4} for rows in (6, 20, 50, 100)],
     'lis': [{'n': n, 'number_range': None} for n in (40, 110, 174, 249, 499)],  # the default range
 }

@@ -53,7 +53,7 @@ class Model(NamedTuple):
 
 def models(task: Task) -> list[Model]:
     """The models of a size; a bound is the same for constructions of one mechanism."""
-    found, bounds = [], {}
+    found, bounds = [], set()
     for name in _CONSTRUCTIONS:
         construction = catalogue.CONSTRUCTIONS['edit_distance'][name]
         config = compiler.model_config(
@@ -64,7 +64,7 @@ def models(task: Task) -> list[Model]:
         dim = bottleneck.round_up(least, config.num_heads)
         own = dataclasses.replace(config, num_layers=3, dim=dim)
         if own not in bounds:
-            bounds[own] = name
+            bounds.add(own)
             found.append(Model('bound', name, own))
     return found
 

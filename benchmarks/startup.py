@@ -2,7 +2,7 @@
 
     python -m benchmarks.startup [--config=experiments/arith.py] [--out=DIR]
 
-A run reports a step once the next one has started. The first start compiles; the others find its compiled
+A run reports a step once its next updates have started. The first start compiles; the others find its compiled
 programs in a cache. Each run is killed after its first step.
 """
 

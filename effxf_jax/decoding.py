@@ -65,7 +65,7 @@ def greedy_decode(model: Transformer, params, tokens, given, prefill: int | None
         raise ValueError(f'given tokens must be from 0 to {size - 1}; got {strange[0]}')
     if prefill is None:
         prefill = prefill_length(given)
-    elif not (prefill >= 1 and given[:, :prefill].all()):
+    elif not (1 <= prefill <= given.shape[1] and given[:, :prefill].all()):
         raise ValueError(f'prefill must be a number of tokens that all rows are given; got {prefill}')
     devices = jax.local_devices()[: math.gcd(len(tokens), jax.local_device_count())]
     out = _decode(model, params, tokens, given, prefill=prefill, devices=tuple(devices))

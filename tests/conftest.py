@@ -15,3 +15,13 @@ if os.environ['JAX_PLATFORMS'] == 'cpu':
     # Tests compile far more than they run; a whole program is tested as a user compiles it, in main_test.py.
     os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4 --xla_cpu_use_fusion_emitters=false'
     os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _without_programs_of_other_modules():
+    """Frees the programs that a module has compiled; a process would gather several gigabytes of them."""
+    yield
+    jax.clear_caches()

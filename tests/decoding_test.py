@@ -92,9 +92,9 @@ def test_a_shorter_prefill_changes_nothing():
     assert prefill_length(given) == 16
     out = greedy_decode(model, params, tokens, given)
     np.testing.assert_array_equal(greedy_decode(model, params, tokens, given, prefill=8), out)
-    for prefill in (0, 31):
+    for prefill, told in (0, given), (31, given), (LENGTH + 1, np.ones_like(given)):
         with pytest.raises(ValueError, match=f'prefill must be .* all rows are given; got {prefill}'):
-            greedy_decode(model, params, tokens, given, prefill)
+            greedy_decode(model, params, tokens, told, prefill)
 
 
 def test_what_stands_at_positions_not_given_is_ignored():

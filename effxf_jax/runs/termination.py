@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# Hosts exchange the signals they received about this often, or after every step that takes longer. A message
-# between hosts takes far less time, and launchers that end a job leave it half a minute.
+# Hosts exchange the signals they received about this often, or after every call of the train step if that
+# takes longer. A message between hosts takes far less time, and launchers that end a job leave it half a minute.
 _AGREE_SECONDS = 1.0
 
 

@@ -46,9 +46,9 @@ def run_steps(
     """Makes the updates start + 1 ... stop of all replicates, and yields each call after dispatching it.
 
     A call makes up to `in_call` updates on consecutive batches of one length, and ends after a step that is a
-    multiple of a number in `ends`. The first call makes one update, so that its time is that of compiling. A
-    caller that fetches metrics one call late never makes a device wait. At most two calls are under way; the
-    CPU's collectives would time out behind a longer queue.
+    multiple of a number in `ends`. The first call makes one update, so that a caller who measures speed can
+    leave out the time of compiling. A caller that fetches metrics one call late never makes a device wait. At
+    most two calls are under way; the CPU's collectives would time out behind a longer queue.
 
     Args:
         train_step: the result of `make_train_step`.
@@ -90,9 +90,8 @@ def _by_update(layout: Layout, metrics: Metrics, count: int) -> list[list[Metric
 
 
 _MOST_IN_CALL = 32
-# Arithmetic of a call on one device: a fifth of a second of a core, and about as long on an accelerator.
-_FLOPS_IN_CALL = {'cpu': 1e10}
-_FLOPS_IN_CALL_OF_ACCELERATOR = 1e12
+# Arithmetic of a call on one device: a tenth of a second of a core, or half a second if the model is narrow.
+_FLOPS_IN_CALL_OF_CPU, _FLOPS_IN_CALL = 5e9, 5e11
 
 
 def updates_in_call(config: TrainConfig, model: ModelConfig, num_params: int) -> int:
@@ -108,8 +107,12 @@ def updates_in_call(config: TrainConfig, model: ModelConfig, num_params: int) ->
         A number from 1 to 32.
     """
     tokens = config.num_replicates * config.batch_size * model.max_length
-    at_once = _FLOPS_IN_CALL.get(jax.default_backend(), _FLOPS_IN_CALL_OF_ACCELERATOR) * jax.device_count()
-    return int(min(max(at_once / (6 * num_params * tokens), 1), _MOST_IN_CALL))
+    attention = (
+        model.num_layers * model.max_length * model.dim
+    )  # at most, beside a multiply-add per parameter
+    flops = 6 * (num_params + attention) * tokens
+    at_once = _FLOPS_IN_CALL_OF_CPU if jax.default_backend() == 'cpu' else _FLOPS_IN_CALL
+    return int(min(max(at_once * jax.device_count() / flops, 1), _MOST_IN_CALL))
 
 
 def check_finite(step: int, metrics: Metrics) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.data.sources import Source
@@ -35,7 +36,7 @@ def fit(model: ModelConfig, config: TrainConfig, source: Source, seed: int = 0) 
     if config.num_replicates != 1:
         raise ValueError(f'fit requires num_replicates 1; got {config.num_replicates}')
     transformer, optimizer, layout = Transformer(model), make_optimizer(config, model), Layout()
-    state = init_state(transformer, optimizer, seed)
+    state = jax.tree.map(np.asarray, init_state(transformer, optimizer, seed))
     num_params = sum(x.size for x in jax.tree.leaves(state.params))
     calls = run_steps(
         make_train_step(transformer, optimizer, [seed]),
@@ -51,6 +52,8 @@ def fit(model: ModelConfig, config: TrainConfig, source: Source, seed: int = 0) 
         if last:  # one call late, so that the devices never wait for the host
             _check(last)
         last = call
+    if not last:
+        return state.params
     _check(last)
     return layout.to_host(last.state)[0].params
 

@@ -97,7 +97,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step) if model.config.dropout else None
         loss, count, gradient = summed_over_slices(state.params, batch, key, first_row)
         tokens = jnp.sum(batch.tokens != PAD, dtype=jnp.int32)
-        # One array: devices wait for each other once for every array that they sum.
+        # Two arrays in all: devices wait for each other once for every array that they sum.
         flat, unflatten = flatten_util.ravel_pytree((loss, gradient))
         counts = jnp.stack([count, tokens])
         flat, (count, tokens) = jax.lax.psum(

@@ -37,6 +37,22 @@ def test_divergence_names_its_step_and_the_last_good_checkpoint_stays(tmp_path, 
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('seeds', [1, 2])
+def test_divergence_within_a_call_names_its_step_and_the_steps_before_are_logged(
+    tmp_path, monkeypatch, seeds
+):
+    explodes = lambda config: lambda count: jnp.where(count < 3, 1e-3, 1e30)
+    monkeypatch.setattr(train_config, 'learning_rate_schedule', explodes)
+    config = arith.get_config(f'smoke,checkpoint_every=30,eval_every=30,num_replicates={seeds}')
+    with pytest.raises(training.DivergedError, match='at step 5'):
+        run.run(configs.make_experiment(config, 4), tmp_path, Silent())
+    for log in tmp_path.rglob('metrics.jsonl'):
+        assert [line['step'] for line in lines(log.parent)] == [1, 2, 3, 4]
+        seeds -= 1
+    assert not seeds
+
+
 def experiment(extra='', seed=5):
     return configs.make_experiment(arith.get_config(f'smoke,seed={seed}{extra}'), 4)
 

@@ -96,7 +96,7 @@ def macs_run(config, length):
 
 def pairs_run(mechanism, length):
     """Pairs of query and key whose scores are computed, those in the future and in padding included."""
-    if mechanism == 'standard':
+    if mechanism == 'standard' or (mechanism == 'strided' and length <= 256):
         if length <= 1536:
             rows = min(max(length // 40, 2), 8) if length >= 64 else 1
             ends = [length * number // rows for number in range(rows + 1)]
@@ -105,6 +105,8 @@ def pairs_run(mechanism, length):
         return math.ceil(length / tiles) ** 2 * tiles * (tiles + 1) // 2
     size = 2 ** int(math.log2(math.isqrt(length)))
     blocks = -(-length // size)
+    if mechanism == 'strided':  # the own block, the preceding one, and one position of each block
+        return blocks * size * (2 * size + blocks)
     if size > 8:
         return blocks * size**2 * (1 + (blocks > 1) if mechanism == 'sliding_window' else 1) + (
             blocks * size * (blocks - 1) if mechanism == 'sparse' else 0
@@ -132,10 +134,15 @@ def pairs_run(mechanism, length):
         ('sliding_window', 7),
         slow('sliding_window', 100),
         slow('sliding_window', 300),
+        slow('strided', 100),
+        slow('strided', 300),
     ],
 )
 def test_macs_are_those_run_but_for_pairs_that_a_mask_takes_away(mechanism, length):
-    config = dataclasses.replace(CONFIG, mechanism=mechanism, max_length=length)
+    chosen = {'mechanism': mechanism}
+    if mechanism == 'strided':
+        chosen = {'mechanism': 'sparse', 'options': {'pattern': 'strided'}}
+    config = dataclasses.replace(CONFIG, max_length=length, **chosen)
     cost = complexity.forward_cost(config)
     pairs = cost.attention.macs / (2 * config.dim * config.num_layers)
     masked = (pairs_run(mechanism, length) - pairs) * 2 * config.dim * config.num_layers

@@ -100,11 +100,14 @@ def test_one_program_makes_any_number_of_updates(monkeypatch):
 def test_a_call_takes_as_many_updates_as_fit_into_its_time():
     tokens = CONFIG.batch_size * MODEL.max_length
     in_call = lambda num_params, config=CONFIG: training.updates_in_call(config, MODEL, num_params)
-    fifth = 4 * 10**10 / 6 / tokens  # parameters for one update in a fifth of a second, on four devices
-    assert in_call(fifth * 1.1) == in_call(fifth * 0.9) == 1
-    assert in_call(fifth * 0.19) == 5
-    assert in_call(fifth * 0.19, dataclasses.replace(CONFIG, num_replicates=5)) == 1
+    room = 4 * 5 * 10**9 / 6 / tokens  # parameters that an update on four devices may have
+    assert in_call(room * 1.1) == in_call(room * 0.9) == 1
+    assert in_call(room * 0.19) == 5
+    assert in_call(room * 0.19, dataclasses.replace(CONFIG, num_replicates=5)) == 1
     assert in_call(1) == 32
+    # Where rows are long and the model is narrow, attention is most of the work.
+    long = dataclasses.replace(MODEL, max_length=2000)
+    assert training.updates_in_call(CONFIG, long, 1000) == 3
 
 
 def test_training_lowers_the_loss():

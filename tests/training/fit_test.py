@@ -1,5 +1,6 @@
 """`fit` makes the same updates as its parts one by one."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -24,6 +25,13 @@ def test_fit_makes_every_update_and_returns_the_parameters():
     expected = layout.to_host(states)[0].params
     fitted = training.fit(MODEL, config, source, seed=5)
     np.testing.assert_allclose(fitted['head']['kernel'], expected['head']['kernel'], rtol=1e-5)
+
+
+def test_fit_without_updates_returns_the_parameters_of_the_seed():
+    config = training.TrainConfig(steps=0, batch_size=8, learning_rate=0.01)
+    fitted = training.fit(MODEL, config, generated(TASK, 0, 'train'), seed=5)
+    expected = training.init_state(Transformer(MODEL), training.make_optimizer(config, MODEL), seed=5).params
+    jax.tree.map(np.testing.assert_array_equal, fitted, expected)
 
 
 def test_fit_names_the_step_at_which_training_diverges():

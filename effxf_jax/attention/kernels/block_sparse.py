@@ -38,6 +38,11 @@ class BlockMask(NamedTuple):
     def block_size(self) -> int:
         return len(self.within)
 
+    @property
+    def sees_summaries(self) -> bool:
+        """Whether all queries see the same keys of every earlier block, or none."""
+        return bool(np.all(self.earlier == self.earlier[0]))
+
     def dense(self, length: int) -> np.ndarray:
         """The mask over single positions, bool `[length, length]`, queries by keys."""
         blocks = -(-length // self.block_size)
@@ -52,15 +57,18 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: BlockMask) -> jax.Arr
     check_qkv(q, k, v)
     length = q.shape[1]
     if _is_faster_dense(mask, length):
-        return heads_major(tiled.attend_in_rows(*map(heads_major, (q, k, v)), mask.dense(length)))
+        kept = mask.dense(length)
+        of_row = lambda begin, end: kept[begin:end, :end]
+        return heads_major(tiled.attend_in_rows(*map(heads_major, (q, k, v)), of_row))
     mask = in_tiles(mask, length)
     queries, key, value = (cut(x, mask.block_size) for x in (q, k, v))
     return join(segment_attention(queries, segments(key, value, mask)))[:, :length]
 
 
 def _is_faster_dense(mask: BlockMask, length: int) -> bool:
-    is_summary = np.all(mask.earlier == mask.earlier[0])
-    return not is_summary and length <= (_LONGEST_DENSE_TINY if mask.block_size <= 4 else _LONGEST_DENSE)
+    return not mask.sees_summaries and length <= (
+        _LONGEST_DENSE_TINY if mask.block_size <= 4 else _LONGEST_DENSE
+    )
 
 
 def in_tiles(mask: BlockMask, length: int) -> BlockMask:
@@ -70,9 +78,8 @@ def in_tiles(mask: BlockMask, length: int) -> BlockMask:
     Masks of larger blocks, and those that see more of earlier blocks than summaries, are returned unchanged;
     so are those that see both a summary of earlier blocks and the preceding block.
     """
-    is_summary = np.all(mask.earlier == mask.earlier[0])
     blocks = -(-length // mask.block_size)
-    if mask.block_size > _TINY or not is_summary or (mask.before.any() and mask.earlier.any()):
+    if mask.block_size > _TINY or not mask.sees_summaries or (mask.before.any() and mask.earlier.any()):
         return mask
     tiles = -(-blocks // (_TILE // mask.block_size))
     of_tile = -(-blocks // tiles)
@@ -115,7 +122,7 @@ def _earlier_segment(key: jax.Array, value: jax.Array, mask: BlockMask) -> Segme
         by_place = lambda x: x.swapaxes(2, 3)
         return Segment('offset', by_place(key), by_place(value), is_earlier[:, None])
     columns = np.flatnonzero(mask.earlier[0])
-    assert np.all(mask.earlier == mask.earlier[0]), '`earlier` must be a summary or the identity'
+    assert mask.sees_summaries, '`earlier` must be a summary or the identity'
     # No block sees the last block's summary.
     summaries = lambda x: x[:, :, :-1, columns].reshape(batch, heads, -1, head_dim)
     seen = np.repeat(is_earlier[:, :-1], len(columns), axis=1)

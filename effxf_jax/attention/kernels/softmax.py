@@ -65,7 +65,7 @@ def masked_attention(q, k, v, mask):
     return contract('bhqk,bhkd->bqhd', weights.astype(v.dtype), v).astype(q.dtype)
 
 
-def segment_attention(q: jax.Array, segments: Sequence[Segment], parts: int = 1) -> jax.Array:
+def segment_attention(q: jax.Array, segments: Sequence[Segment], num_calls: int = 1) -> jax.Array:
     """Softmax attention of blocks of queries to the union of some segments.
 
     Blocks are processed in groups, so that the scores of a group fit a core's cache. The backward pass
@@ -75,13 +75,13 @@ def segment_attention(q: jax.Array, segments: Sequence[Segment], parts: int = 1)
     Args:
         q: `[batch, heads, blocks, block_size, head_dim]`.
         segments: the keys and values that the blocks see; every query must see a key.
-        parts: how many such calls a sequence takes; they share the room for weights that are kept.
+        num_calls: how many such calls a sequence takes; they share the room for weights that are kept.
 
     Returns:
         `[batch, heads, blocks, block_size, head_dim]`, in q's dtype.
     """
     sharing, keys, values, masks = zip(*segments, strict=True)
-    most_kept = _MOST_WEIGHTS_KEPT // parts
+    most_kept = _MOST_WEIGHTS_KEPT // num_calls
     blocks, block_size = q.shape[2:4]
     at_a_time = max(_QUERIES_AT_A_TIME // block_size, 1)
     if blocks <= at_a_time:

@@ -1,18 +1,18 @@
-"""Causal softmax attention without the quadratic matrix of scores.
+"""Causal softmax attention that computes few of the pairs that the mask discards.
 
 A short sequence is cut into rows: a few blocks of queries, each with all keys up to its end. The scores of a
 long one are computed tile by tile with a running maximum, after Rabe and Staats (2021) and Dao et al. (2022,
-algorithm 1). One tile of scores exists at a time; the backward pass keeps the output and the logarithm of
-each row's normaliser.
+algorithm 1). Then one tile of scores exists at a time, and the backward pass keeps the output and the logarithm
+of each row's normaliser.
 
 With n rows or tiles along a side, 1 / (n + 1) of the pairs that are computed are masked.
 """
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from effxf_jax.attention.kernels.softmax import Segment, contract, normaliser_pull, segment_attention
 
@@ -25,7 +25,9 @@ _LEAST_TILES = 6
 
 
 def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Softmax attention over every earlier position; memory O(length * head_dim + TILE^2) per head.
+    """Softmax attention over every earlier position.
+
+    Beyond LONGEST_IN_ROWS the memory is O(length * head_dim + TILE^2) per head.
 
     Args:
         q, k, v: `[batch, heads, length, head_dim]`.
@@ -34,7 +36,7 @@ def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         `[batch, heads, length, head_dim]`, in q's dtype.
     """
     if q.shape[2] <= LONGEST_IN_ROWS:
-        return attend_in_rows(q, k, v, np.tri(q.shape[2], dtype=bool))
+        return attend_in_rows(q, k, v, lambda begin, end: jnp.tri(end - begin, end, k=begin, dtype=bool))
     return _in_tiles(q, k, v)
 
 
@@ -43,12 +45,15 @@ def num_rows(length: int) -> int:
     return 1 if length < _SHORTEST_CUT else min(max(length // _ROW, 2), _MOST_ROWS)
 
 
-def attend_in_rows(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray) -> jax.Array:
+def attend_in_rows(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: Callable[[int, int], jax.Array]
+) -> jax.Array:
     """Softmax attention under a causal mask; shapes as for `causal_attention`.
 
     Args:
         q, k, v: `[batch, heads, length, head_dim]`, of at most LONGEST_IN_ROWS positions.
-        mask: bool `[length, length]`, queries by keys: which pairs are kept, none with a later key.
+        mask: `(begin, end) -> bool [end - begin, end]`: which of the keys before `end` the queries from
+            `begin` to `end` see; none later than itself, and at least one.
     """
     length = q.shape[2]
     rows = num_rows(length)
@@ -56,8 +61,8 @@ def attend_in_rows(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray) -
     one_block = lambda x: x[:, :, None]
     out = []
     for begin, end in itertools.pairwise(ends):
-        seen = Segment('block', one_block(k[:, :, :end]), one_block(v[:, :, :end]), mask[begin:end, :end])
-        out.append(segment_attention(one_block(q[:, :, begin:end]), [seen], parts=rows)[:, :, 0])
+        seen = Segment('block', one_block(k[:, :, :end]), one_block(v[:, :, :end]), mask(begin, end))
+        out.append(segment_attention(one_block(q[:, :, begin:end]), [seen], num_calls=rows)[:, :, 0])
     return jnp.concatenate(out, axis=2)
 
 
