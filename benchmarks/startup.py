@@ -2,8 +2,8 @@
 
     python -m benchmarks.startup [--config=experiments/arith.py] [--out=DIR]
 
-A run reports a step once its next updates have started. The first start compiles; the others find its compiled
-programs in a cache. Each run is killed after its first step.
+A run reports a step once its next updates have started. The first start compiles; the others find its
+compiled programs in a cache. Each run is killed after its first step.
 """
 
 import os

@@ -9,7 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 # Hosts exchange the signals they received about this often, or after every call of the train step if that
-# takes longer. A message between hosts takes far less time, and launchers that end a job leave it half a minute.
+# takes longer. A message between hosts takes far less time, and launchers that end a job leave it half a
+# minute.
 _AGREE_SECONDS = 1.0
 
 

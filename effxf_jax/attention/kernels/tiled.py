@@ -2,8 +2,8 @@
 
 A short sequence is cut into rows: a few blocks of queries, each with all keys up to its end. The scores of a
 long one are computed tile by tile with a running maximum, after Rabe and Staats (2021) and Dao et al. (2022,
-algorithm 1). Then one tile of scores exists at a time, and the backward pass keeps the output and the logarithm
-of each row's normaliser.
+algorithm 1). Then one tile of scores exists at a time, and the backward pass keeps the output and the
+logarithm of each row's normaliser.
 
 With n rows or tiles along a side, 1 / (n + 1) of the pairs that are computed are masked.
 """
