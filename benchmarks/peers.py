@@ -1,5 +1,8 @@
 """The same Transformer in PyTorch, as minGPT and the predecessor implement it, for comparison."""
 
+from collections.abc import Sequence
+
+import jax
 import torch
 from torch import nn
 from torch.nn import functional
@@ -88,13 +91,12 @@ class PeerBlock(nn.Module):
         return x + self.dropout(self.contract(hidden))
 
 
-def train_step(model: PeerTransformer):
-    """A function that makes one AdamW update of a model in training mode and returns its loss.
+def train_step(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]):
+    """A function that makes one update of a model in training mode and returns its loss.
 
     The function takes tokens, int64 `[batch, length]`, and float32 weights of the same shape: 1 for tokens
-    that the loss counts, otherwise 0.
+    that the loss counts, otherwise 0. Together the optimisers must have all parameters.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
 
     def step(tokens, counts) -> float:
         weights = counts[:, 1:].reshape(-1)
@@ -103,10 +105,50 @@ def train_step(model: PeerTransformer):
             logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1), reduction='none'
         )
         loss = (losses * weights).sum() / weights.sum()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         return loss.item()
 
     return step
+
+
+def adamw(model: nn.Module) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters, at the predecessor's rate."""
+    return [torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)]
+
+
+def muon(model: PeerTransformer, betas: tuple[float, float]) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, and AdamW without weight decay for all other parameters."""
+    matrices = [x for x in model.blocks.parameters() if x.ndim == 2]
+    chosen = set(map(id, matrices))
+    others = [x for x in model.parameters() if id(x) not in chosen]
+    return [
+        torch.optim.Muon(matrices, weight_decay=0.01),
+        torch.optim.AdamW(others, betas=betas, weight_decay=0.0),
+    ]
+
+
+def params_of(model: PeerTransformer) -> dict:
+    """The parameters as those of our model, numpy arrays."""
+    linear = lambda x: {'kernel': x.weight.T, 'bias': x.bias}
+    norm = lambda x: {'scale': x.weight, 'bias': x.bias}
+    of_block = lambda block: {
+        'attention_norm': norm(block.attention_norm),
+        'qkv': linear(block.qkv),
+        'attention_out': linear(block.attention_out),
+        'feed_forward_norm': norm(block.feed_forward_norm),
+        'expand': linear(block.expand),
+        'contract': linear(block.contract),
+    }
+    params = {
+        'embedding': {'embedding': model.embedding.weight},
+        'embedding_norm': norm(model.embedding_norm),
+        **{f'blocks_{number}': of_block(block) for number, block in enumerate(model.blocks)},
+        'final_norm': norm(model.final_norm),
+        'head': linear(model.head),
+    }
+    return jax.tree.map(lambda x: x.detach().numpy().copy(), params)

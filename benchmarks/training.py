@@ -50,7 +50,8 @@ def ours(config: ModelConfig, batches: list[Examples]):
 
 def pytorch(config: ModelConfig, batches: list[Examples]):
     """A function that makes the same updates of PyTorch's Transformer."""
-    step = peers.train_step(peers.PeerTransformer(config))
+    model = peers.PeerTransformer(config)
+    step = peers.train_step(model, peers.adamw(model))
     pairs = [(torch.from_numpy(b.tokens).long(), torch.from_numpy(produced(b)).float()) for b in batches]
 
     def steps() -> None:
