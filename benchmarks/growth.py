@@ -11,8 +11,6 @@ allocates on a device besides its arguments, and those of the caches. Weights ar
 
 import dataclasses
 import functools
-import statistics
-import time
 from typing import NamedTuple
 
 import jax
@@ -78,17 +76,17 @@ def training_step(config: ModelConfig, task: Task) -> tuple[float, int, int]:
     optimizer, layout = training.make_optimizer(train, config), Layout()
     rng = np.random.default_rng(0)
     batches = layout.shard([task.encode(task.sample(rng, rows))])
-    state = layout.to_devices([training.init_state(model, optimizer, seed=0)])
+    states = [layout.to_devices([training.init_state(model, optimizer, seed=0)])]
     count = jnp.int32(1)
-    step = training.make_train_step(model, optimizer, seeds=[0]).lower(state, batches, count).compile()
-    allocated = step.memory_analysis().temp_size_in_bytes
-    seconds = []
-    for _ in range(2 + measure.runs()):
-        begun = time.perf_counter()
-        state, metrics = step(state, batches, count)
+    step = training.make_train_step(model, optimizer, seeds=[0]).lower(states[0], batches, count).compile()
+
+    def update():
+        state, metrics = step(states.pop(), batches, count)
+        states.append(state)
         layout.to_host(metrics)
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds[2:]), allocated, rows * task.max_length
+
+    seconds = measure.in_turn({'update': update})['update']
+    return seconds, step.memory_analysis().temp_size_in_bytes, rows * task.max_length
 
 
 def cache_bytes(config: ModelConfig, length: int) -> int:

@@ -46,11 +46,6 @@ def in_turn(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def runs() -> int:
-    """How often each program is timed."""
-    return _RUNS.value
-
-
 def machine() -> dict[str, Any]:
     """The machine and versions, on which timings depend besides the code."""
     return {

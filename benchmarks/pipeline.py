@@ -16,6 +16,7 @@ from absl import app
 from effxf_jax import training
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.model import Transformer
+from effxf_jax.theory import complexity
 from effxf_jax.training.layout import Layout
 from experiments import command_line, configs
 
@@ -33,10 +34,9 @@ def main(argv):
     pipeline = train_batches(stream, experiment.train.batch_size)
     held = cycle(list(islice(pipeline, 32)))
     layout = Layout()
-    state = training.init_state(model, optimizer, experiment.seed)
-    num_params = sum(x.size for x in jax.tree.leaves(state.params))
+    num_params = complexity.num_params(experiment.model)
     in_call = training.updates_in_call(experiment.train, experiment.model, num_params)
-    states = [layout.to_devices([state])]
+    states = [layout.to_devices([training.init_state(model, optimizer, experiment.seed)])]
 
     def seconds_per_step(batches):
         begun, late = time.perf_counter(), None

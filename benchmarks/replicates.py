@@ -13,6 +13,7 @@ from benchmarks import measure
 from effxf_jax import training
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.model import Transformer
+from effxf_jax.theory import complexity
 from effxf_jax.training.layout import Layout
 from experiments import configs
 
@@ -37,7 +38,7 @@ def steps_of(config: str):
     train_step = training.make_train_step(model, optimizer, [r.seed for r in replicates])
     batches = train_batches(streams, experiment.train.batch_size)
     layout = Layout(len(replicates))
-    num_params = sum(x.size for x in jax.tree.leaves(states[0].params))
+    num_params = complexity.num_params(experiment.model)
     in_call = training.updates_in_call(experiment.train, experiment.model, num_params)
     held = [layout.to_devices(states)]
 

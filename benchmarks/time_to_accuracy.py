@@ -30,6 +30,7 @@ from effxf_jax.model import Transformer
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
+from effxf_jax.theory import complexity
 from effxf_jax.training.layout import Layout
 from experiments import command_line, configs
 
@@ -45,12 +46,9 @@ def ours(experiment: Experiment) -> Turn:
     """Turns of our train step."""
     model, train = Transformer(experiment.model), experiment.train
     optimizer, layout = training.make_optimizer(train, experiment.model), Layout()
-    state = training.init_state(model, optimizer, experiment.seed)
-    in_call = training.updates_in_call(
-        train, experiment.model, sum(x.size for x in jax.tree.leaves(state.params))
-    )
+    in_call = training.updates_in_call(train, experiment.model, complexity.num_params(experiment.model))
     train_step = training.make_train_step(model, optimizer, [experiment.seed])
-    states = [layout.to_devices([state])]
+    states = [layout.to_devices([training.init_state(model, optimizer, experiment.seed)])]
 
     def turn(batches, step):
         calls = training.run_steps(

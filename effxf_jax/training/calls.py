@@ -107,10 +107,8 @@ def updates_in_call(config: TrainConfig, model: ModelConfig, num_params: int) ->
         A number from 1 to 32.
     """
     tokens = config.num_replicates * config.batch_size * model.max_length
-    attention = (
-        model.num_layers * model.max_length * model.dim
-    )  # at most, beside a multiply-add per parameter
-    flops = 6 * (num_params + attention) * tokens
+    # For each token a multiply-add per parameter and, at most, per number of the keys.
+    flops = 6 * (num_params + model.num_layers * model.max_length * model.dim) * tokens
     at_once = _FLOPS_IN_CALL_OF_CPU if jax.default_backend() == 'cpu' else _FLOPS_IN_CALL
     return int(min(max(at_once * jax.device_count() / flops, 1), _MOST_IN_CALL))
 

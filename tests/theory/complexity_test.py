@@ -108,9 +108,9 @@ def pairs_run(mechanism, length):
     if mechanism == 'strided':  # the own block, the preceding one, and one position of each block
         return blocks * size * (2 * size + blocks)
     if size > 8:
-        return blocks * size**2 * (1 + (blocks > 1) if mechanism == 'sliding_window' else 1) + (
-            blocks * size * (blocks - 1) if mechanism == 'sparse' else 0
-        )
+        if mechanism == 'sliding_window':
+            return blocks * size**2 * (1 + (blocks > 1))
+        return blocks * size**2 + blocks * size * (blocks - 1)
     # Tiny blocks are taken together, in tiles alike of up to 32 rows.
     tiles = math.ceil(blocks / (32 // size))
     of_tile = math.ceil(blocks / tiles)

@@ -60,11 +60,8 @@ def test_each_devices_rows_are_of_its_replicates_and_next_to_one_another(layout)
     for device, update in itertools.product(range(4), range(3)):
         group, place = divmod(device, layout.devices_in_group)
         first = group * layout.replicates_in_group
-        replicates, own = (
-            slice(first, first + layout.replicates_in_group),
-            slice(place * rows, place * rows + rows),
-        )
-        expected = tokens[update, replicates, own]
+        of_group = tokens[update, first : first + layout.replicates_in_group]
+        expected = of_group[:, place * rows : (place + 1) * rows]
         np.testing.assert_array_equal(sharded.tokens[device, :, update], expected)
         np.testing.assert_array_equal(sharded.given[device, :, update], expected % 2 == 0)
 

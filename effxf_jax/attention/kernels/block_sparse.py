@@ -75,18 +75,18 @@ def in_tiles(mask: BlockMask, length: int) -> BlockMask:
     """Merges tiny blocks into larger ones without changing the mask over single positions.
 
     Many products of a few rows take longer than fewer, larger products of which the mask discards a part.
-    Masks of larger blocks, and those that see more of earlier blocks than summaries, are returned unchanged;
-    so are those that see both a summary of earlier blocks and the preceding block.
+    Masks of larger blocks, and those that see more of earlier blocks than summaries, are returned unchanged.
     """
     blocks = -(-length // mask.block_size)
-    if mask.block_size > _TINY or not mask.sees_summaries or (mask.before.any() and mask.earlier.any()):
+    if mask.block_size > _TINY or not mask.sees_summaries:
         return mask
     tiles = -(-blocks // (_TILE // mask.block_size))
     of_tile = -(-blocks // tiles)
     size = of_tile * mask.block_size
+    without_earlier = mask._replace(earlier=np.zeros_like(mask.earlier))
     return BlockMask(
         within=mask.dense(size),
-        before=mask.dense(2 * size)[size:, :size] & mask.before.any(),
+        before=without_earlier.dense(2 * size)[size:, :size],
         earlier=np.tile(mask.earlier, (of_tile, of_tile)),
     )
 
