@@ -10,11 +10,8 @@ import jax
 from absl import app
 
 from benchmarks import measure
-from effxf_jax import training
+from benchmarks.updates import Updates
 from effxf_jax.data.pipeline import Stream, train_batches
-from effxf_jax.model import Transformer
-from effxf_jax.theory import complexity
-from effxf_jax.training.layout import Layout
 from experiments import configs
 
 _WIDTHS = (16, 32)
@@ -31,27 +28,10 @@ def steps_of(config: str):
     """
     experiment = configs.make_experiment(configs.load(config), jax.device_count())
     replicates = experiment.replicates()
-    model = Transformer(experiment.model)
-    optimizer = training.make_optimizer(experiment.train, experiment.model)
     streams = [Stream(r.open_data().train, r.seed) for r in replicates]
-    states = [training.init_state(model, optimizer, r.seed) for r in replicates]
-    train_step = training.make_train_step(model, optimizer, [r.seed for r in replicates])
     batches = train_batches(streams, experiment.train.batch_size)
-    layout = Layout(len(replicates))
-    num_params = complexity.num_params(experiment.model)
-    in_call = training.updates_in_call(experiment.train, experiment.model, num_params)
-    held = [layout.to_devices(states)]
-
-    def steps():
-        late = None
-        for call in training.run_steps(train_step, layout, held.pop(), batches, 0, STEPS, in_call):
-            held[:] = [call.state]
-            if late:
-                late.fetch()
-            late = call
-        return late.fetch()
-
-    return steps
+    updates = Updates(experiment.model, experiment.train, [r.seed for r in replicates])
+    return lambda: updates.make(batches, 0, STEPS)
 
 
 def main(argv):

@@ -24,14 +24,13 @@ import torch
 from absl import app, flags
 
 from benchmarks import measure, peers
+from benchmarks.updates import Updates
 from effxf_jax import evaluation, training
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.model import Transformer
 from effxf_jax.runs.experiment import Experiment
 from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
-from effxf_jax.theory import complexity
-from effxf_jax.training.layout import Layout
 from experiments import command_line, configs
 
 _TARGET = flags.DEFINE_float('target', 0.95, 'The accuracy, of answers where the task has any.')
@@ -44,20 +43,11 @@ parameters as those of our model."""
 
 def ours(experiment: Experiment) -> Turn:
     """Turns of our train step."""
-    model, train = Transformer(experiment.model), experiment.train
-    optimizer, layout = training.make_optimizer(train, experiment.model), Layout()
-    in_call = training.updates_in_call(train, experiment.model, complexity.num_params(experiment.model))
-    train_step = training.make_train_step(model, optimizer, [experiment.seed])
-    states = [layout.to_devices([training.init_state(model, optimizer, experiment.seed)])]
+    updates = Updates(experiment.model, experiment.train, [experiment.seed])
 
     def turn(batches, step):
-        calls = training.run_steps(
-            train_step, layout, states.pop(), iter(batches), step, step + len(batches), in_call
-        )
-        for call in calls:
-            last = call
-        states.append(last.state)
-        return layout.to_host(last.state)[0].params
+        updates.make(iter(batches), step, step + len(batches))
+        return updates.params()
 
     return turn
 

@@ -3,8 +3,8 @@
     python -m benchmarks.training [--out=DIR]
 
 Three layers, four heads, dropout 0.1, AdamW, gradient clipping; the first batches of an arithmetic task,
-padded to the task's longest length ("whole") or, as in a run, cut after their longest row ("cut"). PyTorch
-always runs standard attention.
+padded to the task's longest length ("whole") or, as in a run, cut after their longest row ("cut"). Ours makes
+several updates in a call, as a run does. PyTorch always runs standard attention.
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ import torch
 from absl import app
 
 from benchmarks import measure, peers
+from benchmarks.updates import Updates
 from effxf_jax import tasks, training
 from effxf_jax.data.pipeline import Stream, train_batches
 from effxf_jax.data.sources import generated
-from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.model import ModelConfig
 from effxf_jax.tasks import Examples
 from effxf_jax.tasks.task import produced
-from effxf_jax.training.layout import Layout
 
 # Width, operators of the arithmetic task (the longest chains have 86 and 222 tokens), batch size.
 _CASES = ((64, 6, 64), (128, 10, 32))
@@ -31,28 +31,20 @@ _MECHANISMS = ('standard', 'sparse', 'sliding_window', 'linear', 'linear+linear+
 
 
 def ours(config: ModelConfig, batches: list[Examples]):
-    """A function that makes an update on each batch and waits for its loss."""
-    model = Transformer(config)
+    """A function that makes an update on each batch and waits for the losses."""
     train = training.TrainConfig(steps=10**6, batch_size=len(batches[0].tokens), learning_rate=1e-4)
-    optimizer = training.make_optimizer(train, config)
-    train_step = training.make_train_step(model, optimizer, seeds=[0])
-    layout = Layout()
-    states = [layout.to_devices([training.init_state(model, optimizer, seed=0)])]
-
-    def steps() -> None:
-        for batch in batches:
-            state, metrics = train_step(states.pop(), layout.shard([batch]), 1)
-            states.append(state)
-            layout.to_host(metrics)
-
-    return steps
+    updates = Updates(config, train)
+    return lambda: updates.make(iter(batches), 0, len(batches))
 
 
 def pytorch(config: ModelConfig, batches: list[Examples]):
     """A function that makes the same updates of PyTorch's Transformer."""
     model = peers.PeerTransformer(config)
     step = peers.train_step(model, peers.adamw(model))
-    pairs = [(torch.from_numpy(b.tokens).long(), torch.from_numpy(produced(b)).float()) for b in batches]
+    pairs = [
+        (torch.tensor(b.tokens, dtype=torch.int64), torch.tensor(produced(b), dtype=torch.float32))
+        for b in batches
+    ]
 
     def steps() -> None:
         for tokens, counts in pairs:
