@@ -90,14 +90,14 @@ def by_position(positions: Sequence[int]) -> list[dict]:
 def plot(rows, path):
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
+    figure, axes = plt.subplots(figsize=(8, 4), layout='constrained')
     for mechanism in _MECHANISMS:
         points = [(row['position'], row[mechanism]) for row in rows]
         axes.loglog(*zip(*points, strict=True), 'o-', label=mechanism)
     axes.set(xlabel='position', ylabel='one token of one row, µs', title=f'Width {_DIM.value}, three layers')
     axes.set_xticks(_POSITIONS, [str(position) for position in _POSITIONS])
     axes.minorticks_off()
-    axes.legend()
+    figure.legend(loc='outside right upper')
     figure.savefig(path, dpi=150)
 
 

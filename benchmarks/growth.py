@@ -5,13 +5,14 @@
 The task is edit distance of two strings of n letters each. Two widths for each mechanism: that of its
 construction, whose layers the model then has, also beyond the sizes at which float32 holds the weights; and
 the theory's lower bound, with three layers. Training: one update on some 16,384 tokens, at least one row on
-each device; its bytes are those that the compiled update of one row on each device allocates there besides
-its arguments. Decoding: one token of one row at the row's end, and the bytes of its caches. Weights are
-random.
+each device, left out where the memory does not hold it; and the bytes that an update of one row on each
+device allocates there besides its arguments. Decoding: one token of one row at the row's end, and the bytes
+of its caches. Weights are random. With --out the rows that are there already are kept.
 """
 
 import dataclasses
 import functools
+import os
 import time
 from typing import NamedTuple
 
@@ -81,11 +82,13 @@ def compiled_update(config: ModelConfig, task: Task, rows: int):
     return training.make_train_step(model, optimizer, seeds=[0]).lower(*arguments).compile(), *arguments
 
 
-def training_seconds(config: ModelConfig, task: Task) -> float:
-    """The seconds of an update for each token."""
+def training_seconds(config: ModelConfig, task: Task) -> float | None:
+    """The seconds of an update for each token; None if the machine's memory does not hold an update."""
     devices = jax.device_count()
     rows = max(_TOKENS // task.max_length // devices, 1) * devices
     step, state, batches, count = compiled_update(config, task, rows)
+    if not fits(step):
+        return None
     states = [state]
 
     def update():
@@ -101,6 +104,16 @@ def training_seconds(config: ModelConfig, task: Task) -> float:
     return seconds / (rows * task.max_length)
 
 
+def fits(step) -> bool:
+    """Whether a CPU's memory, which the devices share, holds a compiled update and something besides."""
+    if jax.default_backend() != 'cpu':
+        return True
+    sizes = step.memory_analysis()
+    needed = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    return (needed - sizes.alias_size_in_bytes) * jax.local_device_count() < 0.7 * there
+
+
 def training_bytes(config: ModelConfig, task: Task) -> int:
     """The bytes that an update of one row on each device allocates on a device."""
     step, *_ = compiled_update(config, task, jax.device_count())
@@ -113,6 +126,11 @@ def cache_bytes(config: ModelConfig, length: int) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(init)))
 
 
+def key_of(model: Model, task: Task) -> dict:
+    """What tells a row from others."""
+    return {'n': task.n, 'construction': model.construction, 'width': model.kind}
+
+
 def row_of(model: Model, task: Task) -> dict:
     """The row of the table."""
     length = task.max_length
@@ -120,14 +138,13 @@ def row_of(model: Model, task: Task) -> dict:
     # Room for the steps that are timed, beyond the row's end.
     longer = dataclasses.replace(config, max_length=length + STEPS_AT_POSITION)
     one_token = microseconds_at(*with_random_weights(longer), [length])[length]
+    seconds = training_seconds(config, task)
     return {
-        'n': task.n,
+        **key_of(model, task),
         'length': length,
-        'width': model.kind,
-        'construction': model.construction,
         'dim': config.dim,
         'layers': config.num_layers,
-        'training, ms per 1,000 tokens': training_seconds(config, task) * 1e6,
+        'training, ms per 1,000 tokens': seconds and seconds * 1e6,
         'training, MB a row': training_bytes(config, task) / 1e6,
         'decoding, us a token': one_token,
         'caches, kB': cache_bytes(config, length) / 1e3,
@@ -149,7 +166,7 @@ def plot(rows, path):
                 points = [
                     (r['length'], r[quantity])
                     for r in rows
-                    if (r['construction'], r['width']) == (name, kind)
+                    if (r['construction'], r['width']) == (name, kind) and r[quantity] is not None
                 ]
                 if points:
                     label = name if kind == 'constructed' else None
@@ -168,14 +185,17 @@ def plot(rows, path):
 
 def main(argv):
     del argv
-    rows = []
+    rows = measure.saved('growth')
     for n in _LETTERS:
         if n <= _LARGEST.value:
             task = tasks.make('edit_distance', n=n, lengths='equal')
             for model in models(task):
+                if any(key_of(model, task).items() <= row.items() for row in rows):
+                    continue
                 rows.append(row_of(model, task))
-                jax.clear_caches()  # XLA's compiler crashed in a process that held hundreds of programs
+                measure.save('growth', rows)
                 print(rows[-1], flush=True)
+                jax.clear_caches()  # XLA's compiler crashed in a process that held hundreds of programs
     measure.report('growth', rows, functools.partial(plot, rows))
 
 

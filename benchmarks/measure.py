@@ -66,13 +66,30 @@ def report(name: str, rows: Sequence[Mapping[str, Any]], plot: Callable[[Path], 
     widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
     for line in [columns, *shown]:
         print('  '.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-    if _OUT.value:
-        out = Path(_OUT.value)
-        out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({'machine': machine(), 'rows': list(rows)}, indent=2)
-        (out / f'{name}.json').write_text(text + '\n', encoding='utf-8')
-        if plot:
-            plot(out / f'{name}.png')
+    save(name, rows)
+    if _OUT.value and plot:
+        plot(Path(_OUT.value) / f'{name}.png')
+
+
+def save(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Given --out, writes NAME.json there, which is either the former file or complete."""
+    if not _OUT.value:
+        return
+    out = Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    begun = out / f'.{name}.json'
+    text = json.dumps({'machine': machine(), 'rows': list(rows)}, indent=2)
+    begun.write_text(text + '\n', encoding='utf-8')
+    begun.replace(out / f'{name}.json')
+
+
+def saved(name: str) -> list[dict[str, Any]]:
+    """The rows that `save` has written to --out on a machine like this one; none if there is no such file."""
+    path = Path(_OUT.value or '') / f'{name}.json'
+    if not _OUT.value or not path.is_file():
+        return []
+    content = json.loads(path.read_text(encoding='utf-8'))
+    return content['rows'] if content['machine'] == machine() else []
 
 
 def _show(value: Any) -> str:

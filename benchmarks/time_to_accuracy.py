@@ -4,9 +4,9 @@
 
 All train the preset's model, with standard attention, on the same batches; they take turns of --every steps,
 each with all cores. Their optimisers: the preset's Muon in both, with queries, keys and values as one matrix
-and with the preset's schedule; and the predecessor's AdamW in PyTorch, at a constant learning rate of 1e-4.
-PyTorch is eager and, where it finds a C++ compiler, also compiled. In its Muon AdamW, which updates
-embeddings, the head, biases and LayerNorm, has no Nesterov momentum; ours has.
+and with the preset's schedule, at whose end they stop; and the predecessor's AdamW in PyTorch, at a constant
+learning rate of 1e-4, until --limit. PyTorch is eager and, where it finds a C++ compiler, also compiled. In
+its Muon AdamW, which updates embeddings, the head, biases and LayerNorm, has no Nesterov momentum; ours has.
 
 A turn's seconds count compilation, but neither reading batches nor grading. Our decoder grades the parameters
 of all.
@@ -14,9 +14,11 @@ of all.
 
 import functools
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -77,20 +79,28 @@ def pytorch(experiment: Experiment, optimizers, rates=None, compiled: bool = Fal
     return turn
 
 
-def programs(experiment: Experiment) -> dict[str, Turn]:
-    """What is compared, by name."""
+class Program(NamedTuple):
+    """What is compared: its turns, and after how many steps its schedule ends."""
+
+    turn: Turn
+    steps: float
+
+
+def programs(experiment: Experiment) -> dict[str, Program]:
+    """The programs by name."""
     train = experiment.train
     schedule = jax.vmap(training.learning_rate_schedule(train))(np.arange(train.steps))
     options = train.option_values()
     muon = functools.partial(peers.muon, betas=(options['beta1'], options['beta2']))
     rates = [np.asarray(schedule).tolist(), (options['adam_ratio'] * np.asarray(schedule)).tolist()]
     found = {
-        'ours': ours(experiment),
-        'PyTorch': pytorch(experiment, muon, rates),
-        "PyTorch, predecessor's AdamW": pytorch(experiment, peers.adamw),
+        'ours': Program(ours(experiment), train.steps),
+        'PyTorch': Program(pytorch(experiment, muon, rates), train.steps),
+        "PyTorch, predecessor's AdamW": Program(pytorch(experiment, peers.adamw), math.inf),
     }
     if shutil.which('g++'):
-        found['PyTorch, compiled'] = pytorch(experiment, muon, rates, compiled=True)
+        compiled = pytorch(experiment, muon, rates, compiled=True)
+        found['PyTorch, compiled'] = Program(compiled, train.steps)
     else:
         print('torch.compile finds no C++ compiler here and is left out')
     return found
@@ -107,23 +117,26 @@ def main(argv):
     examples = sources.test.read(np.arange(count))
     batches = train_batches(Stream(sources.train, experiment.seed), experiment.train.batch_size)
     left, seconds, rows = programs(experiment), {}, []
-    for step in range(0, experiment.train.steps, _EVERY.value):
-        of_turn = list(itertools.islice(batches, min(_EVERY.value, experiment.train.steps - step)))
-        for name, turn in list(left.items()):
+    for step in itertools.count(step=_EVERY.value):
+        of_turn = list(itertools.islice(batches, _EVERY.value))
+        for name, program in list(left.items()):
+            of_program = of_turn[: min(len(of_turn), program.steps - step)]
             begun = time.perf_counter()
-            params = turn(of_turn, step)
+            params = program.turn(of_program, step)
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begun
             measured, _ = evaluation.evaluate(
                 model, params, experiment.task, examples, experiment.run.eval_batch_size
             )
-            accuracy, done = measured.answer_accuracy, step + len(of_turn)
+            accuracy, done = measured.answer_accuracy, step + len(of_program)
             print(f'{name}: step {done:,}, {seconds[name]:.0f} s, answers {accuracy:.3f}', flush=True)
-            if accuracy >= _TARGET.value or seconds[name] > _LIMIT.value or done == experiment.train.steps:
+            if accuracy >= _TARGET.value or seconds[name] > _LIMIT.value or done == program.steps:
                 del left[name]
                 rows.append({
                     'program': name, 'steps': done, 'seconds': seconds[name], 'accuracy': accuracy,
                     'reached': bool(accuracy >= _TARGET.value), 'ms a step': seconds[name] / done * 1e3,
                 })  # fmt: skip
+        if not left:
+            break
     measure.report('time_to_accuracy', rows)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from effxf_jax.attention.block_masked import capped_sum, default_block_size, kept_pairs
 from effxf_jax.attention.kernels import grouping, partial
-from effxf_jax.attention.kernels.layout import blocks_update, check_qkv, cut, join
+from effxf_jax.attention.kernels.layout import blocks_update, check_qkv, cut, join, token_update
 from effxf_jax.attention.kernels.softmax import contract
 from effxf_jax.attention.mechanism import Cost, Mechanism, cost_of_pairs, keys_and_values
 from effxf_jax.attention.standard import memory
@@ -170,11 +170,10 @@ def _step(cache: BlockCache, q, k, v, *, blocks_kept: int):
     """Processes one token, whose query sees its own block and the blocks that it chooses."""
     size = cache.key.shape[3]
     own, offset = cache.index // size, cache.index % size
-    key, value = (
-        blocks_update(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v))
-    )
+    key, value = token_update(cache.key, k, cache.index), token_update(cache.value, v, cache.index)
     at_own = lambda x: jax.lax.dynamic_slice_in_dim(x, own, 1, axis=2)
-    mean = jax.lax.dynamic_update_slice_in_dim(cache.mean, _means(at_own(key)), own, axis=2)
+    # Not computed from the updated block: XLA would copy the cache.
+    mean = cache.mean.at[:, :, own].add(k.astype(key.dtype).astype(jnp.float32) / size)
     query = q[:, :, None]
     chosen = _chosen(query, mean, own[None], blocks_kept)
     parts = [partial.attend(query, at_own(key)[:, :, 0], at_own(value)[:, :, 0], jnp.arange(size) <= offset)]

@@ -14,7 +14,7 @@ import numpy as np
 from effxf_jax.attention import block_masked
 from effxf_jax.attention.block_masked import default_block_size, kept_pairs
 from effxf_jax.attention.kernels.block_sparse import BlockMask
-from effxf_jax.attention.kernels.layout import blocks_update, check_qkv, cut, join
+from effxf_jax.attention.kernels.layout import blocks_update, check_qkv, cut, join, token_update
 from effxf_jax.attention.kernels.softmax import Segment, masked_attention, segment_attention
 from effxf_jax.attention.mechanism import Mechanism
 from effxf_jax.attention.standard import memory
@@ -111,9 +111,7 @@ def _step(cache: StridedCache, q, k, v, *, mask_of: Callable[[int], BlockMask]):
     """Processes one token, whose query sees parts of two blocks and one offset of all earlier blocks."""
     blocks, stride = cache.key.shape[2:4]
     block, offset = cache.index // stride, cache.index % stride
-    key, value = (
-        blocks_update(x, new[:, None], cache.index) for x, new in ((cache.key, k), (cache.value, v))
-    )
+    key, value = token_update(cache.key, k, cache.index), token_update(cache.value, v, cache.index)
 
     def in_reach(x):
         own = jax.lax.dynamic_index_in_dim(x, block, 2, keepdims=False)

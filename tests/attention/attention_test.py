@@ -1,6 +1,8 @@
 """Every mechanism against a float64 oracle written from its equation, and the promises of the contract."""
 
 import dataclasses
+import math
+import re
 import threading
 from collections.abc import Callable
 
@@ -243,6 +245,27 @@ def test_several_devices_of_a_process_compute_values_and_gradients_side_by_side(
 @every_mechanism
 def test_a_cache_that_is_not_full_grows_by_padding_it_with_zeros(case):
     check_grows_by_padding(case.mechanism, random_qkv(30))
+
+
+@pytest.mark.parametrize('name', attention.variants())
+def test_a_loop_of_steps_does_not_copy_the_keys_of_all_positions(name):
+    (mechanism,) = attention.make(*attention.variants()[name])
+    length = 256
+    mechanism = mechanism.at_length(length)
+
+    @jax.jit
+    def steps(cache, inputs):
+        return jax.lax.scan(lambda cache, of_token: mechanism.step(cache, *of_token), cache, inputs)
+
+    inputs = [jnp.moveaxis(x, 1, 0) for x in random_inputs(mechanism, length)]
+    cache = mechanism.init_cache(2, length, HEADS, HEAD_DIM, jnp.float32)
+    program = steps.lower(cache, inputs).compile({'xla_backend_optimization_level': 2}).as_text()
+    body, entry = program.split('ENTRY ')
+    assert ' while(' in entry
+    copied = [
+        math.prod(map(int, shape.split(','))) for shape in re.findall(r'= \w+\[([\d,]+)\]\S* copy\(', body)
+    ]
+    assert max(copied, default=0) < 2 * HEADS * length * HEAD_DIM
 
 
 @every_mechanism

@@ -32,6 +32,16 @@ def blocks_update(cached, stretch, start):
     return heads_major_update(flat, stretch, start).reshape(cached.shape)
 
 
+def token_update(cached, token, position):
+    """Writes one token `[batch, heads, head_dim]` into `[batch, heads, blocks, block_size, head_dim]`.
+
+    Written in blocks, as it is read, the array is updated in place; XLA copies one that it must reshape.
+    """
+    size = cached.shape[3]
+    token = token[:, :, None, None].astype(cached.dtype)
+    return jax.lax.dynamic_update_slice(cached, token, (0, 0, position // size, position % size, 0))
+
+
 def cut(x: jax.Array, block_size: int) -> jax.Array:
     """`[batch, length, heads, head_dim] -> [batch, heads, blocks, block_size, head_dim]`, zero-padded."""
     batch, length, heads, head_dim = x.shape
