@@ -4,7 +4,7 @@ Run with `python -m experiments.sweep --config=experiments/sweeps/figure1.py`.
 
 first_row: the first row of Figure 1 itself, problems of 72 to 85 tokens, with 256,000 examples (LIS 512,000)
 where the paper reads 10^8. Its cells run in growing order of cost; 43 of 48 runs of edit distance and
-arithmetic are done, and of LIS those of width 32.
+arithmetic are done, and of LIS those of widths 32 and 64.
 laptop (default): smaller problems and narrower models, for two cores. LIS (`only=lis`) takes a night.
 gpu: edit distance with three times the examples of the laptop preset and a learning rate that falls with
 width. Nine of its cells, sharing an H100, took five minutes.
