@@ -12,7 +12,6 @@ of its caches. Weights are random. With --out the rows that are there already ar
 
 import dataclasses
 import functools
-import os
 import time
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from benchmarks.one_token import STEPS_AT_POSITION, microseconds_at, with_random
 from effxf_jax import tasks, training
 from effxf_jax.constructions import catalogue, compiler
 from effxf_jax.model import ModelConfig, Transformer
+from effxf_jax.runs import memory
 from effxf_jax.tasks import Task
 from effxf_jax.theory import bottleneck
 from effxf_jax.training.layout import Layout
@@ -110,8 +110,7 @@ def fits(step) -> bool:
         return True
     sizes = step.memory_analysis()
     needed = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes + sizes.output_size_in_bytes
-    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return (needed - sizes.alias_size_in_bytes) * jax.local_device_count() < 0.7 * there
+    return (needed - sizes.alias_size_in_bytes) * jax.local_device_count() < 0.7 * memory.host_bytes()
 
 
 def training_bytes(config: ModelConfig, task: Task) -> int:

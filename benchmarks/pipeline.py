@@ -13,11 +13,8 @@ from itertools import cycle, islice
 import jax
 from absl import app
 
-from effxf_jax import training
+from benchmarks.updates import Updates
 from effxf_jax.data.pipeline import Stream, train_batches
-from effxf_jax.model import Transformer
-from effxf_jax.theory import complexity
-from effxf_jax.training.layout import Layout
 from experiments import command_line, configs
 
 _STEPS, _REPEATS = 300, 7
@@ -27,26 +24,14 @@ def main(argv):
     del argv
     config = command_line.CONFIG.value or configs.load('experiments/arith.py')
     experiment = configs.make_experiment(config, jax.device_count())
-    model = Transformer(experiment.model)
-    optimizer = training.make_optimizer(experiment.train, experiment.model)
-    train_step = training.make_train_step(model, optimizer, [experiment.seed])
     stream = Stream(experiment.open_data().train, experiment.seed)
     pipeline = train_batches(stream, experiment.train.batch_size)
     held = cycle(list(islice(pipeline, 32)))
-    layout = Layout()
-    num_params = complexity.num_params(experiment.model)
-    in_call = training.updates_in_call(experiment.train, experiment.model, num_params)
-    states = [layout.to_devices([training.init_state(model, optimizer, experiment.seed)])]
+    updates = Updates(experiment.model, experiment.train, [experiment.seed])
 
     def seconds_per_step(batches):
-        begun, late = time.perf_counter(), None
-        calls = training.run_steps(train_step, layout, states.pop(), batches, 0, _STEPS, in_call)
-        for call in calls:
-            states[:] = [call.state]
-            if late:
-                late.fetch()
-            late = call
-        late.fetch()
+        begun = time.perf_counter()
+        updates.make(batches, 0, _STEPS)
         return (time.perf_counter() - begun) / _STEPS
 
     seconds_per_step(held)

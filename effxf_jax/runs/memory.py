@@ -33,7 +33,7 @@ def check(experiment: Experiment, devices: int) -> None:
     host = f'a block of {BLOCK_SIZE:,} examples takes {_gib(examples)}'
     device = jax.local_devices()[0]
     if device.platform == 'cpu':
-        limit, needed = _host_bytes(), examples + jax.local_device_count() * (state + batch)
+        limit, needed = host_bytes(), examples + jax.local_device_count() * (state + batch)
         where = f'this machine has {_gib(limit)} for {jax.local_device_count()} devices'
         if needed > limit:
             raise MemoryLimitError(f'memory: {parts} for each device, {host}; {where}')
@@ -41,8 +41,8 @@ def check(experiment: Experiment, devices: int) -> None:
     limit = (device.memory_stats() or {}).get('bytes_limit')
     if limit is not None and state + batch > limit:
         raise MemoryLimitError(f'memory: {parts} for each device; it has {_gib(limit)}')
-    if examples > _host_bytes():
-        raise MemoryLimitError(f'memory: {host}; this machine has {_gib(_host_bytes())}')
+    if examples > host_bytes():
+        raise MemoryLimitError(f'memory: {host}; this machine has {_gib(host_bytes())}')
 
 
 def least_bytes(experiment: Experiment, devices: int) -> tuple[int, int, int]:
@@ -61,7 +61,8 @@ def least_bytes(experiment: Experiment, devices: int) -> tuple[int, int, int]:
     return examples, state, batch
 
 
-def _host_bytes() -> int:
+def host_bytes() -> int:
+    """The bytes of memory of this machine."""
     return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
